@@ -1,0 +1,54 @@
+# nf_mnist: `make train` and `make test` set themselves up; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# An index of torch wheels, for smaller builds than the default (5.5 GB on Linux): make setup TORCH_INDEX=URL
+TORCH_INDEX ?=
+PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint format types bench tensorboard clean
+
+help:  ## List these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## Make the environment .venv
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (torch is large; this takes a few minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: setup  ## Train a small resflow on MNIST, about ten minutes on two CPU cores
+	$(BIN)/python -m nf_mnist.train experiment=quickstart
+
+test: setup  ## Run the tests, without the slow ones
+	$(TEST)
+
+test-all: setup  ## Run all tests
+	$(TEST) -m ""
+
+lint: setup  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup  ## Check types
+	$(BIN)/mypy
+
+bench: setup  ## Measure training speed against plain float32 (about five minutes)
+	$(BIN)/python benchmarks/training_throughput.py
+
+tensorboard: setup  ## Look at all runs under outputs/
+	$(BIN)/tensorboard --logdir outputs
+
+clean:  ## Remove caches and builds; outputs/ and .venv stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
