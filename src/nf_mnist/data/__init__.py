@@ -1,0 +1,41 @@
+"""Reading images as uint8 levels, and dequantizing them."""
+
+from nf_mnist.data.dequantize import (
+    DEQUANTIZERS,
+    CP3Dequantizer,
+    Dequantizer,
+    NoDequantizer,
+    UniformDequantizer,
+    draw_noise,
+    evaluation_noise,
+    to_levels,
+)
+from nf_mnist.data.sets import (
+    Images,
+    ImageSet,
+    array_event_shape,
+    array_file,
+    mnist,
+    random_subset,
+    split,
+    torchvision_set,
+)
+
+__all__ = [
+    "DEQUANTIZERS",
+    "CP3Dequantizer",
+    "Dequantizer",
+    "ImageSet",
+    "Images",
+    "NoDequantizer",
+    "UniformDequantizer",
+    "array_event_shape",
+    "array_file",
+    "draw_noise",
+    "evaluation_noise",
+    "mnist",
+    "random_subset",
+    "split",
+    "to_levels",
+    "torchvision_set",
+]

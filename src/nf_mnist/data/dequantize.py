@@ -1,0 +1,124 @@
+"""From 8-bit levels to real numbers, and back.
+
+A dequantizer is called with levels, shape (batch, 1, height, width) and dtype uint8, and with noise: whole numbers
+``k`` in 0 .. 2^15 - 1 of the same shape. It returns x in the default dtype and log q(x | levels) in nats, shape
+(batch,). ``is_discrete`` tells whether log p(x) - log q(x | levels) bounds a probability of levels, and thus whether
+bits per dimension are defined; ``unit`` names the figure where they are not.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+NOISE_BITS = 15
+
+
+class Dequantizer(ABC):
+    """What every dequantizer does; see the module's docstring."""
+
+    is_discrete: bool
+    unit: str
+
+    @abstractmethod
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x, shape of the levels, and log q(x | levels) in nats, shape (batch,)."""
+
+
+class UniformDequantizer(Dequantizer):
+    """``x = (v + u) / 256`` with ``u = (k + 1/2) / 2^15``.
+
+    Exact in float32 and strictly inside (0, 1), where ``v + rand()`` can round up to the next level.
+    """
+
+    is_discrete = True
+    unit = "log-likelihood of the 8-bit image"
+
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        x = _dither(levels, noise) / 256
+        return x, x.new_full((len(x),), x[0].numel() * math.log(256))
+
+
+class NoDequantizer(Dequantizer):
+    """``x = v / 255``, the diary's mistake: a density on isolated points has no upper bound and is no likelihood."""
+
+    is_discrete = False
+    unit = "log-density of undithered levels (unbounded, not a likelihood)"
+
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        x = levels.to(torch.get_default_dtype()) / 255
+        return x, x.new_zeros(len(x))
+
+
+class CP3Dequantizer(Dequantizer):
+    """CP3's protocol: ``v / 255 + u / 256``, then each image rescaled from its own extremes to [1e-4, 1 - 1e-4].
+
+    The rescaling differs from image to image, so it is no fixed bijection and there are no bits per dimension.
+    """
+
+    is_discrete = False
+    unit = "log-likelihood in logit space, CP3's protocol"
+    margin = 1e-4
+
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        u = (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
+        x = levels / 255 + u / 256
+        low, high = (extreme[:, None, None, None] for extreme in torch.aminmax(x.flatten(1), dim=1))
+        x = self.margin + (1 - 2 * self.margin) * (x - low) / (high - low)
+        return x, x.new_zeros(len(x))
+
+
+DEQUANTIZERS: dict[str, type[Dequantizer]] = {
+    "uniform": UniformDequantizer,
+    "none": NoDequantizer,
+    "cp3": CP3Dequantizer,
+}
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """Return the uint8 levels of images in [0, 1]: uniform dequantization undone; others are clipped."""
+    return (x * 256).floor().clamp(0, 255).to(torch.uint8)
+
+
+def draw_noise(levels: Tensor) -> Tensor:
+    """Draw dequantization noise from the global random state of the levels' device, for training."""
+    return torch.randint(2**NOISE_BITS, levels.shape, device=levels.device)
+
+
+def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, seed: int) -> Tensor:
+    """Return dequantization noise that depends on nothing but the image's index, the draw and the seed.
+
+    So that a figure does not change with batch size, order, device or number of processes. The numbers come from a
+    counter, mixed by SplitMix64's finalizer (Steele et al. 2014, figure 15), whose 64-bit products wrap around.
+
+    Args:
+        index: Of each image in its set, shape (batch,).
+        event_shape: Of one image.
+        draw: Number of the draw, from 0.
+        seed: Of the evaluation.
+
+    Returns:
+        Whole numbers in 0 .. 2^15 - 1, shape (batch, *event_shape).
+    """
+    dims = math.prod(event_shape)
+    stream = _mix(_mix(torch.tensor(seed, device=index.device)) + draw)
+    counter = index[:, None].long() * dims + torch.arange(dims, device=index.device)
+    bits = _mix(_mix(counter) + stream)
+    return _shift_right(bits, 64 - NOISE_BITS).reshape(len(index), *event_shape)
+
+
+def _dither(levels: Tensor, noise: Tensor) -> Tensor:
+    return levels.to(torch.get_default_dtype()) + (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
+
+
+def _mix(value: Tensor) -> Tensor:
+    value = value - 0x61C8864680B583EB  # adds the golden gamma 0x9E3779B97F4A7C15, as a signed number
+    value = (value ^ _shift_right(value, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
+    value = (value ^ _shift_right(value, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
+    return value ^ _shift_right(value, 31)
+
+
+def _shift_right(value: Tensor, bits: int) -> Tensor:
+    """Shift int64 right without copying the sign bit."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)

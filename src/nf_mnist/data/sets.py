@@ -1,0 +1,180 @@
+"""Image sets as uint8 tensors: the bundled MNIST, torchvision's sets of the same shape, and a user's own arrays."""
+
+import gzip
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nf_mnist.errors import DataError
+
+ASSETS = Path(__file__).parent.parent / "assets" / "mnist"
+
+
+class Images(NamedTuple):
+    """Levels, shape (n, 1, height, width) and dtype uint8, and labels, shape (n,) and dtype int64."""
+
+    levels: Tensor
+    labels: Tensor
+
+
+class ImageSet(NamedTuple):
+    """The images to train and validate on, and those of the official test."""
+
+    train: Images
+    test: Images
+
+
+def mnist(folder: str | Path = ASSETS) -> ImageSet:
+    """Read the four official MNIST files, gzipped, without unpacking them to disk.
+
+    Raises:
+        DataError: If a file is missing, or its content differs from the checksum in ``SHA256SUMS``.
+    """
+    folder = Path(folder)
+    lines = _read(folder / "SHA256SUMS").decode().splitlines()
+    checksums = {name: sha256 for sha256, name in map(str.split, lines)}
+
+    def images(prefix: str) -> Images:
+        levels, labels = (
+            _read_idx(folder / f"{prefix}-{kind}.gz", checksums[f"{prefix}-{kind}"])
+            for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        return Images(levels.unsqueeze(1), labels.long())
+
+    return ImageSet(images("train"), images("t10k"))
+
+
+def torchvision_set(name: str, root: str) -> ImageSet:
+    """Read a set of MNIST's shape through torchvision, which downloads it to ``root`` if it is not there.
+
+    Args:
+        name: A class of ``torchvision.datasets``, such as FashionMNIST or KMNIST.
+        root: The folder of downloads.
+
+    Raises:
+        DataError: If the download fails.
+    """
+    from torchvision import datasets
+
+    def images(train: bool) -> Images:
+        try:
+            dataset = getattr(datasets, name)(root, train=train, download=True)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"{name} is not in {root} and could not be downloaded ({error}); on a machine with network run the "
+                f"same command once and copy {root} here, or use data=mnist, which is bundled"
+            ) from error
+        return Images(dataset.data.unsqueeze(1), dataset.targets.long())
+
+    return ImageSet(images(True), images(False))
+
+
+def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
+    """Read a user's own grey images from an ``.npz`` file.
+
+    The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images``
+    and ``test_labels``. Without test images a seeded random part of the images serves as test set.
+
+    Args:
+        path: The file.
+        test_fraction: Share of the images that are held out, if the file has no test images.
+        split_seed: Of that choice.
+
+    Raises:
+        DataError: If the file cannot be read, lacks images, or they are not uint8 of three axes.
+    """
+    arrays = _read_npz(path)
+    images = _images_of(arrays, "images", "labels", path)
+    if "test_images" in arrays:
+        return ImageSet(images, _images_of(arrays, "test_images", "test_labels", path))
+    test, train = split(images, test_fraction, split_seed)
+    return ImageSet(train, test)
+
+
+def array_event_shape(path: str | None) -> list[int]:
+    """Return (1, height, width) of the images in a user's ``.npz`` file.
+
+    Raises:
+        DataError: As :func:`array_file`.
+    """
+    return list(_images_of(_read_npz(path), "images", "labels", path).levels.shape[1:])
+
+
+def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Images]:
+    """Split images at random into a first part of ``n_first`` images (a share if below 1) and the rest.
+
+    Both parts are in random order, so that the beginning of either is itself a random sample.
+
+    Raises:
+        DataError: If either part would be empty.
+    """
+    total = len(images.levels)
+    size = round(n_first * total) if 0 < n_first < 1 else int(n_first)
+    if not 0 < size < total:
+        raise DataError(f"cannot set {n_first} of {total} images apart; both parts need at least one")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    first, rest = order[:size], order[size:]
+    return Images(*(part[first] for part in images)), Images(*(part[rest] for part in images))
+
+
+def random_subset(images: Images, n: int | None, seed: int) -> tuple[Images, Tensor]:
+    """Return n images drawn without replacement, and their indices; all of them in their order if n is None.
+
+    A seeded sample and not the first n: the first test images of MNIST are easier than the rest.
+    """
+    total = len(images.levels)
+    if n is None or n >= total:
+        return images, torch.arange(total)
+    index = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
+    return Images(*(part[index] for part in images)), index
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the data file {path}: {error.strerror}") from error
+
+
+def _read_idx(path: Path, sha256: str) -> Tensor:
+    """Read a gzipped IDX file of unsigned bytes, http://yann.lecun.com/exdb/mnist."""
+    try:
+        content = gzip.decompress(_read(path))
+    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DataError(f"{path} is damaged: {error}; restore it from the repository") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(f"{path} is damaged: its SHA-256 is {found}, expected {sha256}; restore it from the repository")
+    n_axes = content[3]
+    shape = [int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(n_axes)]
+    return torch.frombuffer(bytearray(content[4 + 4 * n_axes :]), dtype=torch.uint8).reshape(shape)
+
+
+def _read_npz(path: str | None) -> dict[str, np.ndarray]:
+    if path is None:
+        raise DataError("data=array needs the file of the images: path=images.npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read images from {path}: {error}; expected an .npz file with 'images'") from error
+
+
+def _images_of(arrays: dict[str, np.ndarray], key: str, label_key: str, path: str | None) -> Images:
+    if key not in arrays:
+        raise DataError(f"{path} has no array {key!r}, only {', '.join(arrays) or 'nothing'}")
+    array = arrays[key]
+    if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
+        raise DataError(
+            f"{key!r} in {path} is {array.dtype} of shape {array.shape}; expected uint8 levels 0 to 255 of shape "
+            "(n, height, width)"
+        )
+    labels = arrays.get(label_key, np.zeros(len(array), dtype=np.int64))
+    if labels.shape != (len(array),):
+        raise DataError(f"{label_key!r} in {path} has shape {labels.shape}; expected ({len(array)},)")
+    return Images(torch.from_numpy(array).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))

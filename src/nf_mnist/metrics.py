@@ -1,0 +1,45 @@
+"""The figures by which flows are judged."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def bits_per_dim(log_prob: Tensor, log_q: Tensor | float, dims: int) -> Tensor:
+    """Bits per dimension of a discrete image, from the density of its dequantized version.
+
+    ``log P(v) >= E[log p(x) - log q(x | v)]`` for x drawn from a dequantizer ``q`` (Theis et al. 2016, section 3.1;
+    Ho et al. 2019, equation 12), an equality on average if the model is. Uniform dequantization in (0, 1) has
+    ``log q = dims * ln 256``, which also counts the scaling of levels; the uniform model ``log p = 0`` scores 8.
+
+    Args:
+        log_prob: log p(x) in nats with every log-determinant counted, shape (batch,).
+        log_q: log q(x | v) in nats, a number or shape (batch,).
+        dims: Number of dimensions, 784 for MNIST.
+
+    Returns:
+        Bits per dimension, shape (batch,).
+    """
+    return -(log_prob - log_q) / (dims * math.log(2))
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """Return ``log(mean(exp(values)))`` over the first axis, without overflow.
+
+    Of several draws of ``log p(x) - log q(x | v)`` it is an estimate of log P(v) whose bias shrinks as draws are added
+    (Burda et al. 2016, equation 8).
+    """
+    return torch.logsumexp(values, dim=0) - math.log(len(values))
+
+
+def chi_moments(dims: int) -> tuple[float, float]:
+    """Mean and standard deviation of the norm of ``dims`` independent standard normals: 27.99 and 0.707 for 784."""
+    mean = math.sqrt(2) * math.exp(math.lgamma((dims + 1) / 2) - math.lgamma(dims / 2))
+    return mean, math.sqrt(dims - mean**2)
+
+
+def chi_density(radius: Tensor, dims: int) -> Tensor:
+    """Density of the norm of ``dims`` independent standard normals at each (positive) radius."""
+    log_density = (dims - 1) * radius.log() - radius**2 / 2 - (dims / 2 - 1) * math.log(2) - math.lgamma(dims / 2)
+    return log_density.exp()
