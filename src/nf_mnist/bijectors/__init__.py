@@ -1,0 +1,32 @@
+"""Invertible maps with log-determinants, one family a file; all keep the contract of :class:`Bijector`."""
+
+from nf_mnist.bijectors.actnorm import ActNorm
+from nf_mnist.bijectors.base import Bijector, Sequential, Shape
+from nf_mnist.bijectors.batchnorm import BatchNorm
+from nf_mnist.bijectors.coupling import AffineCoupling
+from nf_mnist.bijectors.gaussianize import MarginalGaussianization
+from nf_mnist.bijectors.logit import Logit
+from nf_mnist.bijectors.masks import make_mask
+from nf_mnist.bijectors.mixture import DiscretizedMixture, GroupedMixture, n_parameters
+from nf_mnist.bijectors.permute import Permutation, random_order
+from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
+
+__all__ = [
+    "ActNorm",
+    "AffineCoupling",
+    "BatchNorm",
+    "Bijector",
+    "DiscretizedMixture",
+    "FactorOut",
+    "Flatten",
+    "GroupedMixture",
+    "Logit",
+    "MarginalGaussianization",
+    "Permutation",
+    "Sequential",
+    "Shape",
+    "Squeeze",
+    "make_mask",
+    "n_parameters",
+    "random_order",
+]

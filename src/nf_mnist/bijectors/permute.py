@@ -1,0 +1,32 @@
+"""Fixed permutations of the first axis of an event: dimensions of a vector, channels of an image."""
+
+import torch
+from torch import Tensor
+
+from nf_mnist.bijectors.base import Bijector
+
+
+class Permutation(Bijector):
+    """A fixed order of dimensions or channels: volume is kept, so the log-determinant is zero.
+
+    Args:
+        order: Element i of the result is element ``order[i]`` of the input. It is part of the model and is stored with
+            its weights.
+    """
+
+    order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("order", order)
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x[:, self.order], x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z[:, self.order.argsort()], z.new_zeros(len(z))
+
+
+def random_order(dims: int, seed: int) -> Tensor:
+    """Return a random permutation of 0 .. dims - 1 that depends on the seed alone."""
+    return torch.randperm(dims, generator=torch.Generator().manual_seed(seed))
