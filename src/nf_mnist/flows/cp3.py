@@ -1,0 +1,56 @@
+"""The simplified Real NVP to which the diary compares: flat couplings, flow BatchNorm and random shuffles."""
+
+import torch
+from torch import nn
+
+from nf_mnist.bijectors import (
+    AffineCoupling,
+    Bijector,
+    Flatten,
+    Permutation,
+    Sequential,
+    Shape,
+    make_mask,
+    random_order,
+)
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess
+from nf_mnist.nets import ConvMLP
+
+
+def cp3(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_couplings: int,
+    hidden_channels: int,
+    mlp_features: int,
+    scale: str,
+    permutation_seed: int,
+) -> Flow:
+    """Build ``n_couplings`` times [coupling, normalisation, shuffle] on the flattened image.
+
+    Masks cycle through even, odd, first half, second half; scale and shift both end in a tanh.
+
+    Args:
+        event_shape: (channels, height, width).
+        preprocess: Makes what comes first, of the event shape.
+        norm: What follows each coupling.
+        n_couplings: Number of couplings.
+        hidden_channels: Width of the first convolution.
+        mlp_features: Width of the first linear layer.
+        scale: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        permutation_seed: Of the shuffles.
+    """
+    dims = torch.Size(event_shape).numel()
+    even, first = make_mask("even_odd", (dims,)), make_mask("halves", (dims,))
+    masks = (even, 1 - even, first, 1 - first)
+
+    layers: list[Bijector] = [preprocess(event_shape), Flatten(event_shape)]
+    for i in range(n_couplings):
+        scale_net = ConvMLP(event_shape, hidden_channels, mlp_features)
+        shift_net = nn.Sequential(ConvMLP(event_shape, hidden_channels, mlp_features), nn.Tanh())
+        coupling = AffineCoupling(masks[i % 4], scale_net, shift_net, scale)
+        layers += [coupling, *norm((dims,)), Permutation(random_order(dims, permutation_seed + i))]
+    return Flow(Sequential(layers), event_shape)

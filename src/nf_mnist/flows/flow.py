@@ -1,0 +1,113 @@
+"""A normalizing flow: a bijector and a base distribution."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.bijectors import Bijector, Shape
+from nf_mnist.errors import ConfigError, ShapeError
+
+
+class StandardNormal(nn.Module):
+    """The base distribution: independent standard normals, ``dims`` of them."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z) in nats, shape (batch,), for z of shape (batch, dims)."""
+        return -0.5 * (z.square().sum(1) + self.dims * math.log(2 * math.pi))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n latents, shape (n, dims), on the CPU in the default dtype; the same on every machine."""
+        return torch.randn(n, self.dims, generator=generator)
+
+
+class Flow(nn.Module):
+    """A density on images: ``log p(x) = log p(z) + log_det`` with ``z = bijector(x)`` standard normal.
+
+    Args:
+        bijector: From data, shape (batch, *event_shape), to a flat latent, shape (batch, dims).
+        event_shape: Of the data.
+        n_classes: Number of class labels that the flow is conditioned on; 0 for none. The context is then a tensor of
+            labels, shape (batch,) and dtype int64.
+
+    Attributes:
+        dims: Number of dimensions of data and latent alike (784 for MNIST).
+    """
+
+    bijector: Bijector
+
+    def __init__(self, bijector: Bijector, event_shape: Shape, n_classes: int = 0) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.event_shape = tuple(event_shape)
+        self.dims = torch.Size(event_shape).numel()
+        self.bijector = bijector
+        self.base = StandardNormal(self.dims)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return latent, shape (batch, dims), and log p(x) in nats, shape (batch,): both from one pass."""
+        if x.shape[1:] != self.event_shape:
+            raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
+        self._check_labels(context)
+        z, log_det = self.bijector(x, context)
+        return z, self.base.log_prob(z) + log_det
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(x) in nats, shape (batch,): a density per unit of x, not of levels."""
+        return self(x, context)[1]
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map data to latents, shape (batch, dims), all scales included."""
+        return self(x, context)[0]
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map latents, shape (batch, dims), to data; ``decode(encode(x))`` is x."""
+        if z.shape[1:] != (self.dims,):
+            raise ShapeError(f"this flow's latents are (batch, {self.dims}), got ({_commas(z.shape)})")
+        self._check_labels(context)
+        return self.bijector.inverse_and_log_det(z, context)[0]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        temperature: float = 1.0,
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw n images, shape (n, *event_shape).
+
+        Args:
+            n: How many.
+            temperature: Standard deviation of the latents; below 1, samples are more typical and less diverse.
+            context: Labels, shape (n,); None takes each in turn where the flow has labels.
+            generator: A CPU generator, for draws that can be repeated.
+
+        Raises:
+            ConfigError: If n is below 1 or the temperature is negative.
+        """
+        if n < 1 or temperature < 0:
+            raise ConfigError(f"sampling needs n >= 1 and temperature >= 0, got {n} and {temperature}")
+        reference = next(self.parameters(), torch.empty(0))
+        z = temperature * self.base.sample(n, generator)
+        if context is None and self.n_classes:
+            context = torch.arange(n, device=reference.device) % self.n_classes
+        return self.decode(z.to(reference), context)
+
+    def context(self, labels: Tensor) -> Tensor | None:
+        """Return what this flow takes of a batch's labels, shape (batch,): all of them, or nothing."""
+        return labels if self.n_classes else None
+
+    def _check_labels(self, context: Tensor | None) -> None:
+        if self.n_classes and context is None:
+            raise ConfigError(f"this flow is conditioned on {self.n_classes} class labels; give them as context")
+        if not self.n_classes and context is not None:
+            raise ConfigError("this flow has no labels; leave the context out")
+
+
+def _commas(shape: Shape) -> str:
+    return ", ".join(str(side) for side in shape)

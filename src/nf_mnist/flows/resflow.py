@@ -1,0 +1,74 @@
+"""The diary's multi-scale coupling flow with residual conditioners.
+
+Not the residual flow of Chen et al. 2019, whose residual blocks are themselves invertible: here they only compute
+scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
+"""
+
+from nf_mnist.bijectors import AffineCoupling, Bijector, FactorOut, Flatten, Sequential, Shape, Squeeze, make_mask
+from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess
+from nf_mnist.nets import ResidualNet
+
+
+def resflow(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_scales: int,
+    hidden_channels: int,
+    mlp_features: int,
+    mask: str,
+    scale: str,
+) -> Flow:
+    """Build ``[C C S C C]``, half of the channels factored out, and so on; the last scale is ``[C C]``.
+
+    C is a coupling, S a squeeze. With three scales a 1x28x28 image is factored at 4x14x14, 8x7x7 and 4x7x7.
+
+    Args:
+        event_shape: (channels, height, width); the sides must halve ``n_scales - 1`` times.
+        preprocess: Makes what comes first, of the event shape.
+        norm: What follows each coupling.
+        n_scales: Number of scales.
+        hidden_channels: Width of the residual blocks.
+        mlp_features: Width of the MLP heads; 0 for none.
+        mask: ``checkerboard``, or ``stripes`` as in the diary.
+        scale: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+
+    Raises:
+        ConfigError: If ``n_scales`` is below 1.
+        ShapeError: If the sides do not halve often enough.
+    """
+    if n_scales < 1:
+        raise ConfigError(f"resflow needs at least one scale, got n_scales={n_scales}")
+    _, height, width = event_shape
+    divisor = 2 ** (n_scales - 1)
+    if height % divisor or width % divisor:
+        raise ShapeError(
+            f"resflow with {n_scales} scales needs sides divisible by {divisor} (squeeze needs even sides), "
+            f"got {height}x{width}; use model.flow.n_scales={n_scales - 1}"
+        )
+
+    def couplings(shape: Shape, kept_first: str) -> list[Bijector]:
+        layers: list[Bijector] = []
+        kept = make_mask(mask, shape)
+        for one_mask in (kept, 1 - kept) if kept_first == "A" else (1 - kept, kept):
+            scale_net, shift_net = (ResidualNet(shape, hidden_channels, mlp_features) for _ in range(2))
+            layers += [AffineCoupling(one_mask, scale_net, shift_net, scale), *norm(shape)]
+        return layers
+
+    def scales(shape: Shape, n_left: int, kept_first: str) -> list[Bijector]:
+        if n_left == 1:
+            return [*couplings(shape, kept_first), Flatten(shape)]
+        squeeze = Squeeze(shape)
+        channels, *sides = squeeze.event_shape_out
+        rest = Sequential(scales((channels // 2, *sides), n_left - 1, "B"))
+        return [
+            *couplings(shape, kept_first),
+            squeeze,
+            *couplings(squeeze.event_shape_out, "B"),
+            FactorOut(squeeze.event_shape_out, channels // 2, rest),
+        ]
+
+    return Flow(Sequential([preprocess(event_shape), *scales(tuple(event_shape), n_scales, "A")]), event_shape)
