@@ -1,0 +1,92 @@
+"""Settings checked before anything is built, so that a mistake costs a second and not a night."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from nf_mnist.errors import ConfigError, MachineError
+
+WHOLE, REAL, POSITIVE = "a whole number", "a number", "a number above 0"
+INF = float("inf")
+
+# setting: (kind, smallest, largest); a setting that the command does not have is not checked
+RANGES: dict[str, tuple[str, float, float]] = {
+    "seed": (WHOLE, 0, 2**32 - 1),
+    "data.batch_size": (WHOLE, 1, INF),
+    "data.eval_batch_size": (WHOLE, 1, INF),
+    "data.split_seed": (WHOLE, 0, 2**32 - 1),
+    "data.n_validation": (REAL, 0, INF),
+    "data.logit_alpha": (REAL, 0, 0.5),
+    "optimizer.lr": (REAL, 0, INF),
+    "optimizer.weight_decay": (REAL, 0, INF),
+    "scheduler.warmup": (REAL, 0, 1),
+    "scheduler.final": (REAL, 0, 1),
+    "trainer.max_steps": (WHOLE, -1, INF),
+    "trainer.max_epochs": (WHOLE, -1, INF),
+    "trainer.gradient_clip_val": (REAL, 0, INF),
+    "trainer.accumulate_grad_batches": (WHOLE, 1, INF),
+    "trainer.log_every_n_steps": (WHOLE, 1, INF),
+    "trainer.val_check_interval": (POSITIVE, 0, INF),
+    "trainer.limit_val_batches": (POSITIVE, 0, INF),
+    "evaluation.n_images": (WHOLE, 1, INF),
+    "evaluation.n_draws": (WHOLE, 1, INF),
+    "evaluation.batch_size": (WHOLE, 1, INF),
+    "evaluation.seed": (WHOLE, 0, 2**32 - 1),
+    "model.flow.n_scales": (WHOLE, 1, 16),
+    "model.flow.hidden_channels": (WHOLE, 1, INF),
+    "model.flow.mlp_features": (WHOLE, 0, INF),
+    "model.flow.n_couplings": (WHOLE, 1, INF),
+    "batch_size": (WHOLE, 1, INF),
+    "label": (WHOLE, 0, INF),
+    "n": (WHOLE, 1, INF),
+    "temperature": (REAL, 0, INF),
+}
+NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
+
+SPLITS = ("validation", "test")
+
+
+def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:
+    """Check every setting of :data:`RANGES` that is present.
+
+    Args:
+        cfg: The configuration of a command.
+        nullable: The settings that may be null.
+
+    Raises:
+        ConfigError: Naming the first setting that is of the wrong kind or out of range.
+    """
+    for key, (kind, low, high) in RANGES.items():
+        value = OmegaConf.select(cfg, key, default=low if kind is not POSITIVE else 1)
+        if value is None and key in nullable:
+            continue
+        is_number = isinstance(value, int if kind is WHOLE else (int, float)) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or abs(value) == INF or (kind is POSITIVE and value == 0):
+            bounds = (
+                "" if kind is POSITIVE else f" of at least {low:g}" if high == INF else f" from {low:g} to {high:g}"
+            )
+            raise ConfigError(f"{key} must be {kind}{bounds}, got {value!r}")
+
+
+def check_evaluation(evaluation: Mapping[str, Any] | None) -> None:
+    """Check which images are to be evaluated.
+
+    Raises:
+        ConfigError: If the split is unknown.
+    """
+    if evaluation is not None and evaluation["split"] not in SPLITS:
+        raise ConfigError(f"unknown split {evaluation['split']!r}; choose validation or test")
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Check that a GPU which is asked for is there.
+
+    Raises:
+        MachineError: If it is not.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise MachineError(
+            f"trainer.accelerator={accelerator}, but torch sees no GPU here; use trainer.accelerator=cpu"
+        )

@@ -1,0 +1,126 @@
+"""What every command shares: Hydra composes, mistakes end in one line, and nothing is overwritten."""
+
+import functools
+import json
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nf_mnist.config import config_dir, register_resolvers
+from nf_mnist.errors import ConfigError, MachineError, NFMnistError
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Turn a function of a configuration into a command that Hydra composes and starts.
+
+    A mistake of the user (any :class:`~nf_mnist.errors.NFMnistError`, and what Hydra and OmegaConf raise) is printed as
+    one line, without a traceback, and the exit status is 1. In a sweep it is raised, so that the sweeper sees it.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def one_job(cfg: DictConfig) -> Any:
+            try:
+                check_torchvision()
+                OmegaConf.resolve(cfg)
+                return task(cfg)
+            except (NFMnistError, OmegaConfBaseException, OSError) as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise
+                fail(error)
+
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+            warnings.filterwarnings("ignore", module="lightning")
+            register_resolvers()
+            run = hydra.main(version_base="1.3", config_path=config_dir(), config_name=config_name)(one_job)
+            try:
+                run()
+            except (NFMnistError, HydraException, OmegaConfBaseException, OSError) as error:
+                fail(error)
+            except ValueError as error:
+                if "Config group override" not in str(error):  # Hydra's, for group=null
+                    raise
+                fail(ConfigError("a group takes the name of one of its files, not null; leave a group out with ~group"))
+
+        return main
+
+    return decorate
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Print an error as one line on the error stream and exit with status 1."""
+    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what an error that a user can mend has to say."""
+    if isinstance(error.__cause__, NFMnistError):
+        return one_line(error.__cause__)
+    if isinstance(error, OmegaConfBaseException):
+        return str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2]
+    if isinstance(error, HydraException):
+        causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
+        text = " ".join(str(cause).partition("\n    full_key")[0] for cause in causes)
+        return " ".join(text.partition("Config search path")[0].split())
+    if isinstance(error, OSError) and not isinstance(error, NFMnistError):
+        return f"cannot use {error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def check_torchvision() -> None:
+    """Import torchvision, on which Lightning's metrics and our pictures depend.
+
+    Raises:
+        MachineError: If it does not match the installed torch.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        import torch
+
+        raise MachineError(
+            f"torchvision does not work with torch {torch.__version__} ({str(error).splitlines()[0]}); install both "
+            "from one index: pip install --force-reinstall torch torchvision"
+        ) from error
+
+
+def new_path(path: str | Path) -> Path:
+    """Return the path, its parent folder made.
+
+    Raises:
+        ConfigError: If something is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ConfigError(f"{path} exists already; remove it, or choose another name with out=")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON whole or not at all: under a temporary name first, then renamed."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all: under a temporary name first, then renamed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(text)
+    temporary.replace(path)

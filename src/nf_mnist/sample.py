@@ -1,0 +1,83 @@
+"""Draw images from a trained flow: ``python -m nf_mnist.sample ckpt=FILE out=grid.png``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from nf_mnist.cli import command, new_path, write_json
+from nf_mnist.config import load_flow
+from nf_mnist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nf_mnist.flows import Flow
+
+
+@command("sample")
+def main(cfg: DictConfig) -> None:
+    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder)."""
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from nf_mnist.checks import check_ranges
+    from nf_mnist.training.hardware import keep_freed_memory, resolve_device
+
+    check_ranges(cfg)
+    out = new_path(cfg.out)
+    flow, _ = load_flow(cfg.ckpt, cfg.trust)
+    flow = flow.to(resolve_device(cfg.device))
+    keep_freed_memory()
+    if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
+        raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
+    generator = torch.Generator().manual_seed(cfg.seed)
+    sizes = [min(cfg.batch_size, cfg.n - done) for done in range(0, cfg.n, cfg.batch_size)]
+    begin = time.monotonic()
+    x = torch.cat(
+        [
+            flow.sample(size, cfg.temperature, _labels(cfg.label, size, flow), generator).cpu()
+            for size in track(sizes, "sampling", console=Console(stderr=True))
+        ]
+    )
+    seconds = time.monotonic() - begin
+    _write_images(x, out)
+    about = {
+        "checkpoint": str(cfg.ckpt),
+        "n": cfg.n,
+        "temperature": cfg.temperature,
+        "label": cfg.label,
+        "seed": cfg.seed,
+    }
+    write_json(out.with_suffix(".json"), {**about, "seconds": seconds})
+    print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
+
+
+def _labels(label: int | None, n: int, flow: "Flow") -> "Tensor | None":
+    """Return n times a label, on the device of the flow; None, which takes each in turn, if there is no label."""
+    import torch
+
+    return None if label is None else torch.full((n,), label, device=next(flow.parameters()).device)
+
+
+def _write_images(x: "Tensor", out: Path) -> None:
+    """Write images, shape (n, 1, height, width), as a grid, or one by one into a folder."""
+    from torchvision.utils import save_image
+
+    from nf_mnist.data import to_levels
+    from nf_mnist.plots import image_grid
+
+    if out.suffix == ".png":
+        temporary = out.with_name(f".{out.name}")
+        save_image(image_grid(to_levels(x) / 255), temporary, format="png")
+        temporary.replace(out)
+        return
+    out.mkdir()
+    for i, image in enumerate(to_levels(x)):
+        save_image(image / 255, out / f"{i:06d}.png")
+
+
+if __name__ == "__main__":
+    main()

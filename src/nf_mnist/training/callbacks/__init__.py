@@ -1,0 +1,20 @@
+"""One callback, one view or one guard; pictures are drawn by :mod:`nf_mnist.plots`."""
+
+from nf_mnist.training.callbacks.divergence import StopOnDivergence
+from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
+from nf_mnist.training.callbacks.latent import LogLatentMoments, LogLatentProjection, LogLatentRadius
+from nf_mnist.training.callbacks.progress import RunProgress
+from nf_mnist.training.callbacks.statistics import RecomputeStatistics
+from nf_mnist.training.callbacks.store_config import StoreConfig
+
+__all__ = [
+    "LogLatentMoments",
+    "LogLatentProjection",
+    "LogLatentRadius",
+    "LogRoundTrip",
+    "LogSamples",
+    "RecomputeStatistics",
+    "RunProgress",
+    "StopOnDivergence",
+    "StoreConfig",
+]

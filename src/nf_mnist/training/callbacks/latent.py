@@ -1,0 +1,46 @@
+"""Views of z at each validation: norm, moments of each dimension, a random projection."""
+
+import lightning as L
+from torch import Tensor
+
+from nf_mnist.diagnostics import moments, radius, random_projection
+from nf_mnist.plots import moment_maps, projection_scatter, radius_histogram
+from nf_mnist.training.callbacks.base import ValidationCallback, log_figure, tensorboard_writers
+from nf_mnist.training.module import FlowModule
+
+
+class LogLatentRadius(ValidationCallback):
+    """Histogram of the norm of z with the chi density over it, and its mean and standard deviation as scalars."""
+
+    def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
+        measured = radius(z)
+        pl_module.log_dict({"latent/radius_mean": measured.mean, "latent/radius_std": measured.std}, sync_dist=True)
+        log_figure(trainer, "latent/radius_against_chi", radius_histogram(z))
+        for writer in tensorboard_writers(trainer):
+            writer.add_histogram("latent/radius", z.norm(dim=1), trainer.global_step)
+
+
+class LogLatentMoments(ValidationCallback):
+    """Mean and standard deviation of each dimension of z as images, their worst deviations as scalars."""
+
+    def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
+        mean, std = moments(z)
+        worst = {"latent/worst_mean": mean.abs().max(), "latent/worst_std": (std - 1).abs().max()}
+        pl_module.log_dict(worst, sync_dist=True)
+        log_figure(trainer, "latent/moments", moment_maps(mean, std))
+
+
+class LogLatentProjection(ValidationCallback):
+    """Scatter of z on a random plane: the same plane throughout a training.
+
+    Args:
+        n_images: How many images to project.
+        seed: Of the plane.
+    """
+
+    def __init__(self, n_images: int, seed: int = 0) -> None:
+        super().__init__(n_images)
+        self.seed = seed
+
+    def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
+        log_figure(trainer, "latent/projection", projection_scatter(random_projection(z, self.seed)))

@@ -1,0 +1,111 @@
+"""One progress bar for the whole run, and the speed as a scalar."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nf_mnist.training.callbacks.base import check_counts, flow_module
+
+
+class RunProgress(ProgressBar):
+    """Shows the share of the budget, the loss, images per second and the time left.
+
+    On a terminal as a bar; elsewhere (a log file) as a line every ``seconds_between_lines``. Images per second and
+    the learning rate are also logged, as ``train/images_per_second`` and ``train/lr``.
+
+    Args:
+        every_n_steps: How often to refresh.
+        seconds_between_lines: Where there is no terminal.
+    """
+
+    def __init__(self, every_n_steps: int, seconds_between_lines: float = 30.0) -> None:
+        super().__init__()
+        check_counts(every_n_steps=every_n_steps)
+        self.every_n_steps, self.seconds_between_lines = every_n_steps, seconds_between_lines
+        self._enabled = True
+        self._bar: Progress | None = None
+        self._images, self._since = 0, 0.0
+        self._began, self._began_at = 0.0, 0.0
+        self._last_line = float("-inf")
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._began, self._began_at = time.monotonic(), flow_module(pl_module).progress()
+        self._images, self._since = 0, self._began
+        if self._enabled and trainer.is_global_zero and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.percentage:>3.0f}%"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+            )
+            self._bar.add_task("starting", total=1.0)
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._images += len(batch[0]) * trainer.world_size
+        if trainer.global_step % self.every_n_steps:
+            return
+        now = time.monotonic()
+        speed = self._images / (now - self._since)
+        self._images, self._since = 0, now
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        pl_module.log_dict({"train/images_per_second": speed, "train/lr": lr}, batch_size=1, rank_zero_only=True)
+        self._show(trainer, pl_module, speed)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._images, self._since = 0, time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule, speed: float) -> None:
+        if not self._enabled or not trainer.is_global_zero:
+            return
+        progress = flow_module(pl_module).progress()
+        text = f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=progress, description=text)
+        elif time.monotonic() - self._last_line > self.seconds_between_lines:
+            self._last_line = time.monotonic()
+            done = progress - self._began_at
+            left = (self._last_line - self._began) * (1 - progress) / done if done > 0 else float("nan")
+            print(f"{progress:4.0%} {text}, {_duration(left)} left", file=sys.stderr, flush=True)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds > 2 * 3600 else f"{seconds / 60:.0f} min"
+
+
+def _loss(trainer: L.Trainer) -> str:
+    metrics = trainer.callback_metrics
+    parts = []
+    for stage in ("train", "val"):
+        for name, digits in (("bpd", 3), ("loss", 1)):
+            if f"{stage}/{name}" in metrics:
+                parts.append(f"{stage} {name} {metrics[f'{stage}/{name}']:.{digits}f}")
+                break
+    return ", ".join(parts)

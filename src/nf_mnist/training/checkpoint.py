@@ -1,0 +1,102 @@
+"""Reading checkpoints: tensors and plain values only, so that a file from a stranger cannot run code."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.errors import CheckpointError
+
+FLOW_PREFIX = "flow."
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of nf_mnist with torch's restricted unpickler.
+
+    Returns:
+        The dict that was saved; it has at least ``state_dict`` and ``config``.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, holds anything but tensors and plain values, or was not
+            written by nf_mnist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        if zipfile.is_zipfile(path) and (
+            damaged := zipfile.ZipFile(path).testzip()
+        ):  # torch does not look at checksums
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: it is damaged, or a pickle with more than tensors and plain values, which could run "
+            "code; nothing of it was run"
+        ) from error
+    except Exception as error:  # a damaged file can raise anything in the zip reader and the unpickler
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {_first_line(error)}") from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
+        raise CheckpointError(f"{path} was not written by nf_mnist: it lacks a state_dict or a config")
+    state, config = checkpoint["state_dict"], checkpoint["config"]
+    if not isinstance(config, dict) or not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict or config is no dict")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict holds more than tensors")
+    return checkpoint
+
+
+def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Load the flow's weights of a checkpoint; nothing is loaded unless every name and shape agrees.
+
+    Raises:
+        CheckpointError: If the checkpoint is of another architecture, naming the first difference.
+    """
+    state = {
+        name.removeprefix(FLOW_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(FLOW_PREFIX)
+    }
+    own = flow.state_dict()
+    for name in {**own, **state}:
+        here, there = own.get(name), state.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            shapes = [None if tensor is None else tuple(tensor.shape) for tensor in (here, there)]
+            raise CheckpointError(
+                f"{path} holds another architecture: {name} is {_shape(shapes[0])} in this model and "
+                f"{_shape(shapes[1])} in the checkpoint; use the model and sizes it was trained with"
+            )
+        if there.layout != torch.strided or there.is_meta or not torch.can_cast(there.dtype, here.dtype):
+            raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of {here.dtype}")
+    flow.load_state_dict(state)
+
+
+def training_record(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table of results says about a training run: name, seed, steps, images, seconds and hardware.
+
+    ``images`` counts every image as often as one process saw it; ``seconds`` is the time of all resumes;
+    what an older checkpoint does not tell is None.
+    """
+    config, steps = checkpoint["config"], checkpoint.get("global_step")
+    batch_size = config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
+    elapsed = checkpoint.get("callbacks", {}).get("Timer", {}).get("time_elapsed", {})
+    return {
+        "name": config["name"],
+        "seed": config["seed"],
+        "steps": steps,
+        "images": None if steps is None else steps * batch_size,
+        "seconds": elapsed.get("train"),
+        "hardware": checkpoint.get("hardware"),
+    }
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"of shape {shape}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,79 @@
+"""Images for Lightning: the split, and a loader for each part."""
+
+from collections.abc import Callable
+
+import lightning as L
+
+from nf_mnist.bijectors import Shape
+from nf_mnist.data import ImageSet, split
+from nf_mnist.errors import ConfigError, DataError
+from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
+
+
+class ImageDataModule(L.LightningDataModule):
+    """Training, validation and test images of one set.
+
+    Validation images are set apart from the official training file by a seeded random choice; the official test
+    images are never among either. Batches are ``(levels, labels)``; the module dequantizes them on its device.
+
+    Args:
+        source: Returns the set; called once.
+        event_shape: (1, height, width) that the model is built for.
+        n_validation: Number of validation images, or a share below 1.
+        split_seed: Of the choice of validation images.
+        batch_size: Training images in a step, per process.
+        eval_batch_size: Images in a batch of validation.
+        seed: Of the order of the training images.
+
+    Raises:
+        ConfigError: If a batch size is below 1.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], ImageSet],
+        event_shape: Shape,
+        n_validation: int | float,
+        split_seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1:
+            raise ConfigError(f"batch sizes must be at least 1, got {batch_size} and {eval_batch_size}")
+        self.source = source
+        self.event_shape = tuple(event_shape)
+        self.n_validation, self.split_seed = n_validation, split_seed
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.seed = seed
+        self.is_ready = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the images; later calls do nothing.
+
+        Raises:
+            DataError: If they have another shape than the model, or are fewer than a batch.
+        """
+        if self.is_ready:
+            return
+        images, self.test = self.source()
+        found = tuple(images.levels.shape[1:])
+        if found != self.event_shape:
+            raise DataError(f"the images are {found}, but data.event_shape is {self.event_shape}")
+        self.validation, self.train = split(images, self.n_validation, self.split_seed)
+        if len(self.train.levels) < self.batch_size:
+            raise DataError(f"batch_size={self.batch_size} exceeds the {len(self.train.levels)} training images")
+        self.is_ready = True
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Return shuffled batches of this process's share."""
+        return TrainingLoader(self.train, self.batch_size, self.seed, *self._process())
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """Return validation batches, in the split's (random) order."""
+        return EvaluationLoader(self.validation, self.eval_batch_size, *self._process())
+
+    def _process(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -1,0 +1,54 @@
+"""A training from its start, or from a checkpoint, to the checkpoint that validates best."""
+
+import shutil
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from nf_mnist.bijectors import MarginalGaussianization
+from nf_mnist.flows import Flow
+from nf_mnist.training.datamodule import ImageDataModule
+from nf_mnist.training.module import FlowModule
+
+
+def fit(
+    trainer: L.Trainer, module: FlowModule, datamodule: ImageDataModule, run_dir: Path, ckpt: str | None
+) -> tuple[Path, float]:
+    """Train, then validate and save the last weights, which are often the best: a budget may end between validations.
+
+    Args:
+        trainer: With a ModelCheckpoint that monitors ``val/loss``.
+        module: The flow to train.
+        datamodule: Its images.
+        run_dir: The folder of the run; checkpoints go to ``checkpoints`` in it.
+        ckpt: Checkpoint to resume from, or None.
+
+    Returns:
+        The checkpoint of least validation loss, and that loss in nats.
+    """
+    last, best = run_dir / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "best.ckpt"
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
+    last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
+    trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
+    best_loss = _least_validation_loss(trainer)
+    if last_loss < best_loss and trainer.is_global_zero:
+        temporary = best.with_suffix(".tmp")
+        shutil.copyfile(last, temporary)
+        temporary.replace(best)
+    trainer.strategy.barrier()
+    return best, min(last_loss, best_loss)
+
+
+def fit_marginals(flow: Flow, levels: Tensor) -> None:
+    """Fit what a flow counts rather than trains, if it has any, to the training levels, shape (n, *event)."""
+    for bijector in flow.modules():
+        if isinstance(bijector, MarginalGaussianization):
+            bijector.fit(levels)
+
+
+def _least_validation_loss(trainer: L.Trainer) -> float:
+    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [callback.best_model_score for callback in checkpoints if callback.monitor == "val/loss"]
+    return min((float(score) for score in scores if score is not None), default=float("inf"))

@@ -1,0 +1,80 @@
+"""What this machine is good at, detected and not assumed."""
+
+import ctypes
+import sys
+
+import torch
+
+from nf_mnist.errors import ConfigError, MachineError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        MachineError: If a GPU is asked for and there is none.
+        ConfigError: If there is no device of that name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}; choose auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(f"{name} was asked for, but this machine has {torch.cuda.device_count()} GPUs; use cpu")
+    return device
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str:
+    """Return Lightning's name of the precision to train in.
+
+    ``auto`` runs networks in bfloat16 where the hardware has instructions for it (CUDA from compute capability 8, CPUs
+    with AMX or AVX512_BF16) and in float32 elsewhere: on other CPUs bfloat16 is several times slower than float32.
+
+    Raises:
+        ConfigError: If the precision is unknown.
+    """
+    if str(precision) not in PRECISIONS:
+        raise ConfigError(f"unknown trainer.precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return str(precision)
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    gains = torch.cuda.get_device_capability() >= (8, 0) if on_gpu else cpu_with_bfloat16() is not None
+    return "bf16-mixed" if gains else "32-true"
+
+
+def cpu_with_bfloat16() -> str | None:
+    """Return the name of this CPU's instructions for bfloat16, or None if it has none."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX512_BF16" if torch.cpu._is_avx512_bf16_supported() else None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of returning it to the system after each step.
+
+    Activations are tens of megabytes; by default each is mapped, filled with zeros page by page and unmapped again in
+    every step, which takes a third of a CPU's training time. Elsewhere than on Linux with glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        mallopt(threshold, 2**31 - 1)
+
+
+def describe() -> str:
+    """Return one line about the machine: processor or GPU, and the versions that matter."""
+    if torch.cuda.is_available():
+        processor = torch.cuda.get_device_name()
+    else:
+        capability = cpu_with_bfloat16() or torch.backends.cpu.get_cpu_capability()
+        processor = f"CPU ({capability}), {torch.get_num_threads()} threads"
+    return f"{processor}, torch {torch.__version__}"
