@@ -1,0 +1,206 @@
+"""A mistake ends in one line on the error stream and status 1, before training starts, with nothing written."""
+
+import gzip
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from _helpers import VIEWS, merge, run_command, tiny_overrides, write_images
+from nf_mnist.data.sets import ASSETS
+
+TRAIN = [  # model, overrides, what the error says; {} is the folder of specimens
+    *[("resflow", f"{group}=nosuch", f"{group}/nosuch") for group in ("model", "data", "optimizer", "experiment")],
+    ("resflow", "logger=null", "leave a group out with ~group"),
+    ("resflow", "modle=resflow", "modle"),
+    ("resflow", "learning_rate=1", "learning_rate"),
+    ("resflow", "model.flow.nosuch=1", "nosuch"),
+    ("resflow", "+model.flow.nosuch=1", "nosuch"),
+    ("resflow", "+trainer.nosuch=1", "nosuch"),
+    ("resflow", "+optimizer.nosuch=1", "nosuch"),
+    ("resflow", "optimizer._target_=torch.optim.Nosuch", "Nosuch"),
+    ("resflow", "model=[", "override_grammar"),
+    ("resflow", "resflow", "resflow"),
+    *[
+        ("resflow", f"data.batch_size={value}", "data.batch_size must be")
+        for value in ("0", "-1", "1.5", "abc", "null")
+    ],
+    ("resflow", "data.batch_size=1000", "batch_size=1000 exceeds"),
+    ("resflow", "data.eval_batch_size=0", "data.eval_batch_size must be"),
+    ("resflow", "data.n_validation=-1", "n_validation must be"),
+    ("resflow", "data.n_validation=1000", "cannot set 1000 of"),
+    *[("resflow", f"optimizer.lr={value}", "optimizer.lr must be") for value in ("-1", "abc", "nan", "inf")],
+    ("resflow", "optimizer.weight_decay=-1", "optimizer.weight_decay must be"),
+    *[("resflow", f"seed={value}", "seed must be") for value in ("-1", "abc", "null")],
+    *[("resflow", f"evaluation.{key}=0", f"evaluation.{key} must") for key in ("n_draws", "n_images", "batch_size")],
+    ("resflow", "evaluation.split=train", "unknown split 'train'"),
+    ("resflow", "model.flow.mask=nosuch", "unknown mask 'nosuch'"),
+    ("resflow", "model.flow.mask=channel", "channel mask needs"),
+    ("resflow", "model.flow.scale=nosuch", "unknown scale 'nosuch'"),
+    ("resflow", "model.norm=nosuch", "unknown norm 'nosuch'"),
+    ("resflow", "model.preprocess=nosuch", "unknown preprocess 'nosuch'"),
+    ("resflow", "model.norm=batchnorm model.flow.norm.policy=nosuch", "policy 'nosuch'"),
+    ("resflow", "model.norm=batchnorm model.flow.norm.momentum=0", "momentum"),
+    ("resflow", "model.norm=actnorm model.flow.norm.eps=-1", "eps"),
+    ("resflow", "data.dequantizer=nosuch", "data.dequantizer 'nosuch'"),
+    *[("resflow", f"data.logit_alpha={value}", "alpha") for value in ("0.7", "0.5", "-0.1")],
+    ("resflow", "model.flow.n_scales=3", "divisible by 4 (squeeze needs even sides), got 14x14"),
+    ("resflow", "model.flow.n_scales=0", "model.flow.n_scales must be"),
+    ("resflow", "model.flow.hidden_channels=0", "model.flow.hidden_channels must be"),
+    ("resflow", "model.flow.mlp_features=-1", "model.flow.mlp_features must be"),
+    ("cp3", "model.flow.hidden_channels=8", "hidden_channels"),
+    ("cp3", "model.flow.mlp_features=1", "mlp_features"),
+    ("cp3", "model.flow.n_couplings=0", "model.flow.n_couplings must be"),
+    ("cp3", "path={}/small.npz", "at least 13x13"),
+    ("resflow", "trainer.precision=8-bit", "trainer.precision '8-bit'"),
+    ("resflow", "trainer.accelerator=nosuch", "nosuch"),
+    ("resflow", "trainer.devices=0", "cannot build lightning.Trainer"),
+    ("resflow", "trainer.devices=abc", "cannot build lightning.Trainer"),
+    ("resflow", "trainer.max_steps=-2", "trainer.max_steps must be"),
+    ("resflow", "trainer.max_epochs=abc", "trainer.max_epochs must be"),
+    ("resflow", "trainer.max_time=abc", "abc"),
+    ("resflow", "trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be"),
+    ("resflow", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be"),
+    ("resflow", "trainer.val_check_interval=0", "trainer.val_check_interval"),
+    *[("resflow", f"trainer.limit_val_batches={value}", "limit_val_batches") for value in ("0", "-1", "abc")],
+    *[("resflow", f"scheduler.warmup={value}", "warmup") for value in ("2", "-0.1", "abc")],
+    ("resflow", "scheduler.final=2", "final"),
+    ("resflow", "callbacks.samples.temperatures=[-1]", "temperatures"),
+    ("resflow", "callbacks.samples.n_samples=0", "n_samples"),
+    ("resflow", "callbacks.radius.n_images=0", "n_images"),
+    ("resflow", "callbacks.divergence.every_n_steps=0", "every_n_steps"),
+    ("resflow", "callbacks.progress.every_n_steps=0", "every_n_steps"),
+    ("resflow", "callbacks.last.every_n_train_steps=-1", "every_n_train_steps"),
+    ("resflow", "path=null", "path"),
+    ("resflow", "path={}", "cannot read images"),
+    *[("resflow", f"path={{}}/{file}.npz", f"{file}.npz") for file in ("missing", "text", "truncated", "object")],
+    ("resflow", "path={}/empty.npz", "no array 'images'"),
+    *[("resflow", f"path={{}}/{file}.npz", "expected uint8 levels") for file in ("float", "flat", "none")],
+    ("resflow", "path={}/labels.npz", "'labels'"),
+    ("resflow", "data.event_shape=[1,12,12]", "the images are (1, 14, 14)"),
+    *[("resflow", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
+    *[("resflow", f"init_from={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "mnist")],
+    *[
+        ("resflow", f"{key}={{}}/run/checkpoints/last.ckpt model.flow.hidden_channels=5", "another architecture")
+        for key in ("ckpt", "init_from")
+    ],
+    ("resflow", "ckpt={}/weights.ckpt", "init_from={}/weights.ckpt"),
+    ("resflow", "ckpt={}/run/checkpoints/last.ckpt init_from={}/run/checkpoints/last.ckpt", "give one of them"),
+    ("resflow", "output_dir={}/text.npz/run", "text.npz"),
+]
+GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+OTHERS = [  # command, overrides, what the error says
+    ("sample", "", "ckpt"),
+    ("evaluate", "", "ckpt"),
+    *[("sample", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "text.npz", "mnist")],
+    *[("evaluate", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
+    *[(command, "{ckpt} device=nosuch", "unknown device 'nosuch'") for command in ("sample", "evaluate")],
+    *[pytest.param(command, "{ckpt} device=cuda", "cuda", marks=GPU) for command in ("sample", "evaluate")],
+    *[("sample", f"{{ckpt}} n={value}", "n must be") for value in ("0", "1.5", "abc", "null")],
+    *[("sample", f"{{ckpt}} temperature={value}", "temperature must be") for value in ("-1", "abc")],
+    ("sample", "{ckpt} batch_size=0", "batch_size must be"),
+    ("sample", "{ckpt} seed=-1", "seed must be"),
+    ("sample", "{ckpt} label=3", "this flow has 0 labels"),
+    ("sample", "{ckpt} label=-1", "label must be"),
+    ("sample", "{ckpt} out={}/text.npz/grid.png", "text.npz"),
+    ("evaluate", "{ckpt} evaluation.split=nosuch", "unknown split 'nosuch'"),
+    ("evaluate", "{ckpt} evaluation.n_draws=0", "evaluation.n_draws must be"),
+    ("evaluate", "{ckpt} evaluation.n_images=abc", "evaluation.n_images must be"),
+    ("evaluate", "{ckpt} evaluation.batch_size=-1", "evaluation.batch_size must be"),
+    ("evaluate", "{ckpt} data=mnist", "this flow takes (1, 14, 14)"),
+    ("evaluate", "{ckpt} data=array path={}/missing.npz", "missing.npz"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Return a folder with images, a finished run, and one specimen of everything that can be wrong with a file."""
+    folder = tmp_path_factory.mktemp("files")
+    images = write_images(folder / "images.npz")
+    write_images(folder / "small.npz", side=12)
+    (folder / "text.npz").write_text("no images\n")
+    (folder / "truncated.npz").write_bytes(images.read_bytes()[:1000])
+    levels = np.zeros((60, 14, 14), dtype=np.uint8)
+    arrays = {
+        "empty": {"pictures": levels},
+        "float": {"images": levels / 255},
+        "flat": {"images": levels.reshape(60, -1)},
+        "none": {"images": levels[:0]},
+        "object": {"images": np.array([None])},
+        "labels": {"images": levels, "labels": np.zeros(7)},
+    }
+    for name, content in arrays.items():
+        np.savez(folder / f"{name}.npz", **content)
+    for name, content in [("mnist", gzip.compress(bytes(1000))), ("cut", gzip.compress(bytes(10**6))[:500])]:
+        (folder / name).mkdir()
+        shutil.copy(ASSETS / "SHA256SUMS", folder / name)
+        (folder / name / "train-images-idx3-ubyte.gz").write_bytes(content)
+    assert run_command("train", *tiny_overrides(images, folder / "run"), "trainer.max_steps=1").code == 0
+    last = folder / "run" / "checkpoints" / "last.ckpt"
+    (folder / "truncated.ckpt").write_bytes(last.read_bytes()[:5000])
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save(checkpoint["state_dict"], folder / "foreign.ckpt")
+    torch.save({key: checkpoint[key] for key in ("state_dict", "config")}, folder / "weights.ckpt")
+    return folder
+
+
+def refuses(command: str, overrides: list[str], said: str, run: Path) -> None:
+    """Check that a command refuses its overrides in one line that holds ``said``, and writes nothing into ``run``."""
+    code, out, err = run_command(command, *overrides)
+    assert said in err
+    assert (code, out, err.count("\n")) == (1, "", 1), err
+    assert err.startswith("error: ")
+    assert {path.name for path in run.rglob("*") if path.is_file()} <= {f"{command}.log"}, (
+        "nothing but Hydra's (empty) log"
+    )
+
+
+@pytest.mark.parametrize(("model", "overrides", "said"), TRAIN)
+def test_train_refuses_a_mistake(model, overrides, said, files, tmp_path):
+    base = tiny_overrides(files / "images.npz", tmp_path / "run", model, VIEWS)
+    given = overrides.replace("{}", str(files)).split()
+    refuses("train", merge([*base, "trainer.max_steps=2"], given), said.replace("{}", str(files)), tmp_path)
+
+
+@pytest.mark.parametrize(("command", "overrides", "said"), OTHERS)
+def test_evaluate_and_sample_refuse_a_mistake(command, overrides, said, files, tmp_path):
+    given = overrides.replace("{ckpt}", f"ckpt={files}/run/checkpoints/last.ckpt").replace("{}", str(files)).split()
+    refuses(command, [f"output_dir={tmp_path}/run", *given], said, tmp_path)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_train_refuses_a_gpu_that_is_not_there(accelerator, files, tmp_path):
+    base = tiny_overrides(files / "images.npz", tmp_path / "run")
+    refuses("train", merge(base, [f"trainer.accelerator={accelerator}"]), accelerator, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("nowhere", "SHA256SUMS"),
+        ("mnist", "train-images-idx3-ubyte.gz is damaged: its SHA-256 is "),
+        ("cut", "train-images-idx3-ubyte.gz is damaged"),
+    ],
+)
+def test_train_names_the_damaged_data_file(folder, said, files, tmp_path):
+    refuses("train", [f"output_dir={tmp_path}/run", f"+data.source.folder={files}/{folder}"], said, tmp_path)
+
+
+def test_train_refuses_a_folder_that_holds_a_run(files):
+    run = files / "run"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    finished = run_command("train", *tiny_overrides(files / "images.npz", run), "trainer.max_steps=2")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "holds a run already" in finished.err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+def test_a_torchvision_that_does_not_match_torch_is_said_in_a_sentence(command, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    arguments = [] if command == "train" else ["ckpt=any.ckpt"]
+    refuses(command, [f"output_dir={tmp_path}/run", *arguments], "torchvision does not work with torch", tmp_path)

@@ -1,0 +1,164 @@
+"""The three commands, as a user meets them."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.io import read_image
+
+from _helpers import VIEWS, run_command, tiny_overrides, write_images
+
+VALIDATE_OFTEN = ("trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Return a folder with ``images.npz`` and a finished training in ``run``."""
+    folder = tmp_path_factory.mktemp("commands")
+    overrides = tiny_overrides(write_images(folder / "images.npz"), folder / "run", views=VIEWS)
+    finished = run_command("train", *overrides, "trainer.max_steps=4", *VALIDATE_OFTEN)
+    assert finished.code == 0, finished.err
+    (folder / "train.out").write_text(finished.out)
+    return folder
+
+
+@pytest.fixture
+def best(folder) -> str:
+    return f"ckpt={folder}/run/checkpoints/best.ckpt"
+
+
+def test_training_ends_in_a_table_and_leaves_everything_in_its_folder(folder):
+    out = (folder / "train.out").read_text()
+    for part in (
+        "parameters",
+        "test bpd, mean of 2 single draws",
+        "nats",
+        "norm of z",
+        "largest round-trip error",
+        "training time",
+        "best.ckpt",
+        "tensorboard --logdir",
+    ):
+        assert part in out
+    run = folder / "run"
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "step_4.ckpt"} or names == {"best.ckpt", "last.ckpt"}
+    assert (run / "config.yaml").exists()
+    assert json.loads((run / "figures.json").read_text())["n_draws"] == 2
+    rows = list(csv.DictReader((run / "csv" / "metrics.csv").open()))
+    assert {"train/loss", "val/loss", "val/bpd"} <= rows[0].keys()
+
+
+def test_evaluate_reproduces_the_figures_of_training_to_the_last_digit(folder, best, tmp_path):
+    finished = run_command("evaluate", best, f"out={tmp_path}/figures.json", f"radius_plot={tmp_path}/radius.png")
+    assert finished.code == 0, finished.err
+    trained = json.loads((folder / "run" / "figures.json").read_text())
+    measured = json.loads((tmp_path / "figures.json").read_text())
+    for key in trained.keys() - {"training_seconds", "hardware", "checkpoint"}:
+        assert measured[key] == trained[key], key
+    assert measured["bpd"] == pytest.approx(-measured["log_likelihood"] / (196 * math.log(2)))
+    assert measured["training"]["images"] == measured["training"]["steps"] * 16
+    assert (tmp_path / "radius.png").stat().st_size > 1000
+    again = run_command("evaluate", best, f"out={tmp_path}/figures.json")
+    assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_evaluate_measures_another_split_and_other_data(folder, best, tmp_path):
+    for name, overrides in {
+        "validation": ["evaluation.split=validation", "evaluation.n_images=5"],
+        "other": ["data=array", f"path={folder}/images.npz", "data.n_validation=0.5"],
+    }.items():
+        assert run_command("evaluate", best, *overrides, f"out={tmp_path}/{name}.json").code == 0
+    validation = json.loads((tmp_path / "validation.json").read_text())
+    assert (validation["split"], validation["n_images"]) == ("validation", 5)
+
+
+def test_sample_writes_a_grid_or_single_images_that_are_the_same(best, tmp_path):
+    for out in ("grid.png", "single"):
+        finished = run_command("sample", best, "n=9", "temperature=0.8", "seed=3", f"out={tmp_path}/{out}")
+        assert finished.code == 0, finished.err
+        assert "9 samples at temperature 0.8" in finished.out
+    grid = read_image(str(tmp_path / "grid.png"))
+    singles = [read_image(str(path)) for path in sorted((tmp_path / "single").iterdir())]
+    assert grid.shape == (3, 3 * 16 + 2, 3 * 16 + 2)
+    assert len(singles) == 9
+    assert torch.equal(grid[:, 2:16, 18:32], singles[1].expand(3, -1, -1))
+    assert json.loads((tmp_path / "grid.json").read_text())["temperature"] == 0.8
+
+
+def test_samples_depend_on_seed_and_temperature_alone(best, tmp_path):
+    settings = {"a": "seed=1", "b": "seed=1 batch_size=4", "c": "seed=2", "d": "seed=1 temperature=0.5"}
+    for name, given in settings.items():
+        assert run_command("sample", best, "n=8", *given.split(), f"out={tmp_path}/{name}.png").code == 0
+    pictures = {name: read_image(f"{tmp_path}/{name}.png") for name in settings}
+    assert (pictures["a"].int() - pictures["b"].int()).abs().max() <= 1, "up to rounding"
+    assert not torch.equal(pictures["a"], pictures["c"])
+    assert not torch.equal(pictures["a"], pictures["d"])
+
+
+def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
+    base = tiny_overrides(folder / "images.npz", tmp_path / "fresh")
+    start = f"init_from={folder}/run/checkpoints/last.ckpt"
+    finished = run_command("train", *base, start, "trainer.max_steps=1", "optimizer.lr=0.0")
+    assert finished.code == 0, finished.err
+    one, other = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (folder / "run", tmp_path / "fresh")
+    )
+    assert other["global_step"] == 1
+    for name, value in one["state_dict"].items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, other["state_dict"][name]), name
+
+
+def test_undithered_levels_come_with_a_warning(folder, tmp_path):
+    base = tiny_overrides(folder / "images.npz", tmp_path / "run")
+    finished = run_command("train", *base, "data.dequantizer=none", "trainer.max_steps=1")
+    assert finished.code == 0, finished.err
+    assert "warning: undithered levels have no bound on their likelihood" in finished.out
+    assert "bpd" not in finished.out
+    assert "not a likelihood" in finished.out
+
+
+def test_cp3_nats_are_printed_under_their_own_name_and_without_bpd(folder, tmp_path):
+    base = tiny_overrides(folder / "images.npz", tmp_path / "run")
+    finished = run_command("train", *base, "data.dequantizer=cp3", "data.count_log_det=false", "trainer.max_steps=1")
+    assert finished.code == 0, finished.err
+    assert "log-likelihood in logit space, CP3's protocol, nats" in finished.out
+    assert "bpd" not in finished.out
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_job_in_a_folder_of_its_own(folder, tmp_path):
+    base = tiny_overrides(folder / "images.npz", tmp_path / "sweep")
+    finished = run_command("train", "-m", *base, "seed=0,1", "trainer.max_steps=1")
+    assert finished.code == 0, finished.err
+    seeds = [json.loads((tmp_path / "sweep" / job / "figures.json").read_text()) for job in "01"]
+    assert seeds[0]["bpd"] != seeds[1]["bpd"]
+
+
+@pytest.mark.slow
+def test_commands_run_from_any_folder_and_end_with_status_1_without_a_traceback(tmp_path):
+    finished = subprocess.run(
+        [sys.executable, "-m", "nf_mnist.train", "model=nosuch"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: ")
+    assert finished.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+def test_help_shows_examples(command):
+    finished = run_command(command, "--help")
+    assert finished.code == 0
+    assert f"python -m nf_mnist.{command}" in finished.out
+    assert "Traceback" not in finished.out + finished.err

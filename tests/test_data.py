@@ -1,0 +1,218 @@
+"""Reading, splitting and dequantizing images, and the order in which training sees them."""
+
+import gzip
+import hashlib
+import itertools
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from nf_mnist.data import (
+    CP3Dequantizer,
+    Images,
+    ImageSet,
+    NoDequantizer,
+    UniformDequantizer,
+    array_event_shape,
+    array_file,
+    draw_noise,
+    evaluation_noise,
+    mnist,
+    random_subset,
+    split,
+    to_levels,
+    torchvision_set,
+)
+from nf_mnist.data.sets import ASSETS
+from nf_mnist.errors import DataError
+from nf_mnist.training.datamodule import ImageDataModule
+from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
+
+# SHA-256 of the four uncompressed official files, as published with them.
+OFFICIAL = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+LAST = 2**15 - 1
+
+
+@pytest.fixture(scope="module")
+def official() -> ImageSet:
+    return mnist()
+
+
+def numbered(n: int) -> Images:
+    """Images whose every pixel is the image's own number."""
+    numbers = torch.arange(n)
+    return Images(numbers.to(torch.uint8)[:, None, None, None].expand(n, 1, 2, 2), numbers)
+
+
+def test_the_bundled_files_are_the_official_ones(official):
+    for name, sha256 in OFFICIAL.items():
+        assert hashlib.sha256(gzip.decompress((ASSETS / f"{name}.gz").read_bytes())).hexdigest() == sha256
+    assert official.train.levels.shape == (60000, 1, 28, 28)
+    assert official.test.levels.shape == (10000, 1, 28, 28)
+    assert official.train.levels.dtype == torch.uint8
+    assert official.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert official.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"no images"), gzip.compress(bytes(10**5))[:60], b"no gzip", None],
+    ids=["foreign", "truncated", "no_gzip", "missing"],
+)
+def test_a_damaged_or_missing_file_is_named(content, tmp_path):
+    for path in ASSETS.iterdir():
+        shutil.copy(path, tmp_path)
+    damaged = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    damaged.unlink() if content is None else damaged.write_bytes(content)
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz"):
+        mnist(tmp_path)
+
+
+def test_no_test_image_is_among_those_to_train_or_validate_on(official):
+    data = ImageDataModule(lambda: official, (1, 28, 28), 10000, 0, 128, 500, seed=0)
+    data.setup()
+
+    def content(images: Images) -> set[bytes]:
+        return {image.tobytes() for image in images.levels.numpy()}
+
+    assert [len(part.levels) for part in (data.train, data.validation, data.test)] == [50000, 10000, 10000]
+    train, validation, test = map(content, (data.train, data.validation, data.test))
+    assert content(official.test) == test
+    assert content(official.train) == train | validation
+    assert not test & (train | validation)
+    assert not train & validation
+
+
+def test_a_split_is_random_seeded_and_complete():
+    first, rest = split(numbered(100), 30, seed=1)
+    assert sorted([*first.labels.tolist(), *rest.labels.tolist()]) == list(range(100))
+    assert torch.equal(first.levels[:, 0, 0, 0].long(), first.labels), "labels go with their images"
+    assert torch.equal(split(numbered(100), 0.3, seed=1)[0].labels, first.labels)
+    assert not torch.equal(split(numbered(100), 30, seed=2)[0].labels, first.labels)
+    assert first.labels.tolist() != sorted(first.labels.tolist())
+    for size in (0, 100, -3):
+        with pytest.raises(DataError, match="both parts need at least one"):
+            split(numbered(100), size, seed=0)
+
+
+def test_a_subset_is_a_random_sample_and_not_the_first_images():
+    images, index = random_subset(numbered(200), 50, seed=0)
+    assert torch.equal(images.labels, index)
+    assert len(set(index.tolist())) == 50
+    assert index.max() > 100
+    assert torch.equal(random_subset(numbered(200), None, seed=0)[1], torch.arange(200))
+
+
+def test_uniform_dequantization_is_exact_in_float32_and_undone_by_to_levels():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for k in (0, 1, LAST // 2, LAST):
+        x, log_q = UniformDequantizer()(levels, torch.full_like(levels, k, dtype=torch.long))
+        assert x.dtype == torch.float32
+        assert torch.equal(x.double() * 256, levels.double() + (k + 0.5) / 2**15)
+        assert x.min() > 0
+        assert x.max() < 1
+        assert torch.equal(to_levels(x), levels)
+        assert log_q.tolist() == pytest.approx([256 * math.log(256)])
+
+
+def test_other_dequantizers_have_no_bits():
+    levels = torch.tensor([[[[0, 255], [7, 128]]]], dtype=torch.uint8)
+    x, _ = NoDequantizer()(levels, draw_noise(levels))
+    assert torch.equal(x, levels / 255)
+    x, _ = CP3Dequantizer()(levels, draw_noise(levels))
+    assert torch.aminmax(x)[0].item() == pytest.approx(1e-4)
+    assert torch.aminmax(x)[1].item() == pytest.approx(1 - 1e-4)
+    assert UniformDequantizer.is_discrete
+    assert not NoDequantizer.is_discrete
+    assert not CP3Dequantizer.is_discrete
+
+
+def test_evaluation_noise_depends_on_the_index_alone():
+    index = torch.tensor([5, 0, 9999])
+    noise = evaluation_noise(index, (1, 28, 28), draw=1, seed=3)
+    assert torch.equal(noise[1:2], evaluation_noise(torch.tensor([0]), (1, 28, 28), draw=1, seed=3))
+    for draw, seed in ((0, 3), (1, 2)):
+        assert not torch.equal(noise, evaluation_noise(index, (1, 28, 28), draw=draw, seed=seed))
+
+
+def test_evaluation_noise_is_uniform():
+    noise = evaluation_noise(torch.arange(500), (1, 28, 28), draw=0, seed=0).double()
+    n = noise.numel()
+    assert noise.min() >= 0
+    assert noise.max() <= LAST
+    assert abs(noise.mean() - LAST / 2) < 4 * 2**15 / math.sqrt(12 * n)
+    counts = torch.bincount((noise.flatten() // 128).long(), minlength=256).double()
+    chi_squared = ((counts - n / 256).square() / (n / 256)).sum()
+    assert abs(chi_squared - 255) < 4 * math.sqrt(2 * 255)
+    pairs = torch.stack([noise.flatten()[:-1], noise.flatten()[1:]])
+    assert abs(torch.corrcoef(pairs)[0, 1]) < 4 / math.sqrt(n)
+
+
+def test_an_array_file_is_read_and_split(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 8), dtype=np.uint8)
+    path = str(tmp_path / "images.npz")
+    np.savez(path, images=images, labels=np.arange(40))
+    assert array_event_shape(path) == [1, 6, 8]
+    train, test = array_file(path, 0.25, split_seed=0)
+    assert (len(train.levels), len(test.levels)) == (30, 10)
+    assert sorted([*train.labels.tolist(), *test.labels.tolist()]) == list(range(40))
+    np.savez(path, images=images[:30], test_images=images[30:])
+    train, test = array_file(path, 0.25, split_seed=0)
+    assert np.array_equal(test.levels[:, 0].numpy(), images[30:])
+    assert np.array_equal(train.levels[:, 0].numpy(), images[:30])
+
+
+def test_a_set_that_cannot_be_downloaded_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.download", no_network)
+    with pytest.raises(DataError, match=r"FashionMNIST is not in .* could not be downloaded .*data=mnist"):
+        torchvision_set("FashionMNIST", str(tmp_path))
+
+
+def labels_of(loader: TrainingLoader) -> list[int]:
+    return torch.cat([labels for _, labels in loader]).tolist()
+
+
+def test_an_epoch_sees_each_image_once_in_another_order_each_time():
+    loader = TrainingLoader(numbered(60), batch_size=7, seed=0)
+    first, second = labels_of(loader), labels_of(loader)
+    assert len(loader) == 8
+    assert len(set(first)) == len(first) == 56, "the last 4 do not fill a batch"
+    assert first != second
+    assert first == labels_of(TrainingLoader(numbered(60), 7, seed=0))
+    assert first != labels_of(TrainingLoader(numbered(60), 7, seed=1))
+
+
+def test_processes_share_an_epoch_without_overlap():
+    shares = [labels_of(TrainingLoader(numbered(60), 5, seed=0, rank=rank, world_size=3)) for rank in range(3)]
+    assert sorted(itertools.chain(*shares)) == list(range(60))
+    shares = [labels_of(EvaluationLoader(numbered(61), 5, rank, 3)) for rank in range(3)]
+    assert sorted(itertools.chain(*shares)) == list(range(61))
+
+
+@pytest.mark.parametrize("n_batches", [0, 1, 3, 8, 11, 16])
+def test_a_loader_goes_on_where_another_stopped(n_batches):
+    def batches(loader: TrainingLoader, n: int) -> list[list[int]]:
+        taken: list[list[int]] = []
+        while len(taken) < n:
+            for _, labels in loader:
+                taken.append(labels.tolist())
+                if len(taken) == n:
+                    break
+        return taken
+
+    expected = batches(TrainingLoader(numbered(60), 7, seed=0), 20)
+    stopped, resumed = (TrainingLoader(numbered(60), 7, seed=0) for _ in range(2))
+    begun = batches(stopped, n_batches)
+    resumed.load_state_dict(stopped.state_dict())
+    assert begun + batches(resumed, 20 - n_batches) == expected

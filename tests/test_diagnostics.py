@@ -1,0 +1,128 @@
+"""Functions that measure a flow, on flows whose figures are known."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from nf_mnist.bijectors import Bijector, Flatten, Sequential
+from nf_mnist.data import DEQUANTIZERS, Images, UniformDequantizer
+from nf_mnist.diagnostics import evaluate_flow, moments, radius, random_projection, round_trip_error
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
+from nf_mnist.metrics import bits_per_dim, chi_moments
+from registry import make_flow
+
+SETTINGS = {"n_images": None, "n_draws": 2, "batch_size": 7, "seed": 0}
+
+
+def images(n: int = 20) -> Images:
+    return Images(torch.randint(256, (n, 1, 8, 8), dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
+
+
+class UniformCDF(Bijector):
+    """The normal quantile of a uniform x: with a standard normal base, the uniform density."""
+
+    def forward_and_log_det(self, x, context=None):
+        z = torch.special.ndtri(x.double())
+        return z, -torch.distributions.Normal(0, 1).log_prob(z).flatten(1).sum(1)
+
+    def inverse_and_log_det(self, z, context=None):
+        return torch.special.ndtr(z.double()), torch.distributions.Normal(0, 1).log_prob(z).flatten(1).sum(1)
+
+
+class Leaky(UniformCDF):
+    """The same with an inverse that is off by a hundredth."""
+
+    def inverse_and_log_det(self, z, context=None):
+        x, log_det = super().inverse_and_log_det(z, context)
+        return x + 0.01, log_det
+
+
+def test_the_uniform_flow_scores_eight_bits_and_a_perfect_shell():
+    flow = Flow(Sequential([UniformCDF(), Flatten((1, 8, 8))]), (1, 8, 8)).eval()
+    figures, z = evaluate_flow(flow, UniformDequantizer(), images(500), **SETTINGS)
+    assert figures["bpd"] == pytest.approx(8.0)
+    assert figures["bpd_log_mean_exp"] == pytest.approx(8.0)
+    assert figures["log_density"] == pytest.approx(0, abs=1e-9)
+    assert figures["log_likelihood"] == pytest.approx(-64 * math.log(256))
+    mean, std = chi_moments(64)
+    assert abs(figures["radius_mean"] - mean) < 4 * std / math.sqrt(500)
+    assert figures["round_trip_error"] < 1e-9
+    assert z.shape == (500, 64)
+
+
+def test_figures_do_not_depend_on_the_batch_size():
+    flow, levels = make_flow("resflow"), images()
+    one, other = (
+        evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "batch_size": size}).figures
+        for size in (3, 20)
+    )
+    assert one == pytest.approx(other, rel=1e-9, abs=1e-9)
+
+
+def test_figures_are_means_over_images_and_draws():
+    flow, levels = make_flow("resflow"), images()
+    figures, _ = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS)
+    assert figures["bpd"] == pytest.approx(-figures["log_likelihood"] / (64 * math.log(2)))
+    assert figures["log_density"] == pytest.approx(figures["log_likelihood"] + 64 * math.log(256))
+    assert figures["bpd_log_mean_exp"] < figures["bpd"], "the logarithm is concave"
+    single, _ = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_draws": 1})
+    assert single["bpd_log_mean_exp"] == pytest.approx(single["bpd"])
+
+
+def test_a_sample_of_the_images_is_measured():
+    flow, levels = make_flow("resflow"), images(40)
+    figures, z = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_images": 5})
+    assert (figures["n_images"], len(z)) == (5, 5)
+
+
+@pytest.mark.parametrize("kind", ["none", "cp3"])
+def test_no_bits_are_reported_where_none_are_defined(kind):
+    flow = make_flow("resflow_no_preprocess")
+    figures, _ = evaluate_flow(flow, DEQUANTIZERS[kind](), images(), **SETTINGS)
+    assert not {"bpd", "bpd_log_mean_exp"} & figures.keys()
+
+
+@pytest.mark.parametrize("setting", ["n_images", "n_draws", "batch_size"])
+def test_evaluation_refuses_counts_below_one(setting):
+    with pytest.raises(ConfigError, match="at least 1"):
+        evaluate_flow(make_flow("resflow"), UniformDequantizer(), images(), **{**SETTINGS, setting: 0})
+
+
+def test_round_trip_error_is_the_largest_of_each_image():
+    flow = Flow(Sequential([Leaky(), Flatten((1, 8, 8))]), (1, 8, 8))
+    error = round_trip_error(flow, 0.1 + 0.8 * torch.rand(3, 1, 8, 8))
+    assert_close(error, torch.full((3,), 0.01, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_radius_and_moments_of_a_standard_normal():
+    z = torch.randn(4000, 784)
+    assert abs(radius(z).mean - 27.99) < 4 * 0.707 / math.sqrt(4000) + 0.005
+    assert abs(radius(z).std - 0.707) < 4 * 0.707 / math.sqrt(2 * 4000)
+    mean, std = moments(z)
+    assert mean.abs().max() < 6 / math.sqrt(4000)
+    assert (std - 1).abs().max() < 6 / math.sqrt(2 * 4000)
+    assert math.isnan(radius(z[:1]).std)
+
+
+def test_a_projection_keeps_a_standard_normal_one():
+    z = torch.randn(4000, 784)
+    points = random_projection(z, seed=0)
+    assert points.shape == (4000, 2)
+    assert_close(torch.cov(points.T), torch.eye(2), atol=0.12, rtol=0)
+    assert torch.equal(points, random_projection(z, seed=0))
+    assert not torch.equal(points, random_projection(z, seed=1))
+
+
+def test_the_logits_log_determinant_counts():
+    levels = images()
+    flow = make_flow("resflow")
+    counted = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures["bpd"]
+    logit = flow.bijector.layers()[0]
+    logit.count_log_det = False
+    silent = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures["bpd"]
+    # E[log|det|] of a logit on uniform x is 2 nats per dimension: -E[log x] - E[log(1 - x)].
+    expected = bits_per_dim(torch.tensor(2.0 * 64), 0.0, 64).item()
+    assert counted - silent == pytest.approx(expected, abs=0.1)

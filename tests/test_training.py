@@ -1,0 +1,185 @@
+"""The learning rate, precision, and what a training step does."""
+
+import math
+
+import lightning as L
+import pytest
+import torch
+from torch.testing import assert_close
+
+from _helpers import compose_config, first_difference, fit, merge, tiny_overrides, write_images
+from nf_mnist.bijectors import BatchNorm
+from nf_mnist.config import build_datamodule, build_module, build_trainer
+from nf_mnist.errors import ConfigError, MachineError
+from nf_mnist.training.hardware import describe, resolve_device, resolve_precision
+from nf_mnist.training.schedule import Schedule
+
+
+@pytest.fixture
+def overrides(tmp_path) -> list[str]:
+    return [*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), "logger.tensorboard=null"]
+
+
+class Recorder(L.Callback):
+    """Keeps what each step logged, and the rate it was made with."""
+
+    def __init__(self):
+        self.losses, self.rates, self.weights = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_the_schedule_rises_linearly_and_falls_as_a_cosine():
+    schedule = Schedule(warmup=0.2, final=0.1)
+    assert schedule.factor(0) == 0
+    assert schedule.factor(0.1) == pytest.approx(0.5)
+    assert schedule.factor(0.2) == pytest.approx(1)
+    assert schedule.factor(0.6) == pytest.approx((1 + 0.1) / 2)
+    assert schedule.factor(1) == pytest.approx(0.1)
+    assert {Schedule(0.0, 1.0).factor(progress / 10) for progress in range(11)} == {1.0}
+
+
+@pytest.mark.parametrize(("warmup", "final"), [(1, 0), (-0.1, 0), (0, 2), (0, -1)])
+def test_the_schedule_refuses_shares_out_of_range(warmup, final):
+    with pytest.raises(ConfigError, match="schedule"):
+        Schedule(warmup, final)
+
+
+def test_the_rate_follows_the_schedule_over_a_budget_of_steps(overrides):
+    recorder = Recorder()
+    fit([*overrides, "trainer.max_steps=8", "scheduler.warmup=0.25", "optimizer.lr=0.01"], [recorder])
+    assert recorder.rates == pytest.approx([0.01 * Schedule(0.25, 0.0).factor(step / 8) for step in range(8)])
+
+
+def test_the_rate_follows_the_schedule_over_a_budget_of_time(overrides):
+    recorder = Recorder()
+    fit([*overrides, "trainer.max_time=00:00:00:04", "scheduler.warmup=0.0", "optimizer.lr=0.01"], [recorder])
+    assert recorder.rates == sorted(recorder.rates, reverse=True)
+    assert recorder.rates[0] > 0.009
+    assert recorder.rates[-1] < 0.002
+
+
+def test_the_loss_falls_and_is_the_negative_log_likelihood_in_nats(overrides):
+    recorder = Recorder()
+    trained = fit([*overrides, "trainer.max_steps=40", "model.norm=actnorm"], [recorder])
+    assert sum(recorder.losses[-5:]) < 0.9 * sum(recorder.losses[:5])
+    metrics = trained.trainer.callback_metrics
+    assert metrics["train/bpd"].item() == pytest.approx(metrics["train/loss"].item() / (196 * math.log(2)))
+
+
+def test_nothing_is_called_bpd_where_there_are_no_levels(overrides):
+    trained = fit([*overrides, "trainer.max_steps=2", "data.dequantizer=cp3"])
+    assert "train/loss" in trained.trainer.callback_metrics
+    assert not [name for name in trained.trainer.callback_metrics if "bpd" in name]
+
+
+def test_one_gradient_step_moves_every_parameter_with_a_gradient(overrides):
+    cfg = compose_config(merge([*overrides, "trainer.max_steps=1", "scheduler=constant"], ["run_dir=${output_dir}"]))
+    before = build_module(cfg).state_dict()
+    after = fit([*overrides, "trainer.max_steps=1", "scheduler=constant"]).module
+    for name, parameter in after.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_two_runs_of_one_seed_are_bit_identical_and_of_two_seeds_are_not(overrides):
+    one, same, other = (
+        fit([*overrides, "trainer.max_steps=3", f"seed={seed}"]).module.state_dict() for seed in (0, 0, 1)
+    )
+    assert first_difference(one, same) == ""
+    assert first_difference(one, other) != ""
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true", "64-true"])
+def test_log_dets_keep_the_dtype_of_the_data_in_every_precision(precision, overrides):
+    seen = set()
+
+    def look(module, inputs, outputs):
+        seen.update(part.dtype for part in outputs)
+
+    cfg = compose_config(
+        merge([*overrides, f"trainer.precision={precision}", "trainer.max_steps=2"], ["run_dir=${output_dir}"])
+    )
+    module, data = build_module(cfg), build_datamodule(cfg)
+    for bijector in module.flow.bijector.layers():
+        bijector.register_forward_hook(look)
+    build_trainer(cfg).fit(module, datamodule=data)
+    assert seen == {torch.float64 if precision == "64-true" else torch.float32}
+
+
+def test_bf16_networks_compute_nearly_the_same_likelihood(overrides):
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        recorder = Recorder()
+        fit([*overrides, f"trainer.precision={precision}", "trainer.max_steps=1"], [recorder])
+        losses += recorder.losses
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_precision_is_detected_and_not_assumed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for amx, avx512, expected in ((True, True, "bf16-mixed"), (False, True, "bf16-mixed"), (False, False, "32-true")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
+        assert resolve_precision("auto", "auto") == expected
+        assert ("AMX" in describe(), "AVX512_BF16" in describe()) == (amx, avx512 and not amx)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, expected in (((9, 0), "bf16-mixed"), ((7, 5), "32-true")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        assert resolve_precision("auto", "gpu") == expected
+    assert resolve_precision("64-true", "auto") == "64-true"
+    with pytest.raises(ConfigError, match=r"unknown trainer\.precision"):
+        resolve_precision("half", "auto")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(MachineError, match="0 GPUs"):
+        resolve_device("cuda")
+    with pytest.raises(ConfigError, match="unknown device 'nosuch'"):
+        resolve_device("nosuch")
+
+
+def test_statistics_are_recomputed_over_the_training_set_before_validation(overrides):
+    trained = fit(
+        [
+            *overrides,
+            "callbacks=recompute_statistics",
+            "model.norm=batchnorm",
+            "data.batch_size=64",
+            "optimizer.lr=0.0",
+            "optimizer.weight_decay=0.0",
+            "trainer.max_steps=2",
+            "trainer.val_check_interval=2",
+        ]
+    )
+    norm = next(module for module in trained.module.flow.modules() if isinstance(module, BatchNorm))
+    first, second = trained.module.flow.bijector.layers()[:2]
+    levels = trained.data.train.levels
+    # Mean of the first normalisation's input over the training set, up to the dequantization noise of the two draws.
+    y, _ = second.eval()(first(trained.module.dequantizer(levels, torch.full(levels.shape, 2**14))[0])[0])
+    assert_close(norm.running_mean.flatten(), y.mean((0, 2, 3)).detach(), atol=0.2, rtol=0.05)
+    assert norm.momentum == 0.1
+    assert (norm.running_var - 1).abs().max() > 0.5, "not the initial ones"
+
+
+def test_ema_weights_are_what_is_validated_and_saved(overrides, tmp_path):
+    trained = fit(
+        [
+            *overrides,
+            "callbacks=ema",
+            "callbacks.ema.decay=0.5",
+            "scheduler=constant",
+            "optimizer.lr=0.01",
+            "trainer.max_steps=4",
+            "trainer.val_check_interval=4",
+        ]
+    )
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert first_difference(saved["state_dict"], trained.module.state_dict()) == "", "training ends with the average"
+    assert "current_model_state" in saved, "and the raw weights are kept for resuming"
+    assert first_difference(saved["state_dict"], saved["current_model_state"]) != ""
