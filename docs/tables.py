@@ -1,7 +1,7 @@
 """Write the tables of README.md from ``results/*.json``: ``python docs/tables.py``; ``--check`` only compares.
 
-Each file of ``results/`` was written by ``python -m nf_mnist.evaluate ckpt=... out=results/NAME.json``. A table stands
-between ``<!-- results -->`` and ``<!-- /results -->``.
+Those with a log-likelihood were written by ``python -m nf_mnist.evaluate ckpt=... out=results/NAME.json``. The table
+stands between ``<!-- results -->`` and ``<!-- /results -->``.
 """
 
 import json
@@ -17,7 +17,7 @@ COLUMNS = (
     "experiment",
     "parameters",
     "test bpd, single draws",
-    "log-mean-exp of 8",
+    "log-mean-exp",
     "log-likelihood, nats",
     "norm of z",
     "training",
@@ -27,7 +27,8 @@ COLUMNS = (
 
 def table() -> str:
     """Return the table of all results as Markdown."""
-    rows = [_row(path.stem, json.loads(path.read_text())) for path in sorted((ROOT / "results").glob("*_1h.json"))]
+    results = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
+    rows = [_row(name, figures) for name, figures in results.items() if "log_likelihood" in figures]
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -46,7 +47,9 @@ def _row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
         f"`{name}`",
         f"{figures['parameters']:,}",
         f"{figures['bpd']:.3f}" if "bpd" in figures else "none for this data",
-        f"{figures['bpd_log_mean_exp']:.3f}" if "bpd" in figures else "",
+        f"{figures['bpd_log_mean_exp']:.3f} ({figures['n_draws']} draws)"
+        if figures.get("bpd_log_mean_exp") and figures["n_draws"] > 1
+        else "",
         f"{figures['log_likelihood']:.1f} ({figures['unit'].removeprefix('log-likelihood ')})",
         f"{figures['radius_mean']:.2f} +- {figures['radius_std']:.2f}",
         f"{epochs:.1f} epochs, {minutes:.0f} min",
