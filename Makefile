@@ -50,5 +50,5 @@ tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs
 
 clean:  ## Remove caches and builds; outputs/ and .venv stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

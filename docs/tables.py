@@ -47,14 +47,18 @@ def _row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
         f"`{name}`",
         f"{figures['parameters']:,}",
         f"{figures['bpd']:.3f}" if "bpd" in figures else "none for this data",
-        f"{figures['bpd_log_mean_exp']:.3f} ({figures['n_draws']} draws)"
-        if figures.get("bpd_log_mean_exp") and figures["n_draws"] > 1
-        else "",
+        _log_mean_exp(figures),
         f"{figures['log_likelihood']:.1f} ({figures['unit'].removeprefix('log-likelihood ')})",
         f"{figures['radius_mean']:.2f} +- {figures['radius_std']:.2f}",
         f"{epochs:.1f} epochs, {minutes:.0f} min",
         PUBLISHED.get(name, ""),
     )
+
+
+def _log_mean_exp(figures: dict[str, Any]) -> str:
+    if "bpd_log_mean_exp" not in figures or figures["n_draws"] == 1:  # of one draw it is that draw
+        return ""
+    return f"{figures['bpd_log_mean_exp']:.3f} ({figures['n_draws']} draws)"
 
 
 def main() -> None:

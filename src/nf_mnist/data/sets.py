@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,7 +146,7 @@ def _read_idx(path: Path, sha256: str) -> Tensor:
     """Read a gzipped IDX file of unsigned bytes, http://yann.lecun.com/exdb/mnist."""
     try:
         content = gzip.decompress(_read(path))
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}; restore it from the repository") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
