@@ -21,7 +21,7 @@ from nf_mnist.config import build_datamodule, build_module, build_trainer, confi
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
 
-VIEWS = ("samples", "radius", "moments", "projection", "round_trip")
+VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting")
 SMALL = {
     "resflow": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
     "resflow_double_tanh": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
@@ -32,6 +32,9 @@ SMALL = {
         "model.flow.transformer_features=8",
         "model.flow.transformer_blocks=1",
     ],
+    "conditional": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "hierarchical_small": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "hierarchical_large": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
     "cp3": ["model.flow.n_couplings=2", "model.flow.hidden_channels=16", "model.flow.mlp_features=8"],
 }
 

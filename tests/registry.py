@@ -28,9 +28,9 @@ from nf_mnist.bijectors import (
     n_parameters,
     random_order,
 )
-from nf_mnist.flows import Flow, cp3, hierarchical, normalization, preprocessing, resflow
-from nf_mnist.flows.hierarchical import pixel_groups
-from nf_mnist.nets import GatedResNet, GroupedTransformer, ResidualNet
+from nf_mnist.flows import Flow, conditional, cp3, hierarchical, normalization, preprocessing, resflow
+from nf_mnist.flows.geometry import nearest_known, pixel_groups
+from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
 
 IMAGE, HALF, GREY, FLAT = (4, 4, 4), (2, 4, 4), (1, 8, 8), (12,)
 
@@ -56,7 +56,9 @@ def gaussianization(shape: Shape) -> MarginalGaussianization:
 
 
 def mixture_coupling(n_kept: int) -> DiscretizedMixture:
-    return DiscretizedMixture(IMAGE, n_kept, GatedResNet(2 * n_kept, 8, 2, n_parameters(3)))
+    references = nearest_known(n_kept, 4)
+    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(references) + 1))
+    return DiscretizedMixture(IMAGE, n_kept, net, references, n_frequent=1)
 
 
 def grouped_mixture() -> GroupedMixture:
@@ -116,18 +118,36 @@ def small_cp3(norm: str = "batchnorm") -> Flow:
     )
 
 
-def small_hierarchical(n_groups: int = 4) -> Flow:
+def small_hierarchical(n_groups: int = 4, n_references: int = 5) -> Flow:
     return hierarchical(
         event_shape=GREY,
         n_levels=1,
         channels=8,
         n_blocks=2,
         n_components=3,
+        n_references=n_references,
+        n_frequent=2,
         n_groups=n_groups,
         transformer_features=16,
         transformer_blocks=2,
         transformer_heads=2,
         n_classes=0,
+    )
+
+
+def small_conditional() -> Flow:
+    return conditional(
+        event_shape=GREY,
+        n_levels=2,
+        channels=8,
+        n_blocks=1,
+        n_components=2,
+        n_references=3,
+        n_frequent=1,
+        n_groups=2,
+        transformer_features=16,
+        transformer_blocks=1,
+        transformer_heads=2,
     )
 
 
@@ -143,6 +163,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "cp3": small_cp3,
     "cp3_actnorm": lambda: small_cp3("actnorm"),
     "hierarchical": small_hierarchical,
+    "conditional": small_conditional,
 }
 
 

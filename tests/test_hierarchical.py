@@ -8,14 +8,22 @@ import torch
 from torch.testing import assert_close
 
 from _helpers import compose_config
-from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, MarginalGaussianization, n_parameters
+from nf_mnist.bijectors import (
+    DiscretizedMixture,
+    GroupedMixture,
+    MarginalGaussianization,
+    Reference,
+    Squeeze,
+    n_parameters,
+)
+from nf_mnist.bijectors.level_mixture import LevelMixture, frequent_levels, levels_at
 from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE
-from nf_mnist.bijectors.mixture import LevelMixture, mixture_forward, mixture_inverse
+from nf_mnist.bijectors.mixture import mixture_forward, mixture_inverse
 from nf_mnist.config import build_flow
 from nf_mnist.data import UniformDequantizer, draw_noise, mnist, to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
-from nf_mnist.flows.hierarchical import pixel_groups
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
 from registry import make_flow, mixture_coupling, small_hierarchical, unsettle
 
 LEVELS = torch.arange(N_LEVELS + 0.0, dtype=torch.float64)
@@ -57,6 +65,45 @@ def test_a_mixture_is_the_discretized_logistic_of_its_definition():
     expected = (1 - UNIFORM_SHARE) * (logistic(level + 1) - logistic(level)) + UNIFORM_SHARE / 256
     found = LevelMixture.from_parameters(parameters).probability(torch.full((1, 1), float(level), dtype=torch.float64))
     assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_component_at_a_reference_repeats_its_level():
+    # No atom; all weight on the one reference, at the smallest scale.
+    parameters = torch.tensor([-30.0, 0.0, 0.0, 0.0, 30.0, -30.0]).double()[None, :, None]
+    for level in (0.0, 1.0, 93.0, 255.0):
+        here = torch.full((1, 1), level, dtype=torch.float64)
+        mixture = LevelMixture.from_parameters(parameters, here[:, None])
+        assert mixture.probability(here).item() > 0.998
+        assert table(mixture).sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_references_are_the_nearest_known_pixels_of_the_image_before_the_squeeze():
+    image = torch.arange(64.0).reshape(1, 1, 8, 8)
+    four = Squeeze((1, 8, 8))(image)[0][:, list(CHANNEL_ORDER)]
+    for n_kept in (1, 2, 3):
+        references = nearest_known(n_kept, 4)
+        found = levels_at(four[:, :n_kept], references)
+        row, column = divmod(int(four[0, n_kept, 1, 2]), 8)
+        distance = math.sqrt(2) if n_kept == 1 else 1.0
+        for number in found[0, :, 1, 2].tolist():
+            assert math.dist((row, column), divmod(int(number), 8)) == pytest.approx(distance)
+        assert len(set(found[0, :, 1, 2].tolist())) == 4
+    assert {reference.channel for reference in nearest_known(1, 99)} == {0}
+
+
+def test_beyond_the_border_references_find_black():
+    level = torch.full((1, 1, 2, 2), 255.0)
+    assert levels_at(level, [Reference(0, -1, 0), Reference(0, 0, 1)])[0].tolist() == [
+        [[0.0, 0.0], [255.0, 255.0]],
+        [[255.0, 0.0], [255.0, 0.0]],
+    ]
+
+
+def test_frequent_levels_are_counted_without_black():
+    level = torch.tensor([[[0, 0, 0, 9], [9, 254, 254, 254]], [[0, 0, 0, 0], [7, 0, 0, 7]]])[:, None].double()
+    assert frequent_levels(level, 2)[:, :, 0, 0].tolist() == [[254.0, 9.0], [7.0, 1.0]]
+    assert frequent_levels(level, 2).shape == (2, 2, 2, 4)
+    assert frequent_levels(level, 0).shape == (2, 0, 2, 4)
 
 
 @pytest.mark.parametrize("build", [small_hierarchical, lambda: small_hierarchical(n_groups=1)])
@@ -130,7 +177,7 @@ def test_no_conditioner_of_a_coupling_sees_what_it_transforms_or_what_comes_late
         changed = x.clone()
         changed[:, n_kept:] = torch.rand_like(changed[:, n_kept:])
         own, other = (coupling.mixture_given(value, None) for value in (x, changed))
-        assert all(torch.equal(part, same) for part, same in zip(own, other, strict=True))
+        assert all(torch.equal(part, same) for part, same in zip(own[:4], other[:4], strict=True))
         changed[:, n_kept - 1] = 0
         assert not torch.equal(own.means, coupling.mixture_given(changed, None).means)
 
@@ -192,6 +239,10 @@ def test_images_that_do_not_suit_are_refused():
         build_flow(compose_config(["model=hierarchical", "model.flow.n_components=0"]).model)
     with pytest.raises(ShapeError, match="cannot transform channel 4"):
         DiscretizedMixture((4, 2, 2), 4, torch.nn.Identity())
+    with pytest.raises(ShapeError, match="channel 1 can refer to the channels before it"):
+        DiscretizedMixture((4, 2, 2), 1, torch.nn.Identity(), [Reference(1, 0, 0)])
+    with pytest.raises(ConfigError, match="must be from 0 up, got -1 and 2"):
+        small_hierarchical(n_references=-1)
 
 
 def test_labels_condition_every_network():

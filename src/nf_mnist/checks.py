@@ -1,7 +1,6 @@
 """Settings checked before anything is built, so that a mistake costs a second and not a night."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "data.n_validation": (REAL, 0, INF),
     "data.logit_alpha": (REAL, 0, 0.5),
     "optimizer.lr": (REAL, 0, INF),
+    "optimizer.matrix_lr": (REAL, 0, INF),
     "optimizer.weight_decay": (REAL, 0, INF),
     "scheduler.warmup": (REAL, 0, 1),
     "scheduler.final": (REAL, 0, 1),
@@ -38,9 +38,18 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "model.flow.hidden_channels": (WHOLE, 1, INF),
     "model.flow.mlp_features": (WHOLE, 0, INF),
     "model.flow.n_couplings": (WHOLE, 1, INF),
+    "classifier.channels": (WHOLE, 1, INF),
+    "distortion": (REAL, 0, 1),
     "batch_size": (WHOLE, 1, INF),
     "label": (WHOLE, 0, INF),
+    "method.n_steps": (WHOLE, 1, INF),
+    "method.step": (REAL, 0, INF),
+    "method.clip": (REAL, 0, INF),
+    "method.latent_weight": (REAL, 0, INF),
+    "method.n_warmup": (WHOLE, 0, INF),
     "n": (WHOLE, 1, INF),
+    "n_images": (WHOLE, 1, INF),
+    "n_samples": (WHOLE, 1, INF),
     "temperature": (REAL, 0, INF),
 }
 NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
@@ -70,14 +79,14 @@ def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:
             raise ConfigError(f"{key} must be {kind}{bounds}, got {value!r}")
 
 
-def check_evaluation(evaluation: Mapping[str, Any] | None) -> None:
-    """Check which images are to be evaluated.
+def check_split(split: str) -> None:
+    """Check which images are asked for.
 
     Raises:
         ConfigError: If the split is unknown.
     """
-    if evaluation is not None and evaluation["split"] not in SPLITS:
-        raise ConfigError(f"unknown split {evaluation['split']!r}; choose validation or test")
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}; choose validation or test")
 
 
 def check_accelerator(accelerator: str) -> None:

@@ -5,9 +5,10 @@ from nf_mnist.bijectors.base import Bijector, Sequential, Shape
 from nf_mnist.bijectors.batchnorm import BatchNorm
 from nf_mnist.bijectors.coupling import AffineCoupling
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
+from nf_mnist.bijectors.level_mixture import Reference, n_parameters
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
-from nf_mnist.bijectors.mixture import DiscretizedMixture, GroupedMixture, n_parameters
+from nf_mnist.bijectors.mixture import DiscretizedMixture, GroupedMixture, Observation
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 
@@ -22,7 +23,9 @@ __all__ = [
     "GroupedMixture",
     "Logit",
     "MarginalGaussianization",
+    "Observation",
     "Permutation",
+    "Reference",
     "Sequential",
     "Shape",
     "Squeeze",

@@ -1,82 +1,58 @@
 """Couplings that predict a distribution over grey levels and map it to a standard normal exactly.
 
-A conditioner predicts, for each transformed pixel, an atom at level 0 and a mixture of logistics discretized to 256
-levels (Salimans et al. 2017, "PixelCNN++", section 2.1; the atom is for MNIST, where most pixels are exactly 0). The
+A conditioner predicts a :class:`~nf_mnist.bijectors.level_mixture.LevelMixture` for each transformed pixel. The
 monotone map of :mod:`~nf_mnist.bijectors.levels` does the rest. Conditioners see levels, never dithered values.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nf_mnist.bijectors.base import Bijector, Shape
-from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE, from_normal, level_and_fraction, to_normal
+from nf_mnist.bijectors.level_mixture import Known, LevelMixture, Reference, frequent_levels, level_features, levels_at
+from nf_mnist.bijectors.levels import from_normal, level_and_fraction, to_normal
 from nf_mnist.errors import ConfigError, ShapeError
 
-LOG_SCALE_RANGE = (-7.0, 3.0)  # of logistics on [-1, 1], where a level is 1/128 wide
 
+class Observation(NamedTuple):
+    """Where the pixels of an image that some couplings halved lie in the observed image, the context.
 
-def n_parameters(n_components: int) -> int:
-    """Return how many numbers a conditioner predicts for a pixel: one for the atom, three for each component.
+    The context has shape (batch, 2, height, width): levels, 0 where a pixel is hidden, and 1 where one is observed.
 
-    Raises:
-        ConfigError: If there are no components.
+    Attributes:
+        stride: The image's pixels are ``stride`` pixels apart in the observed one.
+        offset: Number of a pixel's own place in its block of ``stride`` x ``stride``, row by row.
+        is_seen: Whether networks see the observed image; if not, its pixels are given and nothing else changes.
     """
-    if n_components < 1:
-        raise ConfigError(f"a mixture needs at least one component, got {n_components}")
-    return 1 + 3 * n_components
 
+    stride: int
+    offset: int
+    is_seen: bool = True
 
-class LevelMixture(NamedTuple):
-    """An atom at level 0 and logistics on the edges mapped to [-1, 1]; component axis first."""
+    def blocks(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the levels of each block and where they are observed, shape (batch, stride^2, height, width) each.
 
-    atom: Tensor
-    weights: Tensor
-    means: Tensor
-    inverse_scales: Tensor
+        Raises:
+            ConfigError: If there is no context.
+        """
+        if context is None:
+            raise ConfigError("these couplings are conditioned on observed pixels; give them as context")
+        levels, is_observed = F.pixel_unshuffle(context, self.stride).chunk(2, 1)
+        return levels, is_observed
 
-    @classmethod
-    def from_parameters(cls, parameters: Tensor) -> "LevelMixture":
-        """Read what a conditioner predicted, shape (batch, 1 + 3 components, *pixels)."""
-        atom, rest = parameters[:, 0], parameters[:, 1:]
-        weights, means, log_scales = rest.unflatten(1, (3, -1)).movedim(2, 0).unbind(2)
-        inverse_scales = (-log_scales.clamp(*LOG_SCALE_RANGE)).exp()
-        return cls(atom.sigmoid(), weights.softmax(0), means, inverse_scales)
+    def features(self, context: Tensor | None) -> Tensor:
+        """Return what networks see of the blocks, 2 stride^2 channels: levels in [-1, 1], and which are observed."""
+        levels, is_observed = self.blocks(context)
+        features = torch.cat([(levels / 127.5 - 1) * is_observed, is_observed], 1)
+        return features if self.is_seen else features[:, :0]
 
-    def edges(self, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities below and above edges k in 0 .. 256."""
-        arguments = self._arguments(k)
-        uniform = UNIFORM_SHARE * k / N_LEVELS
-        free = 1 - self.atom
-        below = (self.weights * arguments.sigmoid()).sum(0)
-        above = (self.weights * (-arguments).sigmoid()).sum(0)
-        below = (1 - UNIFORM_SHARE) * (self.atom + free * below) + uniform
-        above = (1 - UNIFORM_SHARE) * free * above + (UNIFORM_SHARE - uniform)
-        below = torch.where(k <= 0, 0.0, torch.where(k >= N_LEVELS, 1.0, below))
-        above = torch.where(k <= 0, 1.0, torch.where(k >= N_LEVELS, 0.0, above))
-        return below, above
-
-    def probability(self, level: Tensor) -> Tensor:
-        """Return the probabilities of levels; the first and last take the tails of the logistics."""
-        low, high = self._arguments(level), self._arguments(level + 1)
-        # A difference of sigmoids is taken in the nearer tail, where floats are dense.
-        sign = torch.where(low + high > 0, -1.0, 1.0).to(low)
-        low_sigmoid, high_sigmoid = (sign * low).sigmoid(), (sign * high).sigmoid()
-        low_sigmoid = torch.where(level <= 0, (sign < 0).to(low), low_sigmoid)
-        high_sigmoid = torch.where(level >= N_LEVELS - 1, (sign > 0).to(low), high_sigmoid)
-        logistic = (self.weights * sign * (high_sigmoid - low_sigmoid)).sum(0)
-        mixed = torch.where(level <= 0, self.atom, 0.0) + (1 - self.atom) * logistic
-        return (1 - UNIFORM_SHARE) * mixed + UNIFORM_SHARE / N_LEVELS
-
-    def _arguments(self, k: Tensor) -> Tensor:
-        return (k / (N_LEVELS / 2) - 1 - self.means) * self.inverse_scales
-
-
-def level_features(x: Tensor) -> Tensor:
-    """Return what conditioners see of x, shape (batch, c, ...): levels in [-1, 1] and where they are 0, 2c channels."""
-    level, _ = level_and_fraction(x)
-    return torch.cat([level / 127.5 - 1, (level == 0).to(x)], 1)
+    def given(self, mixture: LevelMixture, context: Tensor | None) -> LevelMixture:
+        """Return the mixture, certain of observed pixels."""
+        levels, is_observed = self.blocks(context)
+        return mixture._replace(known=Known(is_observed[:, self.offset] > 0, levels[:, self.offset]))
 
 
 class DiscretizedMixture(Bijector):
@@ -86,17 +62,34 @@ class DiscretizedMixture(Bijector):
         event_shape: (channels, height, width).
         n_kept: Number of the transformed channel, from 1; the conditioner sees channels 0 .. n_kept - 1.
         net: Maps features, shape (batch, 2 n_kept, height, width), and the context if there is one, to parameters,
-            shape (batch, 1 + 3 components, height, width).
+            shape (batch, 1 + 3 components + 2 (references + n_frequent), height, width).
+        references: Pixels of known channels at whose levels a component has its mean.
+        n_frequent: Further components with means at the most frequent levels above 0 of the known channels, and of
+            the observed image.
+        observation: Where the transformed channel lies in an observed image; the context is then that image, and the
+            network sees its features after those of the known channels. None: the context is the network's.
 
     Raises:
-        ShapeError: If there is no such channel.
+        ShapeError: If there is no such channel, or a reference is not in a known one.
     """
 
-    def __init__(self, event_shape: Shape, n_kept: int, net: nn.Module) -> None:
+    def __init__(
+        self,
+        event_shape: Shape,
+        n_kept: int,
+        net: nn.Module,
+        references: Sequence[Reference] = (),
+        n_frequent: int = 0,
+        observation: Observation | None = None,
+    ) -> None:
         super().__init__()
         if not 0 < n_kept < event_shape[0]:
             raise ShapeError(f"a mixture coupling of {event_shape[0]} channels cannot transform channel {n_kept}")
+        if any(not 0 <= reference.channel < n_kept for reference in references):
+            raise ShapeError(f"channel {n_kept} can refer to the channels before it, got {list(references)}")
         self.n_kept, self.net = n_kept, net
+        self.references, self.n_frequent = tuple(references), n_frequent
+        self.observation = observation
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mixture = self.mixture_given(x, context)
@@ -110,9 +103,17 @@ class DiscretizedMixture(Bijector):
 
     def mixture_given(self, values: Tensor, context: Tensor | None) -> LevelMixture:
         """Return what is predicted for the transformed channel, pixels of shape (batch, height, width)."""
-        features = level_features(values[:, : self.n_kept])
-        parameters = self.net(features) if context is None else self.net(features, context)
-        return LevelMixture.from_parameters(parameters.to(values.dtype))
+        kept = values[:, : self.n_kept]
+        level, _ = level_and_fraction(kept)
+        nearest, features = levels_at(level, self.references), level_features(kept)
+        if self.observation is not None:
+            features = torch.cat([features, self.observation.features(context)], 1)
+            if self.observation.is_seen:
+                level = torch.cat([level, self.observation.blocks(context)[0]], 1)
+        references = torch.cat([nearest, frequent_levels(level, self.n_frequent)], 1)
+        parameters = self.net(features) if context is None or self.observation else self.net(features, context)
+        mixture = LevelMixture.from_parameters(parameters.to(values.dtype), references)
+        return mixture if self.observation is None else self.observation.given(mixture, context)
 
     def _with_channel(self, values: Tensor, channel: Tensor) -> Tensor:
         before, after = values[:, : self.n_kept], values[:, self.n_kept + 1 :]
@@ -128,14 +129,17 @@ class GroupedMixture(Bijector):
         groups: Group of each pixel, shape (height, width), from 0.
         net: Maps features, shape (batch, 2, height, width), and the context if there is one, to parameters, shape
             (batch, 1 + 3 components, height, width); those of a pixel must depend on earlier groups only.
+        observation: Where the image lies in an observed image; the context is then that image, and the network gets its
+            features in place of the context. None: the context is the network's.
     """
 
     groups: Tensor
 
-    def __init__(self, groups: Tensor, net: nn.Module) -> None:
+    def __init__(self, groups: Tensor, net: nn.Module, observation: Observation | None = None) -> None:
         super().__init__()
         self.register_buffer("groups", groups, persistent=False)
         self.net = net
+        self.observation = observation
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = mixture_forward(self.mixture_given(x, context), x[:, 0])
@@ -153,8 +157,13 @@ class GroupedMixture(Bijector):
     def mixture_given(self, x: Tensor, context: Tensor | None) -> LevelMixture:
         """Return what is predicted for each pixel from earlier groups, pixels of shape (batch, height, width)."""
         features = level_features(x)
-        parameters = self.net(features) if context is None else self.net(features, context)
-        return LevelMixture.from_parameters(parameters.to(x.dtype))
+        if self.observation is not None:
+            context_seen = self.observation.features(context) if self.observation.is_seen else None
+        else:
+            context_seen = context
+        parameters = self.net(features) if context_seen is None else self.net(features, context_seen)
+        mixture = LevelMixture.from_parameters(parameters.to(x.dtype))
+        return mixture if self.observation is None else self.observation.given(mixture, context)
 
 
 def mixture_forward(mixture: LevelMixture, x: Tensor) -> tuple[Tensor, Tensor]:

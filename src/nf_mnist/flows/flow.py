@@ -52,7 +52,7 @@ class Flow(nn.Module):
         """Return latent, shape (batch, dims), and log p(x) in nats, shape (batch,): both from one pass."""
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
-        self._check_labels(context)
+        self._check_context(context)
         z, log_det = self.bijector(x, context)
         return z, self.base.log_prob(z) + log_det
 
@@ -68,7 +68,7 @@ class Flow(nn.Module):
         """Map latents, shape (batch, dims), to data; ``decode(encode(x))`` is x."""
         if z.shape[1:] != (self.dims,):
             raise ShapeError(f"this flow's latents are (batch, {self.dims}), got ({_commas(z.shape)})")
-        self._check_labels(context)
+        self._check_context(context)
         return self.bijector.inverse_and_log_det(z, context)[0]
 
     @torch.no_grad()
@@ -102,7 +102,11 @@ class Flow(nn.Module):
         """Return what this flow takes of a batch's labels, shape (batch,): all of them, or nothing."""
         return labels if self.n_classes else None
 
-    def _check_labels(self, context: Tensor | None) -> None:
+    def training_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
+        """Return the context of a training batch; here that of its labels."""
+        return self.context(labels)
+
+    def _check_context(self, context: Tensor | None) -> None:
         if self.n_classes and context is None:
             raise ConfigError(f"this flow is conditioned on {self.n_classes} class labels; give them as context")
         if not self.n_classes and context is not None:

@@ -1,8 +1,9 @@
 """Plain networks that the couplings call; they know nothing of flows."""
 
+from nf_mnist.nets.classifier import Classifier
+from nf_mnist.nets.context_resnet import ContextResNet
 from nf_mnist.nets.conv_mlp import ConvMLP
-from nf_mnist.nets.gated_resnet import GatedResNet
 from nf_mnist.nets.residual import MLPHead, ResidualBlock, ResidualNet
 from nf_mnist.nets.transformer import GroupedTransformer
 
-__all__ = ["ConvMLP", "GatedResNet", "GroupedTransformer", "MLPHead", "ResidualBlock", "ResidualNet"]
+__all__ = ["Classifier", "ContextResNet", "ConvMLP", "GroupedTransformer", "MLPHead", "ResidualBlock", "ResidualNet"]

@@ -59,6 +59,7 @@ class GroupedTransformer(nn.Module):
         n_heads: Heads of each attention.
         out_channels: Numbers predicted for a pixel.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
+        n_conditions: Features of a pixel that the network is conditioned on instead; 0 for none.
     """
 
     sees_own: Tensor
@@ -73,6 +74,7 @@ class GroupedTransformer(nn.Module):
         n_heads: int,
         out_channels: int,
         n_classes: int = 0,
+        n_conditions: int = 0,
     ) -> None:
         super().__init__()
         flat = groups.flatten()
@@ -82,18 +84,31 @@ class GroupedTransformer(nn.Module):
         self.query_position = nn.Parameter(0.02 * torch.randn(len(flat), features))
         self.enter = nn.Linear(in_channels, features)
         self.label = nn.Embedding(n_classes, features) if n_classes else None
+        self.enter_condition = nn.Linear(n_conditions, features) if n_conditions else None
         self.blocks = nn.ModuleList(Block(features, n_heads) for _ in range(n_blocks))
         self.leave = nn.Linear(features, out_channels)
         nn.init.zeros_(self.leave.weight)
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
-        content = self.enter(x.flatten(2).transpose(1, 2)) + self.position
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width).
+
+        The context is labels, shape (batch,), or features of pixels, shape (batch, n_conditions, height, width).
+        """
+        content = self.enter(_tokens(x)) + self.position
         queries = self.query_position.expand(len(x), -1, -1)
-        if self.label is not None and label is not None:
-            content, queries = (tokens + self.label(label)[:, None] for tokens in (content, queries))
+        if context is not None:
+            if self.label is not None:
+                condition = self.label(context)[:, None]
+            elif self.enter_condition is not None:
+                condition = self.enter_condition(_tokens(context))
+            content, queries = content + condition, queries + condition
         for block in self.blocks:
             queries = block(queries, content, self.sees_earlier)
             content = block(content, content, self.sees_own)
         predicted = self.leave(F.gelu(queries))
         return predicted.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """Turn (batch, channels, height, width) into (batch, height * width, channels)."""
+    return x.flatten(2).transpose(1, 2)

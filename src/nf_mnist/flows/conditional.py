@@ -1,0 +1,174 @@
+"""A hierarchy of couplings conditioned on the observed pixels of an image: inpainting in one sampling pass."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from nf_mnist.bijectors import (
+    Bijector,
+    DiscretizedMixture,
+    FactorOut,
+    GroupedMixture,
+    Observation,
+    Sequential,
+    Shape,
+    Squeeze,
+)
+from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.geometry import place_in_observed
+from nf_mnist.flows.hierarchy import Hierarchy
+
+
+class ConditionalFlow(Flow):
+    """A density of images given some of their pixels; observed pixels cost no bits, and are drawn as they are.
+
+    The context is an observed image, shape (batch, 2, height, width): levels, and 1 where a pixel is observed, 0 where
+    one is hidden (its level is not looked at). None means that nothing is observed: the density is then that of whole
+    images, which can be compared with any other flow's, and samples are drawn from the prior.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return super().forward(x, self._observed(len(x), context))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().decode(z, self._observed(len(z), context))
+
+    def training_context(self, levels: Tensor, labels: Tensor) -> Tensor:
+        """Return a random part of each image of a batch, drawn from the global random state."""
+        return torch.cat([levels, random_observed(levels)], 1).to(torch.get_default_dtype())
+
+    def _check_context(self, context: Tensor | None) -> None:
+        if context is not None and context.shape[1:] != (2, *self.event_shape[1:]):
+            raise ShapeError(
+                f"this flow is conditioned on observed images, (batch, 2, {self.event_shape[1]}, "
+                f"{self.event_shape[2]}), got {tuple(context.shape)}"
+            )
+
+    def _observed(self, batch_size: int, context: Tensor | None) -> Tensor:
+        self._check_context(context)
+        if context is not None:
+            return torch.cat([context[:, :1] * context[:, 1:], context[:, 1:]], 1)
+        reference = next(self.parameters())
+        return reference.new_zeros(batch_size, 2, *self.event_shape[1:])
+
+
+def forced(flow: Flow) -> ConditionalFlow:
+    """Return a copy of an unconditional hierarchy with observed pixels given, and nothing else changed.
+
+    Hidden pixels are drawn from the same conditionals, after observed levels instead of drawn ones ("teacher forcing",
+    Williams & Zipser 1989). That is not the law of hidden pixels given the observed ones: pixels that come early do not
+    know of those observed later.
+
+    Raises:
+        ConfigError: If the flow is no hierarchy, or conditioned already.
+    """
+    if flow.n_classes or isinstance(flow, ConditionalFlow):
+        raise ConfigError("observed pixels can be forced on an unconditional flow only")
+    bijector = copy.deepcopy(flow.bijector)
+    if not _force(bijector, 0):
+        raise ConfigError("observed pixels can be forced on model=hierarchical only; elsewhere pixels have no order")
+    return ConditionalFlow(bijector, flow.event_shape).eval()
+
+
+def _force(bijector: Bijector, level: int) -> int:
+    """Tell each coupling of a hierarchy where its pixels lie in the whole image; return how many there are."""
+    if isinstance(bijector, FactorOut):
+        return _force(bijector.rest, level)
+    if isinstance(bijector, DiscretizedMixture):
+        bijector.observation = place_in_observed(level, bijector.n_kept)._replace(is_seen=False)
+    elif isinstance(bijector, GroupedMixture):
+        bijector.observation = Observation(2**level, 0, is_seen=False)
+    elif isinstance(bijector, Sequential):
+        n_forced = 0
+        for layer in bijector.layers():
+            level += isinstance(layer, Squeeze)
+            n_forced += _force(layer, level)
+        return n_forced
+    return isinstance(bijector, DiscretizedMixture | GroupedMixture)
+
+
+def random_observed(levels: Tensor) -> Tensor:
+    """Return which pixels of each image are observed, shape of the levels, bool.
+
+    A third of the images each: the part inside or outside of a random rectangle, whose edges often are the image's (so
+    that halves are among them); pixels at random, at a random rate; and every n-th row or column, or nothing.
+    """
+    batch, _, height, width = levels.shape
+    device = levels.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, device=device)
+
+    rows = _random_interval(uniform(3), height)
+    columns = _random_interval(uniform(3), width)
+    rectangle = rows[:, :, None] & columns[:, None, :]
+    rectangle ^= uniform(1, 1) < 0.5
+    scattered = uniform(height, width) < uniform(1, 1)
+    stripes = (torch.arange(height, device=device) % 2 == (uniform(1) < 0.5).long())[:, :, None]
+    stripes = stripes.expand(-1, -1, width) & (uniform(1, 1) < 0.5)
+    kind = (3 * uniform(1, 1)).floor()
+    observed = torch.where(kind == 0, rectangle, torch.where(kind == 1, scattered, stripes))
+    return observed[:, None]
+
+
+def _random_interval(draws: Tensor, length: int) -> Tensor:
+    """Return random intervals of 0 .. length - 1 as masks, shape (batch, length), of draws of shape (batch, 3)."""
+    ends = (draws[:, :2] * 1.5 - 0.25).clamp(0, 1).sort(1).values  # an end is often the image's
+    # A third of the intervals begin or end at the middle, as those of halves do.
+    middle = draws[:, 2:]
+    ends = torch.where(middle < 1 / 6, torch.tensor([0.0, 0.5], device=draws.device), ends)
+    ends = torch.where(middle > 5 / 6, torch.tensor([0.5, 1.0], device=draws.device), ends)
+    ends = torch.where((middle > 0.4) & (middle < 0.6), torch.tensor([0.0, 1.0], device=draws.device), ends)
+    places = (torch.arange(length, device=draws.device) + 0.5) / length
+    return (places >= ends[:, :1]) & (places < ends[:, 1:])
+
+
+def conditional(
+    *,
+    event_shape: Shape,
+    n_levels: int,
+    channels: int,
+    n_blocks: int,
+    n_components: int,
+    n_references: int,
+    n_frequent: int,
+    n_groups: int,
+    transformer_features: int,
+    transformer_blocks: int,
+    transformer_heads: int,
+) -> ConditionalFlow:
+    """Build a :class:`~nf_mnist.flows.hierarchy.Hierarchy` conditioned on observed pixels.
+
+    Args:
+        event_shape: (1, height, width); the sides must halve ``n_levels`` times.
+        n_levels: Number of levels.
+        channels: Width of the convolutional conditioners.
+        n_blocks: Residual blocks of each.
+        n_components: Logistics in each mixture.
+        n_references: Further logistics in those of a level, with means at the nearest known pixels.
+        n_frequent: Further logistics in those of a level, with means at the most frequent known levels above 0.
+        n_groups: Groups of pixels of the last image.
+        transformer_features: Width of the last image's transformer.
+        transformer_blocks: Number of its blocks.
+        transformer_heads: Heads of each of its attentions.
+
+    Raises:
+        ConfigError, ShapeError: As :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
+    """
+    hierarchy = Hierarchy(
+        n_levels=n_levels,
+        channels=channels,
+        n_blocks=n_blocks,
+        n_components=n_components,
+        n_references=n_references,
+        n_frequent=n_frequent,
+        n_groups=n_groups,
+        transformer_features=transformer_features,
+        transformer_blocks=transformer_blocks,
+        transformer_heads=transformer_heads,
+        n_classes=0,
+        sees_observed=True,
+    )
+    return ConditionalFlow(hierarchy.build(event_shape), event_shape)

@@ -1,0 +1,52 @@
+"""Where pixels lie in a hierarchy of halved images: the order of channels, nearest neighbours, groups."""
+
+from itertools import product
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from nf_mnist.bijectors import Observation, Reference
+from nf_mnist.errors import ConfigError
+
+CHANNEL_ORDER = (0, 3, 1, 2)  # pixels 00, 11, 01, 10 of each 2x2 block
+BAYER = torch.tensor([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+
+
+def pixel_groups(height: int, width: int, n_groups: int) -> Tensor:
+    """Return the group of each pixel, each group spread over the image: Bayer's ordered-dither matrix (Bayer 1973).
+
+    Raises:
+        ConfigError: If there are fewer than 1 or more than 16 groups.
+    """
+    if not 1 <= n_groups <= 16:
+        raise ConfigError(f"the coarsest image is divided into 1 to 16 groups of pixels, got n_groups={n_groups}")
+    rows, columns = torch.arange(height) % 4, torch.arange(width) % 4
+    return BAYER[rows][:, columns] * n_groups // 16
+
+
+def nearest_known(n_kept: int, n_references: int) -> list[Reference]:
+    """Return the pixels of channels 0 .. n_kept - 1 of a squeezed image that lie nearest to those of channel n_kept.
+
+    Channels are in :data:`CHANNEL_ORDER`; distance is counted in the image before the squeeze, up to 2 pixels each way.
+    """
+    row, column = divmod(CHANNEL_ORDER[n_kept], 2)
+    found = []
+    for down, right in product(range(-2, 3), repeat=2):
+        (rows, in_row), (columns, in_column) = divmod(row + down, 2), divmod(column + right, 2)
+        channel = CHANNEL_ORDER.index(2 * in_row + in_column)
+        if channel < n_kept:
+            found.append((down**2 + right**2, Reference(channel, rows, columns)))
+    return [reference for _, reference in sorted(found, key=itemgetter(0))[:n_references]]
+
+
+def place_in_observed(level: int, channel: int) -> Observation:
+    """Return where a channel of a squeezed image lies in the whole image.
+
+    Args:
+        level: How often the image was halved, with this squeeze.
+        channel: In :data:`CHANNEL_ORDER`.
+    """
+    stride, between = 2**level, 2**level // 2
+    row, column = divmod(CHANNEL_ORDER[channel], 2)
+    return Observation(stride, between * (row * stride + column))

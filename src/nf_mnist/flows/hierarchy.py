@@ -1,0 +1,112 @@
+"""The bijector that ``hierarchical`` and ``conditional`` share."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nf_mnist.bijectors import (
+    Bijector,
+    DiscretizedMixture,
+    FactorOut,
+    Flatten,
+    GroupedMixture,
+    Observation,
+    Permutation,
+    Sequential,
+    Shape,
+    Squeeze,
+    n_parameters,
+)
+from nf_mnist.bijectors.levels import N_LEVELS
+from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups, place_in_observed
+from nf_mnist.nets import ContextResNet, GroupedTransformer
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Levels, each of which halves the image and predicts three of every four pixels, one after another.
+
+    Of the channels that a squeeze makes, the first goes on to the next level, and each other is transformed given all
+    before it. The last image (7x7 for MNIST and two levels) is transformed in groups of pixels. Sampling takes
+    ``3 n_levels + n_groups`` passes of a network. The fields are those of
+    :func:`~nf_mnist.flows.hierarchical.hierarchical`, and whether everything is conditioned on an observed image.
+    """
+
+    n_levels: int
+    channels: int
+    n_blocks: int
+    n_components: int
+    n_references: int
+    n_frequent: int
+    n_groups: int
+    transformer_features: int
+    transformer_blocks: int
+    transformer_heads: int
+    n_classes: int
+    sees_observed: bool
+
+    def build(self, event_shape: Shape) -> Bijector:
+        """Return the bijector of grey images.
+
+        Raises:
+            ConfigError: If there are no components, or the number of groups or of references is out of range.
+            ShapeError: If the image is not grey, or its sides do not halve often enough.
+        """
+        if event_shape[0] != 1:
+            raise ShapeError(f"a hierarchy needs grey images, one channel, got {event_shape[0]}")
+        if self.n_references < 0 or not 0 <= self.n_frequent < N_LEVELS:
+            raise ConfigError(
+                f"n_references and n_frequent must be from 0 up, got {self.n_references} and {self.n_frequent}"
+            )
+        return self._level(tuple(event_shape), 1)
+
+    def _level(self, shape: Shape, number: int) -> Bijector:
+        if number > self.n_levels:
+            return self._coarsest(shape)
+        squeeze = Squeeze(shape)
+        four = squeeze.event_shape_out
+        # From data to latent the last channel comes first, while all before it are still data.
+        couplings = [self._coupling(four, n_kept, number) for n_kept in (3, 2, 1)]
+        rest = self._level((1, *four[1:]), number + 1)
+        return Sequential([squeeze, Permutation(torch.tensor(CHANNEL_ORDER)), *couplings, FactorOut(four, 1, rest)])
+
+    def _coupling(self, shape: Shape, n_kept: int, number: int) -> Bijector:
+        observation = place_in_observed(number, n_kept) if self.sees_observed else None
+        references = nearest_known(n_kept, self.n_references)
+        n_inputs = 2 * n_kept + _n_features(observation)
+        n_outputs = n_parameters(self.n_components, len(references) + self.n_frequent)
+        net = ContextResNet(n_inputs, self.channels, self.n_blocks, n_outputs, self.n_classes)
+        _spread_components(net.leave, self.n_components)
+        return DiscretizedMixture(shape, n_kept, net, references, self.n_frequent, observation)
+
+    def _coarsest(self, shape: Shape) -> Bijector:
+        observation = Observation(2**self.n_levels, 0) if self.sees_observed else None
+        groups = pixel_groups(shape[1], shape[2], self.n_groups)
+        net = GroupedTransformer(
+            groups,
+            2,
+            self.transformer_features,
+            self.transformer_blocks,
+            self.transformer_heads,
+            n_parameters(self.n_components),
+            self.n_classes,
+            _n_features(observation),
+        )
+        _spread_components(net.leave, self.n_components)
+        return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])
+
+
+def _n_features(observation: Observation | None) -> int:
+    return 0 if observation is None else 2 * observation.stride**2
+
+
+@torch.no_grad()
+def _spread_components(last: nn.Conv2d | nn.Linear, n_components: int) -> None:
+    """Start with components spread over the levels, so that they do not all learn the same."""
+    bias = torch.zeros(last.weight.shape[0])
+    _, _, means, log_scales = bias[: n_parameters(n_components)].split([1, *[n_components] * 3])
+    means.copy_(torch.linspace(-1, 1, n_components) if n_components > 1 else torch.zeros(1))
+    log_scales.fill_(-1.0)
+    last.bias = nn.Parameter(bias)

@@ -1,0 +1,52 @@
+"""A small classifier of digits, by which samples are judged."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+N_CLASSES = 10
+N_FEATURES = 128
+
+
+class Classifier(nn.Module):
+    """Three stages of two 3x3 convolutions with BatchNorm (Simonyan & Zisserman 2014, with one stage each side halved).
+
+    Args:
+        channels: Width of the first stage; the others have twice and four times as many.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = (1, channels, 2 * channels, 4 * channels)
+        self.stages = nn.Sequential(*(_stage(*pair) for pair in pairwise(widths)))
+        self.hidden = nn.Linear(widths[-1], N_FEATURES)
+        self.last = nn.Linear(N_FEATURES, N_CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map grey images in [0, 1], shape (batch, 1, 28, 28), to logits of the ten digits, shape (batch, 10)."""
+        return self.last(F.dropout(self.features(images), 0.3, self.training))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images to what the last layer sees of them, shape (batch, 128)."""
+        return F.relu(self.hidden(self.stages(2 * images - 1).mean((2, 3))))
+
+    @torch.no_grad()
+    def probabilities(self, levels: Tensor) -> Tensor:
+        """Return the probability of each digit, shape (batch, 10), of images as levels, shape (batch, 1, 28, 28)."""
+        device = self.last.weight.device
+        batches = (self(batch.to(device).float() / 255).softmax(1) for batch in levels.split(500))
+        return torch.cat([batch.cpu() for batch in batches])
+
+
+def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )

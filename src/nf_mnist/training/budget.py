@@ -1,0 +1,66 @@
+"""What every training here shares: a schedule over the budget, and randomness that a resumed run draws again."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Timer
+from torch import nn
+from torch.optim import Optimizer
+
+from nf_mnist.training.loader import Batch
+from nf_mnist.training.schedule import Schedule
+
+OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
+
+
+class BudgetedModule(L.LightningModule):
+    """A module whose learning rate follows a schedule over the budget of steps, epochs or time.
+
+    All randomness of a step (dequantization noise, augmentation, dropout) is a function of seed, epoch, batch and
+    process, so that a resumed run draws what an uninterrupted one would have drawn.
+
+    Args:
+        optimizer: Parameters with their names in, optimizer out.
+        schedule: Of the learning rate.
+        seed: Of the training noise.
+    """
+
+    def __init__(self, optimizer: OptimizerFactory, schedule: Schedule, seed: int) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.seed = seed
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = self.make_optimizer(self.named_parameters())
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed this step's randomness and set its learning rate."""
+        torch.manual_seed(_hash(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        factor = self.schedule.factor(self.progress())
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def progress(self) -> float:
+        """Return how much of the budget is spent, in [0, 1]: the largest share among steps, epochs and time."""
+        trainer: Any = self.trainer
+        shares = [0.0]
+        steps = trainer.estimated_stepping_batches
+        if 0 < steps < float("inf"):
+            shares.append(trainer.global_step / steps)
+        for timer in (callback for callback in trainer.callbacks if isinstance(callback, Timer)):
+            remaining = timer.time_remaining()
+            if remaining is not None:
+                elapsed = timer.time_elapsed()
+                shares.append(elapsed / (elapsed + remaining))
+        return min(max(shares), 1.0)
+
+
+def _hash(*values: int) -> int:
+    """Mix whole numbers into one seed; Python's own hash of a tuple of ints is the same in every process."""
+    return hash(values) % 2**63

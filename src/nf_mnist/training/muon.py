@@ -1,0 +1,109 @@
+"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from nf_mnist.errors import ConfigError
+
+# Of the quintic iteration X -> aX + b(XX')X + c(XX')^2 X, which moves all singular values near 1 in a few steps.
+A, B, C = 3.4445, -4.7750, 2.0315
+N_ITERATIONS = 5
+
+
+class Muon(AdamW):
+    """Muon for matrices and kernels of convolutions, AdamW for everything else.
+
+    Args:
+        params: Parameters with their names.
+        lr: Of AdamW.
+        matrix_lr: Of Muon; updates have singular values near 1, so it is a step of the weights' spectral norm.
+        adam: Regular expressions; parameters whose name holds one are AdamW's: first and last layers, embeddings.
+        momentum: Of Muon, Nesterov's.
+        betas: Of AdamW.
+        weight_decay: Of both, decoupled.
+
+    Raises:
+        ConfigError: If ``matrix_lr`` is negative or the momentum outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[tuple[str, nn.Parameter]],
+        lr: float,
+        matrix_lr: float,
+        adam: Sequence[str],
+        momentum: float,
+        betas: Sequence[float],
+        weight_decay: float,
+    ) -> None:
+        if matrix_lr < 0 or not 0 <= momentum < 1:
+            raise ConfigError(f"Muon needs matrix_lr >= 0 and 0 <= momentum < 1, got {matrix_lr} and {momentum}")
+        matrices: list[tuple[str, nn.Parameter]] = []
+        others: list[tuple[str, nn.Parameter]] = []
+        for name, value in params:
+            is_matrix = value.ndim >= 2 and not any(re.search(pattern, name) for pattern in adam)
+            (matrices if is_matrix else others).append((name, value))
+        # A group without parameters would be refused; a model may have no matrices at all.
+        groups: list[dict[str, Any]] = [{"params": others}] if others else []
+        if matrices:
+            groups.append({"params": matrices, "lr": matrix_lr, "momentum": momentum})
+        super().__init__(groups, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay, foreach=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Update all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        matrices = [value for group in self.param_groups if "momentum" in group for value in group["params"]]
+        gradients = [value.grad for value in matrices]
+        for group in self.param_groups:
+            if "momentum" in group:
+                self._step_matrices(group)
+        for value in matrices:
+            value.grad = None  # AdamW passes over parameters without a gradient
+        super().step()
+        for value, gradient in zip(matrices, gradients, strict=True):
+            value.grad = gradient
+        return loss
+
+    def _step_matrices(self, group: dict[str, Any]) -> None:
+        """Update the parameters of a group; those of one shape are made orthogonal together."""
+        by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+        for value in group["params"]:
+            if value.grad is None:
+                continue
+            state = self.state[value]
+            if "momentum_buffer" not in state:
+                state["step"] = torch.zeros(())  # AdamW asks for it when a state is loaded
+                state["momentum_buffer"] = torch.zeros_like(value)
+            state["step"] += 1
+            buffer = state["momentum_buffer"].lerp_(value.grad, 1 - group["momentum"])
+            by_shape.setdefault(value.shape, []).append((value, value.grad.lerp(buffer, group["momentum"]).flatten(1)))
+        for shape, pairs in by_shape.items():
+            updates = orthogonalize(torch.stack([update for _, update in pairs]))
+            scale = max(1.0, shape[0] / shape[1:].numel()) ** 0.5
+            for (value, _), update in zip(pairs, updates, strict=True):
+                value.mul_(1 - group["lr"] * group["weight_decay"])
+                value.add_(update.reshape(shape).to(value.dtype), alpha=-group["lr"] * scale)
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Return matrices, shape (n, rows, columns), with the same singular vectors and all singular values near 1.
+
+    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products in bfloat16 instead of a
+    decomposition.
+    """
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if is_tall else matrices
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(N_ITERATIONS):
+        gram = x @ x.mT
+        x = A * x + (B * gram + C * gram @ gram) @ x
+    return x.mT if is_tall else x

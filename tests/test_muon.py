@@ -1,0 +1,80 @@
+"""Muon: orthogonal updates for matrices, AdamW for the rest."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from nf_mnist.errors import ConfigError
+from nf_mnist.training.muon import Muon, orthogonalize
+
+SETTINGS = {"lr": 1e-2, "matrix_lr": 0.1, "adam": ["last"], "momentum": 0.9, "betas": (0.9, 0.99), "weight_decay": 0.1}
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8), (1, 1, 5)])
+def test_singular_vectors_stay_and_singular_values_become_about_one(shape):
+    matrices = torch.randn(shape)
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    turned = left.mT @ orthogonalize(matrices).float() @ right.mT
+    values = turned.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert (turned - torch.diag_embed(values)).abs().max() < 0.05
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"hidden": nn.Conv2d(2, 4, 3), "last": nn.Linear(4, 3)})
+
+
+def train(module: nn.Module, optimizer: torch.optim.Optimizer, n_steps: int) -> None:
+    for step in range(n_steps):
+        generator = torch.Generator().manual_seed(step)
+        x = torch.randn(8, 2, 3, 3, generator=generator)
+        optimizer.zero_grad()
+        module["last"](module["hidden"](x).flatten(1)).square().sum().backward()
+        optimizer.step()
+
+
+def test_a_step_of_a_kernel_has_the_size_of_its_rate_whatever_the_gradient():
+    module = network()
+    optimizer = Muon(module.named_parameters(), **{**SETTINGS, "weight_decay": 0.0})
+    before = module["hidden"].weight.detach().clone()
+    train(module, optimizer, 1)
+    step = torch.linalg.svdvals((module["hidden"].weight - before).flatten(1)) / SETTINGS["matrix_lr"]
+    assert step.min() > 0.6
+    assert step.max() < 1.3
+
+
+def test_what_is_no_matrix_is_updated_as_by_adamw():
+    module, other = network(), network()
+    train(module, Muon(module.named_parameters(), **{**SETTINGS, "adam": ["hidden", "last"]}), 3)
+    train(other, torch.optim.AdamW(other.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1), 3)
+    for own, expected in zip(module.parameters(), other.parameters(), strict=True):
+        assert_close(own, expected)
+
+
+def test_gradients_are_left_as_they_were():
+    module = network()
+    train(module, Muon(module.named_parameters(), **SETTINGS), 1)
+    assert all(value.grad is not None for value in module.parameters())
+
+
+def test_a_resumed_optimizer_goes_on_as_if_it_had_not_stopped():
+    whole, halves = network(), network()
+    optimizer = Muon(whole.named_parameters(), **SETTINGS)
+    first = Muon(halves.named_parameters(), **SETTINGS)
+    train(whole, optimizer, 3)
+    train(halves, first, 3)
+    resumed = Muon(halves.named_parameters(), **SETTINGS)
+    resumed.load_state_dict(first.state_dict())
+    train(whole, optimizer, 3)
+    train(halves, resumed, 3)
+    for own, expected in zip(halves.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(own, expected)
+
+
+@pytest.mark.parametrize("change", [{"matrix_lr": -1.0}, {"momentum": 1.0}])
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ConfigError, match="matrix_lr >= 0"):
+        Muon(network().named_parameters(), **{**SETTINGS, **change})
