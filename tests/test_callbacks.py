@@ -1,5 +1,6 @@
 """What the callbacks write, and when they stop a training."""
 
+import math
 from pathlib import Path
 
 import lightning as L
@@ -16,6 +17,7 @@ IMAGES = {
     "samples/temperature_0.8",
     "samples/temperature_0.6",
     "samples/round_trip",
+    "inpaint/lower",
     "latent/radius_against_chi",
     "latent/moments",
     "latent/projection",
@@ -32,6 +34,8 @@ SCALARS = {
     "latent/radius_std",
     "latent/worst_mean",
     "latent/worst_std",
+    "inpaint/squared_error",
+    "inpaint/climb",
 }
 
 
@@ -58,6 +62,17 @@ def test_every_view_is_written_at_every_validation(events):
         assert [event.step for event in events.Images(tag)] == [2, 4, 6]
     assert len(events.Scalars("train/lr")) == 6
     assert all(0 < event.value < 1e-4 for event in events.Scalars("val/round_trip_error"))
+
+
+@pytest.mark.parametrize("model", ["hierarchical", "conditional", "cp3"])
+def test_every_kind_of_model_shows_inpaintings(model, images, tmp_path):
+    wide = write_images(tmp_path / "wide.npz", side=16)
+    settings = ["trainer.max_steps=1", "trainer.val_check_interval=1", "callbacks.inpainting.n_steps=3"]
+    fit([*tiny_overrides(wide, tmp_path / "run", model, views=["inpainting"]), *settings])
+    written = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"images": 0})
+    written.Reload()
+    assert set(written.Tags()["images"]) == {"inpaint/lower"}
+    assert math.isfinite(written.Scalars("inpaint/climb")[0].value)
 
 
 def test_samples_come_from_the_same_latents_each_time(images, tmp_path):

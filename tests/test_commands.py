@@ -1,4 +1,4 @@
-"""The three commands, as a user meets them."""
+"""The commands, as a user meets them."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.io import read_image
+from torchvision.io import read_image, write_png
 
 from _helpers import VIEWS, run_command, tiny_overrides, write_images
 
@@ -101,6 +101,39 @@ def test_samples_depend_on_seed_and_temperature_alone(best, tmp_path):
     assert not torch.equal(pictures["a"], pictures["d"])
 
 
+def test_inpaint_writes_a_picture_and_figures(best, tmp_path):
+    given = ["mask=left", "n_images=5", "n_samples=3", "batch_size=2", "method.n_steps=2"]
+    finished = run_command("inpaint", best, *given, f"out={tmp_path}/found")
+    assert finished.code == 0, finished.err
+    assert "squared error per image" in finished.out
+    picture = read_image(str(tmp_path / "found" / "inpainting.png"))
+    assert picture.shape == (3, 5 * 16 + 2, 7 * 16 + 2), "truth, corrupted, three completions, mean, deviation"
+    figures = json.loads((tmp_path / "found" / "figures.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "found" / "images.csv").open()))
+    assert len(rows) == 5
+    mean = sum(float(row["squared_error"]) for row in rows) / 5
+    assert mean == pytest.approx(figures["squared_error"], rel=1e-4)
+    assert figures["gradients_per_image"] == 2 * 3
+    again = run_command("inpaint", best, *given, f"out={tmp_path}/found")
+    assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_inpaint_takes_a_picture_and_a_mask_of_ones_own(best, tmp_path):
+    picture = torch.randint(256, (1, 14, 14), dtype=torch.uint8)
+    write_png(picture, str(tmp_path / "digit.png"))
+    write_png(
+        (torch.arange(14) > 6).to(torch.uint8).mul(255).expand(1, 14, 14).contiguous(), str(tmp_path / "mask.png")
+    )
+    given = [best, f"image={tmp_path}/digit.png", f"mask={tmp_path}/mask.png", "method.n_steps=2"]
+    assert run_command("inpaint", *given, f"out={tmp_path}/found").code == 0
+    shown = read_image(str(tmp_path / "found" / "inpainting.png"))[0]
+    assert torch.equal(shown[2:16, 2:16], picture[0]), "the truth is the picture"
+    write_png(torch.zeros(1, 8, 8, dtype=torch.uint8), str(tmp_path / "small.png"))
+    refused = run_command("inpaint", best, f"image={tmp_path}/small.png", f"out={tmp_path}/other")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "but this flow completes (1, 14, 14)" in refused.err
+
+
 def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
     base = tiny_overrides(folder / "images.npz", tmp_path / "fresh")
     start = f"init_from={folder}/run/checkpoints/last.ckpt"
@@ -156,7 +189,7 @@ def test_commands_run_from_any_folder_and_end_with_status_1_without_a_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "inpaint", "export", "train_classifier"])
 def test_help_shows_examples(command):
     finished = run_command(command, "--help")
     assert finished.code == 0

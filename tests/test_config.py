@@ -22,10 +22,13 @@ def test_every_file_composes_and_resolves(path, tmp_path):
     group, name = path.parent.relative_to(CONF), path.stem
     images = write_images(tmp_path / "images.npz")
     if str(group) == ".":
-        given = ["ckpt=x.ckpt"] if name != "train" else ["name=x", "run_dir=x"]
+        is_training = name.startswith("train")
+        given = ["name=x", "run_dir=x"] if is_training else ["ckpt=x.ckpt", "out=x"]
         cfg = compose_config([*given, f"output_dir={tmp_path}"], name)
     elif str(group).startswith("model/"):
         cfg = compose_config([f"output_dir={tmp_path}", "name=x", "run_dir=x"])
+    elif str(group) == "method":
+        cfg = compose_config([f"method={name}", "ckpt=x.ckpt", f"output_dir={tmp_path}"], "inpaint")
     else:
         path_override = [f"path={images}"] if (str(group), name) == ("data", "array") else []
         cfg = compose_config([f"{group}={name}", *path_override, f"output_dir={tmp_path}", "run_dir=x", "name=x"])
@@ -59,7 +62,12 @@ def test_every_switch_of_affine_models_takes_a_step(model, switch, tmp_path):
 
 @pytest.mark.parametrize(
     "override",
-    [f"{group}={name}" for group in ("optimizer", "scheduler", "callbacks", "trainer") for name in options(group)]
+    [
+        f"{group}={name}"
+        for group in ("optimizer", "scheduler", "callbacks", "trainer")
+        for name in options(group)
+        if name != "classifier"
+    ]
     + ["logger=default", "model.preprocess=none", "model.channels_last=false", "data.dequantizer=none"]
     + [f"model.flow.scale={scale}" for scale in ("tanh", "soft_clamp", "none", "double_tanh")]
     + ["model.flow.mask=stripes", "model.flow.mlp_features=0", "model.flow.n_scales=1"],

@@ -11,7 +11,7 @@ import nf_mnist
 
 PACKAGE = Path(nf_mnist.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"train", "evaluate", "sample", "cli", "config", "checks"}
+COMMANDS = {"train", "evaluate", "sample", "inpaint", "export", "train_classifier", "cli", "config", "checks"}
 
 # Which parts of nf_mnist a part may import, besides errors.
 MAY_IMPORT = {
@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "data": {"data"},
     "plots": {"metrics"},
     "diagnostics": {"diagnostics", "flows", "data", "metrics"},
-    "training": {"training", "flows", "bijectors", "data", "diagnostics", "metrics", "plots"},
+    "inpainting": {"inpainting", "flows", "bijectors", "data"},
+    "training": {"training", "flows", "nets", "inpainting", "bijectors", "data", "diagnostics", "metrics", "plots"},
     "report": set(),
 }
 LIBRARIES = {"lightning": {"training"}, "hydra": COMMANDS, "omegaconf": COMMANDS}

@@ -47,7 +47,7 @@ def evaluate_checkpoint(
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.checks import check_evaluation
+    from nf_mnist.checks import check_split
     from nf_mnist.data import DEQUANTIZERS, split
     from nf_mnist.diagnostics import evaluate_flow
     from nf_mnist.training.hardware import keep_freed_memory, resolve_device
@@ -58,7 +58,7 @@ def evaluate_checkpoint(
     missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
     if missing:
         raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")
-    check_evaluation(settings)
+    check_split(settings["split"])
     images, test = instantiate(data.source)
     chosen = test if settings["split"] == "test" else split(images, data.n_validation, data.split_seed)[0]
     dequantizer = DEQUANTIZERS[data.dequantizer]()

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 @command("train")
 def main(cfg: DictConfig) -> float:
     """Train, choose the best checkpoint on validation images, measure it; return its validation loss in nats."""
-    from nf_mnist.checks import check_accelerator, check_evaluation, check_ranges
+    from nf_mnist.checks import check_accelerator, check_ranges, check_split
     from nf_mnist.training.fit import fit, fit_marginals
     from nf_mnist.training.hardware import describe, keep_freed_memory
 
     check_ranges(cfg)
-    check_evaluation(cfg.evaluation)
+    if cfg.evaluation is not None:
+        check_split(cfg.evaluation.split)
     check_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
     _check_run_dir(run_dir, cfg.ckpt)

@@ -10,6 +10,7 @@ from nf_mnist.data.dequantize import (
     evaluation_noise,
     to_levels,
 )
+from nf_mnist.data.pictures import read_picture
 from nf_mnist.data.sets import (
     Images,
     ImageSet,
@@ -35,6 +36,7 @@ __all__ = [
     "evaluation_noise",
     "mnist",
     "random_subset",
+    "read_picture",
     "split",
     "to_levels",
     "torchvision_set",

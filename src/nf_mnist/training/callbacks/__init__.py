@@ -2,12 +2,14 @@
 
 from nf_mnist.training.callbacks.divergence import StopOnDivergence
 from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
+from nf_mnist.training.callbacks.inpainting import LogInpainting
 from nf_mnist.training.callbacks.latent import LogLatentMoments, LogLatentProjection, LogLatentRadius
 from nf_mnist.training.callbacks.progress import RunProgress
 from nf_mnist.training.callbacks.statistics import RecomputeStatistics
 from nf_mnist.training.callbacks.store_config import StoreConfig
 
 __all__ = [
+    "LogInpainting",
     "LogLatentMoments",
     "LogLatentProjection",
     "LogLatentRadius",

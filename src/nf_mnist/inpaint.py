@@ -1,0 +1,168 @@
+"""Complete images of which a part is hidden: ``python -m nf_mnist.inpaint ckpt=FILE mask=lower method=mode``."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from nf_mnist.cli import command, new_path, write_json, write_text
+from nf_mnist.config import instantiate, load_flow
+from nf_mnist.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nf_mnist.flows import Flow
+    from nf_mnist.inpainting import Completions
+
+SHOWN = 8  # images and completions in the picture
+
+
+@command("inpaint")
+def main(cfg: DictConfig) -> None:
+    """Write a picture (truth, corrupted, completions, mean, deviation) and the figures as CSV and JSON into ``out``."""
+    import torch
+
+    from nf_mnist.checks import check_ranges, check_split
+    from nf_mnist.inpainting import corrupt, make_observed, scores
+    from nf_mnist.training.hardware import keep_freed_memory, resolve_device
+
+    check_ranges(cfg)
+    check_split(cfg.split)
+    out = new_path(cfg.out)
+    device = resolve_device(cfg.device)
+    flow, trained = load_flow(cfg.ckpt, cfg.trust)
+    truth = _images(cfg, flow, cfg.get("data") or trained.data).to(device)
+    observed = make_observed(cfg.mask, flow.event_shape, cfg.seed).to(device)
+    flow = flow.to(device).requires_grad_(False)
+    keep_freed_memory()
+    generator = torch.Generator().manual_seed(cfg.seed)
+    begin = time.monotonic()
+    found = _complete(cfg, flow, truth, observed, generator)
+    seconds = time.monotonic() - begin
+
+    figures = {name: values.cpu() for name, values in scores(found, truth, observed).items()}
+    figures["log_prob_of_truth"] = _log_prob_of_truth(flow, truth, cfg.batch_size).cpu()
+    out.mkdir()
+    corrupted = corrupt(truth, observed, cfg.corruption, generator)
+    figures["squared_error_corrupted"] = (corrupted - truth).square().flatten(1).sum(1).cpu()
+    _write_picture(out / "inpainting.png", truth, corrupted, found)
+    write_text(out / "images.csv", _table(figures))
+    summary = {name: values.double().mean().item() for name, values in figures.items()}
+    about = {
+        "checkpoint": str(cfg.ckpt),
+        "mask": cfg.mask,
+        "method": cfg.method._target_.rpartition(".")[2],
+        "n_images": len(truth),
+        "n_samples": cfg.n_samples,
+        "seed": cfg.seed,
+        "seconds_per_image": seconds / len(truth),
+        "gradients_per_image": found.n_gradients,
+        **found.report,
+    }
+    write_json(out / "figures.json", {**about, **summary})
+    _print({**about, **summary}, out)
+
+
+def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
+    """Return the images to complete, in [0, 1]: a user's picture, or a seeded random sample of a split."""
+    import torch
+
+    from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, read_picture, split
+
+    dequantizer = DEQUANTIZERS[data.dequantizer]()
+    if cfg.image is not None:
+        levels = read_picture(cfg.image)
+        if levels.shape != flow.event_shape:
+            raise DataError(f"{cfg.image} is {tuple(levels.shape)}, but this flow completes {flow.event_shape}")
+        return dequantizer(
+            levels[None], evaluation_noise(torch.zeros(1, dtype=torch.int64), flow.event_shape, 0, cfg.seed)
+        )[0]
+    images, test = instantiate(data.source)
+    chosen = test if cfg.split == "test" else split(images, data.n_validation, data.split_seed)[0]
+    sample, index = random_subset(chosen, cfg.n_images, cfg.seed)
+    return dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))[0]
+
+
+def _complete(cfg: DictConfig, flow: "Flow", truth: "Tensor", observed: "Tensor", generator: Any) -> "Completions":
+    """Complete the images batch by batch, with a progress bar."""
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from nf_mnist.inpainting import Completions
+
+    method = instantiate(cfg.method)
+    parts = [
+        method(flow, x, observed, n_samples=cfg.n_samples, generator=generator)
+        for x in track(truth.split(cfg.batch_size), "inpainting", console=Console(stderr=True))
+    ]
+    reports = {name: sum(part.report[name] for part in parts) / len(parts) for name in parts[0].report}
+    if "stopped" in reports:
+        reports["stopped"] = sum(part.report["stopped"] for part in parts)
+    return Completions(
+        torch.cat([part.x for part in parts], 1),
+        torch.cat([part.log_prob for part in parts], 1),
+        torch.cat([part.trace for part in parts], 2),
+        parts[0].n_gradients,
+        reports,
+    )
+
+
+def _log_prob_of_truth(flow: "Flow", truth: "Tensor", batch_size: int) -> "Tensor":
+    """Return log p in logit space of the true images, in nats, to compare with that of completions."""
+    import torch
+
+    from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
+
+    with torch.no_grad():
+        return torch.cat([log_prob_of_logits(flow, to_logits(x))[1] for x in truth.split(batch_size)])
+
+
+def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Completions") -> None:
+    """Write a row for each image: truth, corrupted, completions, and of several their mean and standard deviation."""
+    import torch
+    from torchvision.utils import save_image
+
+    from nf_mnist.data import to_levels
+    from nf_mnist.plots import image_grid
+
+    parts = [truth[None], corrupted[None], found.x[:SHOWN]]
+    if len(found.x) > 1:
+        parts += [found.x.mean(0, keepdim=True), 2 * found.x.std(0, keepdim=True)]  # a deviation is 1/2 at most
+    columns = torch.cat(parts)[:, :SHOWN]
+    images = to_levels(columns.transpose(0, 1).flatten(0, 1)) / 255
+    save_image(image_grid(images, len(columns)), path)
+
+
+def _table(figures: "dict[str, Tensor]") -> str:
+    """Return the figures of each image as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image", *figures])
+    writer.writerows(
+        [i, *(f"{value:.6g}" for value in row)] for i, row in enumerate(zip(*map(list, figures.values()), strict=True))
+    )
+    return text.getvalue()
+
+
+def _print(figures: dict[str, Any], out: Path) -> None:
+    error, corrupted = figures["squared_error"], figures["squared_error_corrupted"]
+    print(f"{figures['n_images']} images, mask {figures['mask']}, {figures['method']}: {out}")
+    print(f"squared error per image {error:.2f}, corrupted {corrupted:.2f}, ratio {error / corrupted:.2f}")
+    if "squared_error_of_mean" in figures:
+        print(
+            f"of the mean of {figures['n_samples']} completions {figures['squared_error_of_mean']:.2f}, "
+            f"coverage of the 90% interval {figures['coverage']:.2f}"
+        )
+    print(f"log p in logit space {figures['log_prob']:.1f} nats, of the true images {figures['log_prob_of_truth']:.1f}")
+    print(f"{figures['seconds_per_image']:.2f} s and {figures['gradients_per_image']} gradients per image")
+    if figures.get("stopped"):
+        print(f"warning: {figures['stopped']:.0f} completions met a value that is not finite and were stopped")
+
+
+if __name__ == "__main__":
+    main()

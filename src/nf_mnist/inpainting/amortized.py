@@ -1,0 +1,36 @@
+"""Completions by a flow that was trained to complete: one sampling pass each."""
+
+import torch
+from torch import Tensor
+
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
+
+
+@torch.no_grad()
+def amortized(flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, generator: torch.Generator) -> Completions:
+    """Draw hidden pixels from the flow's own p(hidden | observed levels); the draws are independent.
+
+    Args:
+        flow: Conditioned on observed pixels.
+        x: Images in [0, 1], shape (batch, 1, height, width); hidden pixels are not looked at.
+        observed: Which pixels are given, shape (1, height, width).
+        n_samples: Completions of each image.
+        generator: Of the latents, on the CPU.
+
+    Raises:
+        ConfigError: If the flow is not conditioned on observed pixels.
+    """
+    check_task(flow, x, observed, n_samples, needs_gradient=False)
+    if not isinstance(flow, ConditionalFlow):
+        raise ConfigError(
+            "method=amortized needs a flow that is conditioned on observed pixels; train model=conditional"
+        )
+    levels = (256 * x).floor().clamp(0, 255)
+    context = torch.cat([levels, observed.expand_as(levels).to(levels)], 1).repeat(n_samples, 1, 1, 1)
+    drawn = flow.decode(flow.base.sample(len(context), generator).to(x), context)
+    found = torch.where(observed, x.repeat(n_samples, 1, 1, 1), drawn)
+    _, log_prob = log_prob_of_logits(flow, to_logits(found))
+    shape = (n_samples, len(x))
+    return Completions(found.unflatten(0, shape), log_prob.unflatten(0, shape), log_prob.new_empty(0, *shape), 0, {})

@@ -1,0 +1,81 @@
+"""The space in which completions are sought: logits, where every real number is an image."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, Logit
+from nf_mnist.errors import ConfigError, DataError
+from nf_mnist.flows import Flow
+from nf_mnist.inpainting.masks import check_observed
+
+ALPHA = 1e-5
+LOGIT = Logit(ALPHA)
+
+
+class Completions(NamedTuple):
+    """What an inpainting method found.
+
+    Attributes:
+        x: Images, shape (n_samples, batch, 1, height, width); observed pixels are those that were given, bit for bit.
+        log_prob: log p in logit space of each, in nats, shape (n_samples, batch).
+        trace: The same on the way there, shape (steps, n_samples, batch); empty where there is no way.
+        n_gradients: Evaluations of the density's gradient per image, all samples together.
+        report: What else the method has to say: acceptance, convergence, chains that were stopped.
+    """
+
+    x: Tensor
+    log_prob: Tensor
+    trace: Tensor
+    n_gradients: int
+    report: dict[str, float]
+
+
+def to_logits(x: Tensor) -> Tensor:
+    """Return y = logit(a + (1 - 2a) x)."""
+    return LOGIT(x)[0]
+
+
+def to_images(y: Tensor) -> Tensor:
+    """Return the images, in [0, 1], of logits."""
+    return LOGIT.inverse_and_log_det(y)[0].clamp(0, 1)
+
+
+def log_prob_of_images(flow: Flow, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return latents, and log p(x) in nats per unit of x, shape (batch,), whatever space the flow was trained in."""
+    z, log_prob = flow(x)
+    if any(isinstance(part, Logit) and not part.count_log_det for part in flow.modules()):
+        log_prob = log_prob + LOGIT(x)[1]  # what such a flow calls log p is that of logits
+    return z, log_prob
+
+
+def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return latents, and log p(y) in nats per unit of y, shape (batch,)."""
+    x, log_det = LOGIT.inverse_and_log_det(y)
+    z, log_prob = log_prob_of_images(flow, x)
+    return z, log_prob + log_det
+
+
+def has_gradient(flow: Flow) -> bool:
+    """Return whether the density varies with x, or is constant on the box of each image of levels."""
+    return not any(isinstance(part, DiscretizedMixture | GroupedMixture) for part in flow.modules())
+
+
+def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gradient: bool = True) -> None:
+    """Refuse what no method can complete, before anything is computed.
+
+    Raises:
+        ConfigError: If no sample is asked for, or a gradient of a density that has none.
+        DataError: If an image leaves [0, 1].
+        ShapeError: If the mask has another size, or hides everything or nothing.
+    """
+    if n_samples < 1:
+        raise ConfigError(f"n_samples must be at least 1, got {n_samples}")
+    if needs_gradient and not has_gradient(flow):
+        raise ConfigError(
+            "the density of this flow is constant on the box of each image of levels, so it has no gradient in x; "
+            "use method=crank_nicolson or method=amortized"
+        )
+    check_observed(observed, flow.event_shape)
+    if not (x.min() >= 0 and x.max() <= 1):
+        raise DataError(f"images must lie in [0, 1], got {x.min():.3g} to {x.max():.3g}")

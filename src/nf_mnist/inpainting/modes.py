@@ -1,0 +1,179 @@
+"""Completions of high density, found by climbing: the diary's attempts, and a cheaper way.
+
+A mode is one completion and says nothing of the others; :mod:`~nf_mnist.inpainting.posterior` draws from all. All
+methods take a density with a gradient, images ``x`` in [0, 1], shape (batch, 1, height, width), whose hidden pixels are
+not looked at, which pixels are ``observed``, shape (1, height, width), the number of starts ``n_samples``, and a
+``generator`` of the starts. A climb that meets a value that is not finite stays where it was, and is counted.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+
+from nf_mnist.flows import Flow
+from nf_mnist.inpainting.logits import (
+    Completions,
+    check_task,
+    log_prob_of_images,
+    log_prob_of_logits,
+    to_images,
+    to_logits,
+)
+from nf_mnist.inpainting.masks import corrupt
+
+LARGEST_LOGIT = 11.0  # beyond, x hardly moves
+
+
+def pixel_ascent(
+    flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, generator: torch.Generator, n_steps: int, step: float
+) -> Completions:
+    """Climb log p(x) in x itself, the diary's first attempt.
+
+    Its gradient is that in logit space times 1 / (x (1 - x)): huge at black and white, where most pixels are. Steps
+    small enough for those move nothing between, larger ones throw pixels to the ends, where the clamp holds them.
+    """
+    start = _starts(flow, x, observed, n_samples, generator)
+    place, trace, n_stopped = _climb(
+        lambda place: log_prob_of_images(flow, place)[1],
+        start,
+        observed,
+        lambda free: SGD(free, step, maximize=True),
+        n_steps,
+        bounds=(0, 1),
+    )
+    return _completions(flow, x, observed, place, trace, n_samples, n_stopped)
+
+
+def logit_ascent(
+    flow: Flow,
+    x: Tensor,
+    observed: Tensor,
+    *,
+    n_samples: int,
+    generator: torch.Generator,
+    n_steps: int,
+    step: float,
+    clip: float,
+) -> Completions:
+    """Climb log p(y) by plain steps, gradient and place clipped to [-clip, clip]: CP3's method."""
+    start = to_logits(_starts(flow, x, observed, n_samples, generator))
+    place, trace, n_stopped = _climb(
+        lambda y: log_prob_of_logits(flow, y)[1],
+        start,
+        observed,
+        lambda free: SGD(free, step, maximize=True),
+        n_steps,
+        bounds=(-clip, clip),
+        clip=clip,
+    )
+    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
+
+
+def logit_adam(
+    flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, generator: torch.Generator, n_steps: int, step: float
+) -> Completions:
+    """Climb log p(y) by Adam, the diary's cure: each pixel's step is scaled by its own gradients."""
+    start = to_logits(_starts(flow, x, observed, n_samples, generator))
+    place, trace, n_stopped = _climb(
+        lambda y: log_prob_of_logits(flow, y)[1],
+        start,
+        observed,
+        lambda free: Adam(free, step, maximize=True),
+        n_steps,
+        bounds=(-LARGEST_LOGIT, LARGEST_LOGIT),
+    )
+    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
+
+
+def mode(
+    flow: Flow,
+    x: Tensor,
+    observed: Tensor,
+    *,
+    n_samples: int,
+    generator: torch.Generator,
+    n_steps: int,
+    step: float,
+    latent_weight: float,
+) -> Completions:
+    """Climb by Adam with a falling rate from the image of the latent origin, with a weak pull of z to the origin.
+
+    The origin is the latent of highest density, its image a blur that suits most digits better than noise does.
+    """
+    check_task(flow, x, observed, n_samples)
+    with torch.no_grad():
+        spread = 0.0 if n_samples == 1 else 0.5
+        z = spread * torch.randn(n_samples * len(x), flow.dims, generator=generator).to(x)
+        blur = flow.decode(z).clamp(0, 1)
+    start = to_logits(torch.where(observed, x.repeat(n_samples, 1, 1, 1), blur))
+
+    def objective(y: Tensor) -> Tensor:
+        z, log_prob = log_prob_of_logits(flow, y)
+        return log_prob - 0.5 * latent_weight * z.square().sum(1)
+
+    place, trace, n_stopped = _climb(
+        objective,
+        start,
+        observed,
+        lambda free: Adam(free, step, betas=(0.8, 0.9), maximize=True),
+        n_steps,
+        bounds=(-LARGEST_LOGIT, LARGEST_LOGIT),
+        is_falling=True,
+    )
+    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
+
+
+def _starts(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Return n_samples copies of the batch, one after another, with CP3's noise in the hidden places."""
+    check_task(flow, x, observed, n_samples)
+    return corrupt(x.repeat(n_samples, 1, 1, 1), observed, "cp3", generator)
+
+
+def _climb(
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    observed: Tensor,
+    optimizer_of: Callable[[list[Tensor]], Optimizer],
+    n_steps: int,
+    bounds: tuple[float, float],
+    clip: float = math.inf,
+    is_falling: bool = False,
+) -> tuple[Tensor, Tensor, int]:
+    """Return where the climb ends, its values before each step, shape (n_steps, batch), and how many were stopped."""
+    place = start.clone().requires_grad_()
+    optimizer = optimizer_of([place])
+    peak = optimizer.param_groups[0]["lr"]
+    is_sound = torch.ones(len(start), dtype=torch.bool, device=start.device)
+    trace = []
+    for number in range(n_steps):
+        if is_falling:
+            optimizer.param_groups[0]["lr"] = peak * 0.5 * (1 + math.cos(math.pi * number / n_steps))
+        with torch.enable_grad():
+            value = objective(place)
+            (gradient,) = torch.autograd.grad(value.sum(), place)
+        trace.append(value.detach())
+        is_sound &= value.isfinite() & gradient.flatten(1).isfinite().all(1)
+        moves = ~observed & is_sound[:, None, None, None]
+        before = place.detach().clone()
+        place.grad = torch.where(moves, gradient, 0.0).clamp(-clip, clip)
+        optimizer.step()
+        with torch.no_grad():
+            place.copy_(torch.where(moves, place.clamp(*bounds), before))
+    return place.detach(), torch.stack(trace) if trace else start.new_empty(0, len(start)), int((~is_sound).sum())
+
+
+@torch.no_grad()
+def _completions(
+    flow: Flow, x: Tensor, observed: Tensor, found: Tensor, trace: Tensor, n_samples: int, n_stopped: int
+) -> Completions:
+    found = torch.where(observed, x.repeat(n_samples, 1, 1, 1), found)
+    return Completions(
+        found.unflatten(0, (n_samples, len(x))),
+        log_prob_of_logits(flow, to_logits(found))[1].unflatten(0, (n_samples, len(x))),
+        trace.unflatten(1, (n_samples, len(x))),
+        len(trace) * n_samples,
+        {"stopped": n_stopped},
+    )

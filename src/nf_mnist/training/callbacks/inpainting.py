@@ -1,0 +1,52 @@
+"""A view of inpainting at each validation."""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from nf_mnist.inpainting import corrupt, make_observed, quick_completions, scores
+from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
+from nf_mnist.plots import image_grid
+from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, tensorboard_writers
+from nf_mnist.training.module import FlowModule
+
+
+class LogInpainting(ValidationCallback):
+    """Rows of truth, corrupted image and completions; their squared error and climb as scalars.
+
+    The squared error is that of one completion, summed over pixels in [0, 1]; the climb is log p of the completion less
+    that of the true image, in logit space, in nats: above 0, the flow likes the completion better than the truth. A
+    flow with class labels is left out, since completing needs to know them.
+
+    Args:
+        n_images: Rows.
+        mask: What is hidden; see :func:`~nf_mnist.inpainting.make_observed`.
+        n_samples: Completions of each image.
+        n_steps: Budget per completion: gradients of a climb, or transitions of a chain.
+        seed: Of noise and latents; the same at each validation.
+    """
+
+    def __init__(self, n_images: int, mask: str, n_samples: int, n_steps: int, seed: int = 0) -> None:
+        super().__init__(n_images)
+        check_counts(n_samples=n_samples, n_steps=n_steps)
+        self.mask, self.n_samples, self.n_steps, self.seed = mask, n_samples, n_steps, seed
+
+    def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
+        flow = pl_module.flow
+        if flow.n_classes or not trainer.is_global_zero:
+            return
+        # Validation runs in inference mode, in which no gradient can be taken.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            truth = x.clone()
+            observed = make_observed(self.mask, flow.event_shape).to(x.device)
+            generator = torch.Generator().manual_seed(self.seed)
+            corrupted = corrupt(truth, observed, "cp3", generator)
+            found = quick_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
+            figures = scores(found, truth, observed)
+            climb = figures["log_prob"] - log_prob_of_logits(flow, to_logits(truth))[1]
+        grid = torch.cat([truth[None], corrupted[None], found.x]).transpose(0, 1).flatten(0, 1)
+        for writer in tensorboard_writers(trainer):
+            step = trainer.global_step
+            writer.add_image(f"inpaint/{self.mask}", image_grid(grid, columns=2 + self.n_samples), step)
+            writer.add_scalar("inpaint/squared_error", figures["squared_error"].mean(), step)
+            writer.add_scalar("inpaint/climb", climb.mean(), step)
