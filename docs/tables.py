@@ -1,7 +1,8 @@
 """Write the tables of README.md from ``results/*.json``: ``python docs/tables.py``; ``--check`` only compares.
 
-Those with a log-likelihood were written by ``python -m nf_mnist.evaluate ckpt=... out=results/NAME.json``. The table
-stands between ``<!-- results -->`` and ``<!-- /results -->``.
+Results with a log-likelihood were written by ``python -m nf_mnist.evaluate ckpt=... out=results/NAME.json``; figures of
+others are in ``docs/published.json``, with their sources. The tables stand between ``<!-- results -->`` and
+``<!-- /results -->``.
 """
 
 import json
@@ -12,62 +13,72 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 TRAINING_IMAGES = 50_000
-PUBLISHED = {"cp3_1h": "-1196.12 nats after 100 epochs (CP3)"}
-COLUMNS = (
-    "experiment",
-    "parameters",
-    "test bpd, single draws",
-    "log-mean-exp",
-    "log-likelihood, nats",
-    "norm of z",
-    "training",
-    "published",
-)
+COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
+CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
+Row = tuple[float, tuple[str, ...]]
 
 
-def table() -> str:
-    """Return the table of all results as Markdown."""
+def tables() -> str:
+    """Return bits per dimension, ours and published, and the nats of CP3's protocol, as Markdown."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
-    rows = [_row(name, figures) for name, figures in results.items() if "log_likelihood" in figures]
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    ours = [_our_row(name, figures) for name, figures in results.items() if "log_likelihood" in figures]
+    published = [_published_row(entry) for entry in json.loads((ROOT / "docs" / "published.json").read_text())]
+    rows = sorted([*ours, *published])
+    bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
+    return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
 
 
-def with_table(text: str) -> str:
-    """Return a document with the table between its marks."""
+def with_tables(text: str) -> str:
+    """Return a document with the tables between their marks."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{tables()}\n{END}{tail}"
 
 
-def _row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+def _our_row(name: str, figures: dict[str, Any]) -> Row:
     training = figures["training"]
     epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
-    return (
-        f"`{name}`",
+    hardware = training["hardware"].rpartition(", torch")[0]
+    draws = figures["n_draws"]
+    if "bpd" in figures:
+        key = figures["bpd"]
+        score = f"{key:.3f}" + (f" ({figures['bpd_log_mean_exp']:.3f} over {draws} draws)" if draws > 1 else "")
+    else:
+        key = figures["log_likelihood"]
+        score = f"{key:.1f}"
+    return key, (
+        f"**`{name}`**",
+        f"**{score}**",
         f"{figures['parameters']:,}",
-        f"{figures['bpd']:.3f}" if "bpd" in figures else "none for this data",
-        _log_mean_exp(figures),
-        f"{figures['log_likelihood']:.1f} ({figures['unit'].removeprefix('log-likelihood ')})",
-        f"{figures['radius_mean']:.2f} +- {figures['radius_std']:.2f}",
-        f"{epochs:.1f} epochs, {minutes:.0f} min",
-        PUBLISHED.get(name, ""),
+        f"{epochs:.1f} epochs, {minutes:.0f} min, {hardware}",
+        f"`experiment={training['name']}`",
     )
 
 
-def _log_mean_exp(figures: dict[str, Any]) -> str:
-    if "bpd_log_mean_exp" not in figures or figures["n_draws"] == 1:  # of one draw it is that draw
-        return ""
-    return f"{figures['bpd_log_mean_exp']:.3f} ({figures['n_draws']} draws)"
+def _published_row(entry: dict[str, Any]) -> Row:
+    key = entry.get("bpd", entry.get("nats"))
+    source = f"[{entry['source']}]({entry['url']})" if "url" in entry else entry["source"]
+    parameters = f"{entry['parameters']:,}" if "parameters" in entry else ""
+    return key, (
+        f"{entry['model']} ({entry['kind']})",
+        f"{key:.3f}" if "bpd" in entry else f"{key:.1f}",
+        parameters,
+        entry.get("training", ""),
+        source,
+    )
+
+
+def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, ("---",) * len(columns), *rows))
 
 
 def main() -> None:
-    """Write the table, or exit with status 1 if the README's is another."""
+    """Write the tables, or exit with status 1 if the README's are others."""
     readme = ROOT / "README.md"
     text = readme.read_text()
     if "--check" in sys.argv:
-        sys.exit(0 if with_table(text) == text else "README.md differs from results/; run python docs/tables.py")
-    readme.write_text(with_table(text))
+        sys.exit(0 if with_tables(text) == text else "README.md differs from results/; run python docs/tables.py")
+    readme.write_text(with_tables(text))
 
 
 if __name__ == "__main__":
