@@ -37,9 +37,10 @@ def draw(curves: dict[str, list[tuple[float, float]]]) -> Figure:
     for stage, label in (("train", "training images"), ("val", "validation images")):
         axes.plot(*zip(*curves[stage], strict=True), label=label)
     for entry in json.loads(PUBLISHED.read_text()):
-        if "flow" in entry["kind"] and entry.get("bpd", 2) < 1.03:
-            axes.axhline(entry["bpd"], color="grey", linewidth=0.8, linestyle=":")
-            axes.text(0, entry["bpd"], f" {entry['model']} {entry['bpd']:.3f}", va="bottom", fontsize=8, color="grey")
+        bpd = float(entry.get("bpd", "inf"))
+        if "flow" in entry["kind"] and bpd < 1.03:
+            axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")
+            axes.text(0, bpd, f" {entry['model']} {entry['bpd']}", va="bottom", fontsize=8, color="grey")
     axes.set(xlabel="minutes of training", ylabel="bits per dimension", ylim=(None, 1.3))
     axes.legend()
     return figure

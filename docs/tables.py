@@ -56,12 +56,12 @@ def _our_row(name: str, figures: dict[str, Any]) -> Row:
 
 
 def _published_row(entry: dict[str, Any]) -> Row:
-    key = entry.get("bpd", entry.get("nats"))
+    score = entry.get("bpd") or entry["nats"]
     source = f"[{entry['source']}]({entry['url']})" if "url" in entry else entry["source"]
     parameters = f"{entry['parameters']:,}" if "parameters" in entry else ""
-    return key, (
+    return float(score), (
         f"{entry['model']} ({entry['kind']})",
-        f"{key:.3f}" if "bpd" in entry else f"{key:.1f}",
+        score,
         parameters,
         entry.get("training", ""),
         source,

@@ -107,7 +107,9 @@ def test_inpaint_writes_a_picture_and_figures(best, tmp_path):
     assert finished.code == 0, finished.err
     assert "squared error per image" in finished.out
     picture = read_image(str(tmp_path / "found" / "inpainting.png"))
-    assert picture.shape == (3, 5 * 16 + 2, 7 * 16 + 2), "truth, corrupted, three completions, mean, deviation"
+    assert picture.shape == (3, 2 * 16 + 2, 7 * 16 + 2), (
+        "of the first batch truth, corrupted, 3 completions, mean, deviation"
+    )
     figures = json.loads((tmp_path / "found" / "figures.json").read_text())
     rows = list(csv.DictReader((tmp_path / "found" / "images.csv").open()))
     assert len(rows) == 5

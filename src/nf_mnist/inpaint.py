@@ -2,7 +2,6 @@
 
 import csv
 import io
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,11 @@ SHOWN = 8  # images and completions in the picture
 def main(cfg: DictConfig) -> None:
     """Write a picture (truth, corrupted, completions, mean, deviation) and the figures as CSV and JSON into ``out``."""
     import torch
+    from rich.console import Console
+    from rich.progress import track
 
     from nf_mnist.checks import check_ranges, check_split
-    from nf_mnist.inpainting import corrupt, make_observed, scores
+    from nf_mnist.inpainting import corrupt, make_observed, measure
     from nf_mnist.training.hardware import keep_freed_memory, resolve_device
 
     check_ranges(cfg)
@@ -37,21 +38,21 @@ def main(cfg: DictConfig) -> None:
     flow, trained = load_flow(cfg.ckpt, cfg.trust)
     truth = _images(cfg, flow, cfg.get("data") or trained.data).to(device)
     observed = make_observed(cfg.mask, flow.event_shape, cfg.seed).to(device)
-    flow = flow.to(device).requires_grad_(False)
-    keep_freed_memory()
     generator = torch.Generator().manual_seed(cfg.seed)
-    begin = time.monotonic()
-    found = _complete(cfg, flow, truth, observed, generator)
-    seconds = time.monotonic() - begin
-
-    figures = {name: values.cpu() for name, values in scores(found, truth, observed).items()}
-    figures["log_prob_of_truth"] = _log_prob_of_truth(flow, truth, cfg.batch_size).cpu()
-    out.mkdir()
     corrupted = corrupt(truth, observed, cfg.corruption, generator)
-    figures["squared_error_corrupted"] = (corrupted - truth).square().flatten(1).sum(1).cpu()
-    _write_picture(out / "inpainting.png", truth, corrupted, found)
-    write_text(out / "images.csv", _table(figures))
-    summary = {name: values.double().mean().item() for name, values in figures.items()}
+    keep_freed_memory()
+    measured = measure(
+        instantiate(cfg.method),
+        flow.to(device).requires_grad_(False),
+        truth,
+        observed,
+        n_samples=cfg.n_samples,
+        batch_size=cfg.batch_size,
+        generator=generator,
+        progress=lambda batches: track(batches, "inpainting", console=Console(stderr=True)),
+    )
+    errors = (corrupted - truth).square().flatten(1).sum(1).cpu()
+    figures = {"squared_error_corrupted": errors, **measured.figures}
     about = {
         "checkpoint": str(cfg.ckpt),
         "mask": cfg.mask,
@@ -59,12 +60,16 @@ def main(cfg: DictConfig) -> None:
         "n_images": len(truth),
         "n_samples": cfg.n_samples,
         "seed": cfg.seed,
-        "seconds_per_image": seconds / len(truth),
-        "gradients_per_image": found.n_gradients,
-        **found.report,
+        "seconds_per_image": measured.seconds / len(truth),
+        "gradients_per_image": measured.first.n_gradients,
+        **measured.report,
+        **{name: values.double().mean().item() for name, values in figures.items()},
     }
-    write_json(out / "figures.json", {**about, **summary})
-    _print({**about, **summary}, out)
+    out.mkdir()
+    _write_picture(out / "inpainting.png", truth, corrupted, measured.first)
+    write_text(out / "images.csv", _csv(figures))
+    write_json(out / "figures.json", about)
+    _print(about, out)
 
 
 def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
@@ -87,41 +92,6 @@ def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
     return dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))[0]
 
 
-def _complete(cfg: DictConfig, flow: "Flow", truth: "Tensor", observed: "Tensor", generator: Any) -> "Completions":
-    """Complete the images batch by batch, with a progress bar."""
-    import torch
-    from rich.console import Console
-    from rich.progress import track
-
-    from nf_mnist.inpainting import Completions
-
-    method = instantiate(cfg.method)
-    parts = [
-        method(flow, x, observed, n_samples=cfg.n_samples, generator=generator)
-        for x in track(truth.split(cfg.batch_size), "inpainting", console=Console(stderr=True))
-    ]
-    reports = {name: sum(part.report[name] for part in parts) / len(parts) for name in parts[0].report}
-    if "stopped" in reports:
-        reports["stopped"] = sum(part.report["stopped"] for part in parts)
-    return Completions(
-        torch.cat([part.x for part in parts], 1),
-        torch.cat([part.log_prob for part in parts], 1),
-        torch.cat([part.trace for part in parts], 2),
-        parts[0].n_gradients,
-        reports,
-    )
-
-
-def _log_prob_of_truth(flow: "Flow", truth: "Tensor", batch_size: int) -> "Tensor":
-    """Return log p in logit space of the true images, in nats, to compare with that of completions."""
-    import torch
-
-    from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
-
-    with torch.no_grad():
-        return torch.cat([log_prob_of_logits(flow, to_logits(x))[1] for x in truth.split(batch_size)])
-
-
 def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Completions") -> None:
     """Write a row for each image: truth, corrupted, completions, and of several their mean and standard deviation."""
     import torch
@@ -130,7 +100,8 @@ def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Com
     from nf_mnist.data import to_levels
     from nf_mnist.plots import image_grid
 
-    parts = [truth[None], corrupted[None], found.x[:SHOWN]]
+    n = found.x.shape[1]
+    parts = [truth[None, :n], corrupted[None, :n], found.x[:SHOWN]]
     if len(found.x) > 1:
         parts += [found.x.mean(0, keepdim=True), 2 * found.x.std(0, keepdim=True)]  # a deviation is 1/2 at most
     columns = torch.cat(parts)[:, :SHOWN]
@@ -138,14 +109,14 @@ def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Com
     save_image(image_grid(images, len(columns)), path)
 
 
-def _table(figures: "dict[str, Tensor]") -> str:
-    """Return the figures of each image as CSV."""
+def _csv(figures: "dict[str, Tensor]") -> str:
+    """Return a line of figures for each image."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["image", *figures])
-    writer.writerows(
-        [i, *(f"{value:.6g}" for value in row)] for i, row in enumerate(zip(*map(list, figures.values()), strict=True))
-    )
+    columns = [values.tolist() for values in figures.values()]
+    for i, row in enumerate(zip(*columns, strict=True)):
+        writer.writerow([i, *(f"{value:.6g}" for value in row)])
     return text.getvalue()
 
 

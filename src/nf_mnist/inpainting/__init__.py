@@ -8,11 +8,12 @@ from nf_mnist.inpainting.masks import HIDDEN, check_observed, corrupt, make_obse
 from nf_mnist.inpainting.modes import logit_adam, logit_ascent, mode, pixel_ascent
 from nf_mnist.inpainting.posterior import posterior
 from nf_mnist.inpainting.quick import quick_completions
-from nf_mnist.inpainting.scores import scores
+from nf_mnist.inpainting.scores import Measured, measure, scores
 
 __all__ = [
     "HIDDEN",
     "Completions",
+    "Measured",
     "amortized",
     "check_observed",
     "corrupt",
@@ -20,6 +21,7 @@ __all__ = [
     "logit_adam",
     "logit_ascent",
     "make_observed",
+    "measure",
     "mode",
     "pixel_ascent",
     "posterior",

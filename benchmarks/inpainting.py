@@ -1,0 +1,133 @@
+"""The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks lower ...]``.
+
+Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
+writes a row for each into ``results/inpainting.json``. Rows that are there already are not computed again, so a run
+that was stopped goes on. Slow methods get fewer images.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from nf_mnist.cli import write_json
+from nf_mnist.config import instantiate, load_classifier, load_flow
+from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
+from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.inpainting import (
+    HIDDEN,
+    amortized,
+    corrupt,
+    crank_nicolson,
+    logit_adam,
+    logit_ascent,
+    make_observed,
+    measure,
+    mode,
+    pixel_ascent,
+    posterior,
+)
+from nf_mnist.inpainting.logits import has_gradient
+from nf_mnist.training.hardware import describe, keep_freed_memory
+
+RESULT = Path(__file__).parent.parent / "results" / "inpainting.json"
+SEED, BATCH = 0, 50
+SLOW = 50  # images of slow methods
+
+# Method: settings, completions of each image, and whether it is too slow for many images.
+Method = tuple[Any, dict[str, Any], int, bool]
+DRAWING: dict[str, Method] = {"amortized": (amortized, {}, 64, False)}
+WALKING: dict[str, Method] = {
+    "crank_nicolson": (crank_nicolson, {"n_chains": 4, "n_warmup": 200, "thinning": 20, "step": 0.3}, 64, True)
+}
+CLIMBING: dict[str, Method] = {
+    "mode": (mode, {"n_steps": 20, "step": 1.0, "latent_weight": 0.1}, 1, False),
+    "logit_adam": (logit_adam, {"n_steps": 500, "step": 0.1}, 1, True),
+    "logit_ascent": (logit_ascent, {"n_steps": 1000, "step": 0.2, "clip": 10.0}, 1, True),
+    "pixel_ascent": (pixel_ascent, {"n_steps": 1000, "step": 1e-6}, 1, True),
+    "posterior": (
+        posterior,
+        {"n_chains": 4, "n_warmup": 300, "thinning": 10, "n_leapfrog": 5, "step": 0.02},
+        64,
+        True,
+    ),
+}
+
+
+def methods_of(flow: Flow) -> dict[str, Method]:
+    """Return the methods that a flow allows."""
+    if isinstance(flow, ConditionalFlow):
+        return DRAWING
+    return CLIMBING if has_gradient(flow) else WALKING
+
+
+def row(flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: Method) -> dict[str, Any]:
+    """Complete images by one method under one mask and return its figures, means over images."""
+    complete, settings, n_samples, _ = method
+    observed = make_observed(mask, flow.event_shape, SEED)
+    generator = torch.Generator().manual_seed(SEED)
+    kept, classifier = [], load_classifier()
+
+    def judged(flow: Flow, x: Tensor, observed: Tensor, **more: Any) -> Any:
+        found = complete(flow, x, observed, **settings, **more)
+        kept.append(classifier.probabilities(to_levels(found.x[0])).argmax(1))
+        return found
+
+    measured = measure(
+        judged,
+        flow,
+        truth,
+        observed,
+        n_samples=n_samples,
+        batch_size=BATCH,
+        generator=generator,
+        progress=lambda batches: track(batches, mask, console=Console(stderr=True)),
+    )
+    black = torch.where(observed, truth, 0.0)
+    noise = corrupt(truth, observed, "cp3", generator)
+    return {
+        "n_images": len(truth),
+        "n_samples": n_samples,
+        "black": (black - truth).square().flatten(1).sum(1).mean().item(),
+        "corrupted": (noise - truth).square().flatten(1).sum(1).mean().item(),
+        **{name: values.double().mean().item() for name, values in measured.figures.items()},
+        "label_kept": (torch.cat(kept) == labels).double().mean().item(),
+        "gradients_per_image": measured.first.n_gradients,
+        "seconds_per_image": measured.seconds / len(truth),
+        **measured.report,
+    }
+
+
+def main() -> None:
+    """Compute what is missing, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ckpt", nargs="+")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--masks", nargs="+", default=list(HIDDEN))
+    given = parser.parse_args()
+    keep_freed_memory()
+    table = json.loads(RESULT.read_text()) if RESULT.exists() else {"seed": SEED, "hardware": describe(), "rows": {}}
+    for ckpt in given.ckpt:
+        flow, cfg = load_flow(ckpt)
+        flow.requires_grad_(False)
+        dequantizer = DEQUANTIZERS[cfg.data.dequantizer]()
+        test = instantiate(cfg.data.source).test
+        for mask in given.masks:
+            for name, method in methods_of(flow).items():
+                key = f"{cfg.name} {mask} {name}"
+                if key in table["rows"]:
+                    continue
+                sample, index = random_subset(test, min(given.images, SLOW) if method[3] else given.images, SEED)
+                truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
+                table["rows"][key] = {"checkpoint": ckpt, **row(flow, truth, sample.labels, mask, method)}
+                write_json(RESULT, table)
+                print(key, {k: round(v, 3) for k, v in table["rows"][key].items() if isinstance(v, float)}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
