@@ -1,0 +1,132 @@
+"""Does a map keep the contract of a bijector? Each check returns what is wrong, in words, or None.
+
+They take any object with ``forward_and_log_det(x)`` and ``inverse_and_log_det(z)``, and events x, shape
+(batch, *event).
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Invertible(Protocol):
+    """What every check here needs of a flow."""
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to latent; return also log|det dz/dx|, shape (batch,)."""
+
+    def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map latent to data; return also log|det dx/dz|, shape (batch,)."""
+
+
+@torch.no_grad()
+def wrong_shapes(bijector: Invertible, x: Tensor) -> str | None:
+    """Latents must have as many elements as data, and log-determinants one number per event."""
+    z, log_det = bijector.forward_and_log_det(x)
+    if z.shape[:1] != x.shape[:1] or z[0].numel() != x[0].numel():
+        return f"data {tuple(x.shape)} became latents {tuple(z.shape)}: another number of dimensions"
+    if log_det.shape != (len(x),):
+        return f"the log-determinant has shape {tuple(log_det.shape)}, not ({len(x)},): sum it over the event"
+    back, log_det = bijector.inverse_and_log_det(z)
+    if back.shape != x.shape:
+        return f"the inverse returns {tuple(back.shape)} for data {tuple(x.shape)}"
+    if log_det.shape != (len(x),):
+        return f"the inverse's log-determinant has shape {tuple(log_det.shape)}, not ({len(x)},)"
+    return None
+
+
+@torch.no_grad()
+def wrong_dtypes(bijector: Invertible, x: Tensor) -> str | None:
+    """What goes in as float64 comes out as float64."""
+    z, log_det = bijector.forward_and_log_det(x)
+    found = {"latents": z.dtype, "log-determinants": log_det.dtype}
+    wrong = [f"{name} are {dtype}" for name, dtype in found.items() if dtype != x.dtype]
+    return f"data are {x.dtype}, but {' and '.join(wrong)}" if wrong else None
+
+
+@torch.no_grad()
+def written_inputs(bijector: Invertible, x: Tensor) -> str | None:
+    """A call leaves its input as it was."""
+    given = x.clone()
+    z, _ = bijector.forward_and_log_det(given)
+    if not torch.equal(given, x):
+        return "forward writes to its input"
+    kept = z.clone()
+    bijector.inverse_and_log_det(z)
+    return None if torch.equal(z, kept) else "the inverse writes to its input"
+
+
+@torch.no_grad()
+def changed_state(bijector: Invertible, x: Tensor) -> str | None:
+    """In evaluation a call leaves parameters and statistics as they were."""
+    if not isinstance(bijector, nn.Module):
+        return None
+    before = copy.deepcopy(bijector.state_dict())
+    z, _ = bijector.forward_and_log_det(x)
+    bijector.inverse_and_log_det(z)
+    after = bijector.state_dict()
+    changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    return f"a call in evaluation mode changes {', '.join(changed[:3])}" if changed else None
+
+
+@torch.no_grad()
+def random_output(bijector: Invertible, x: Tensor) -> str | None:
+    """The same input has the same output."""
+    (z, log_det), (other_z, other_log_det) = (bijector.forward_and_log_det(x) for _ in range(2))
+    if not torch.equal(z, other_z) or not torch.equal(log_det, other_log_det):
+        return "two calls with the same data differ: something is drawn at random, or kept from call to call"
+    back, other = (bijector.inverse_and_log_det(z)[0] for _ in range(2))
+    return None if torch.equal(back, other) else "two inverses of the same latents differ: latents are drawn anew"
+
+
+@torch.no_grad()
+def mixed_batch(bijector: Invertible, x: Tensor) -> str | None:
+    """An event is mapped the same alone and in a batch."""
+    z, log_det = bijector.forward_and_log_det(x)
+    alone, its_log_det = bijector.forward_and_log_det(x[:1])
+    tolerance = 1e3 * torch.finfo(x.dtype).eps
+    if (z[:1] - alone).abs().max() > tolerance * (1 + z[:1].abs().max()):
+        return "latents depend on the rest of the batch: batch statistics in evaluation mode"
+    if (log_det[:1] - its_log_det).abs().max() > tolerance * (1 + log_det[:1].abs().max()):
+        return "log-determinants depend on the rest of the batch: averaged over it, or of batch statistics"
+    return None
+
+
+@torch.no_grad()
+def unequal_log_dets(bijector: Invertible, x: Tensor) -> str | None:
+    """The log-determinants of the two directions are each other's negatives."""
+    z, log_det = bijector.forward_and_log_det(x)
+    _, back = bijector.inverse_and_log_det(z)
+    difference = (log_det + back).abs().max().item()
+    scale = 1 + log_det.abs().max().item()
+    if difference > 1e4 * torch.finfo(x.dtype).eps * scale:
+        return f"forward and inverse log-determinants add up to {difference:.3g}, not 0"
+    return None
+
+
+CHECKS: dict[str, Callable[[Any, Tensor], str | None]] = {
+    "shapes": wrong_shapes,
+    "dtypes": wrong_dtypes,
+    "inputs are left alone": written_inputs,
+    "state is left alone": changed_state,
+    "same input, same output": random_output,
+    "events do not mix": mixed_batch,
+    "log-determinants of both directions": unequal_log_dets,
+}
+
+
+def breaches(bijector: Invertible, x: Tensor) -> Iterator[tuple[str, str | None]]:
+    """Yield each check's name and what is wrong, or None; an exception is what is wrong, too.
+
+    Args:
+        bijector: In evaluation mode, in the precision of x.
+        x: Events, shape (batch, *event), at least two.
+    """
+    for name, check in CHECKS.items():
+        try:
+            yield name, check(bijector, x)
+        except Exception as error:  # a user's flow may fail in any way, and the other checks go on
+            yield name, f"raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,0 +1,69 @@
+"""What autograd knows of a map: the exact log-determinant, and how strongly each direction stretches."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nf_mnist.diagnostics.contract import Invertible
+
+CHUNK = 56  # rows of the Jacobian at a time
+
+
+class LogDet(NamedTuple):
+    """Log-determinants of one event in nats: what the map says, and what its Jacobian has."""
+
+    claimed: float
+    exact: float
+
+
+class Stretch(NamedTuple):
+    """The largest singular values of the Jacobians of one event: data to latent, and back."""
+
+    forward: float
+    inverse: float
+
+
+def exact_log_det(bijector: Invertible, x: Tensor) -> LogDet:
+    """Compare the log-determinant of an event, shape (1, *event), with that of autograd's Jacobian.
+
+    Args:
+        bijector: In evaluation mode, best in float64.
+        x: The event.
+    """
+
+    def latent(flat: Tensor) -> Tensor:
+        return bijector.forward_and_log_det(flat.reshape(x.shape))[0].flatten()
+
+    jacobian = torch.func.jacrev(latent, chunk_size=CHUNK)(x.flatten())
+    with torch.no_grad():
+        claimed = bijector.forward_and_log_det(x)[1].sum().item()
+    return LogDet(claimed, torch.linalg.slogdet(jacobian.double()).logabsdet.item())
+
+
+def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
+    """Estimate the local Lipschitz constants of both directions at an event, shape (1, *event).
+
+    Power iteration on J'J; a lower bound that is tight once the iteration has converged. The inverse's is taken from
+    the inverse itself, so that it also tells of what only the inverse suffers.
+    """
+    with torch.no_grad():
+        z = bijector.forward_and_log_det(x)[0]
+    return Stretch(
+        _largest_singular_value(lambda value: bijector.forward_and_log_det(value)[0], x, n_iterations),
+        _largest_singular_value(lambda value: bijector.inverse_and_log_det(value)[0], z, n_iterations),
+    )
+
+
+def _largest_singular_value(function: Callable[[Tensor], Tensor], at: Tensor, n_iterations: int) -> float:
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(at.shape, generator=generator).to(at)
+    value = 0.0
+    transposed = torch.func.vjp(function, at)[1]
+    for _ in range(n_iterations):
+        direction = direction / direction.norm()
+        image = torch.func.jvp(function, (at,), (direction,))[1]
+        value = image.norm().item()
+        (direction,) = transposed(image)
+    return value
