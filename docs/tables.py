@@ -1,8 +1,8 @@
-"""Write the tables of README.md from ``results/*.json``: ``python docs/tables.py``; ``--check`` only compares.
+"""Write the tables of README.md and docs/ from ``results/*.json``: ``python docs/tables.py [--check]``.
 
 Results with a log-likelihood were written by ``python -m nf_mnist.evaluate ckpt=... out=results/NAME.json``; figures of
-others are in ``docs/published.json``, with their sources. The tables stand between ``<!-- results -->`` and
-``<!-- /results -->``.
+others are in ``docs/published.json``, with their sources. The table ``name`` stands between ``<!-- name -->`` and
+``<!-- /name -->``.
 """
 
 import json
@@ -11,28 +11,45 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
 TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
 Row = tuple[float, tuple[str, ...]]
 
 
-def tables() -> str:
-    """Return bits per dimension, ours and published, and the nats of CP3's protocol, as Markdown."""
-    results = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
-    ours = [_our_row(name, figures) for name, figures in results.items() if "log_likelihood" in figures]
+def results() -> str:
+    """Return bits per dimension, ours and published, and the nats of CP3's protocol."""
+    files = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
+    ours = [_our_row(name, figures) for name, figures in files.items() if "log_likelihood" in figures]
     published = [_published_row(entry) for entry in json.loads((ROOT / "docs" / "published.json").read_text())]
     rows = sorted([*ours, *published])
     bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
     return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
 
 
-def with_tables(text: str) -> str:
-    """Return a document with the tables between their marks."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{tables()}\n{END}{tail}"
+def ablation() -> str:
+    """Return what each part of ``hierarchical`` is worth."""
+    found = json.loads((ROOT / "results" / "density_ablation.json").read_text())
+    rows = [
+        (name, f"{row['bpd']:.3f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
+        for name, row in found["variants"].items()
+    ]
+    columns = ("variant", f"validation bpd after {found['minutes']:g} minutes", "parameters", "overrides")
+    return _markdown(columns, rows)
+
+
+TABLES = {"README.md": [results], "docs/density.md": [ablation]}
+
+
+def with_tables(name: str) -> str:
+    """Return a document with its tables between their marks."""
+    text = (ROOT / name).read_text()
+    for table in TABLES[name]:
+        begin, end = f"<!-- {table.__name__} -->", f"<!-- /{table.__name__} -->"
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}\n{table()}\n{end}{tail}"
+    return text
 
 
 def _our_row(name: str, figures: dict[str, Any]) -> Row:
@@ -73,12 +90,13 @@ def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write the tables, or exit with status 1 if the README's are others."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    if "--check" in sys.argv:
-        sys.exit(0 if with_tables(text) == text else "README.md differs from results/; run python docs/tables.py")
-    readme.write_text(with_tables(text))
+    """Write the tables, or exit with status 1 if a document has others."""
+    for name in TABLES:
+        text = with_tables(name)
+        if "--check" not in sys.argv:
+            (ROOT / name).write_text(text)
+        elif (ROOT / name).read_text() != text:
+            sys.exit(f"{name} differs from results/; run python docs/tables.py")
 
 
 if __name__ == "__main__":
