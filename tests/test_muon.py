@@ -54,6 +54,14 @@ def test_what_is_no_matrix_is_updated_as_by_adamw():
         assert_close(own, expected)
 
 
+def test_vectors_in_the_shape_of_matrices_are_adamws():
+    values = {name: nn.Parameter(torch.ones(shape)) for name, shape in {"row": (1, 4), "column": (4, 1, 1)}.items()}
+    matrix = nn.Parameter(torch.ones(2, 2))
+    optimizer = Muon([*values.items(), ("matrix", matrix)], **SETTINGS)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 1]
+    assert optimizer.param_groups[1]["params"][0] is matrix
+
+
 def test_gradients_are_left_as_they_were():
     module = network()
     train(module, Muon(module.named_parameters(), **SETTINGS), 1)

@@ -125,50 +125,15 @@ def _random_interval(draws: Tensor, length: int) -> Tensor:
     return (places >= ends[:, :1]) & (places < ends[:, 1:])
 
 
-def conditional(
-    *,
-    event_shape: Shape,
-    n_levels: int,
-    channels: int,
-    n_blocks: int,
-    n_components: int,
-    n_references: int,
-    n_frequent: int,
-    n_groups: int,
-    transformer_features: int,
-    transformer_blocks: int,
-    transformer_heads: int,
-) -> ConditionalFlow:
-    """Build a :class:`~nf_mnist.flows.hierarchy.Hierarchy` conditioned on observed pixels.
+def conditional(*, event_shape: Shape, **sizes: int) -> ConditionalFlow:
+    """Build a hierarchy conditioned on observed pixels.
 
     Args:
         event_shape: (1, height, width); the sides must halve ``n_levels`` times.
-        n_levels: Number of levels.
-        channels: Width of the convolutional conditioners.
-        n_blocks: Residual blocks of each.
-        n_components: Logistics in each mixture.
-        n_references: Further logistics in those of a level, with means at the nearest known pixels.
-        n_frequent: Further logistics in those of a level, with means at the most frequent known levels above 0.
-        n_groups: Groups of pixels of the last image.
-        transformer_features: Width of the last image's transformer.
-        transformer_blocks: Number of its blocks.
-        transformer_heads: Heads of each of its attentions.
+        sizes: Attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:
         ConfigError, ShapeError: As :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
     """
-    hierarchy = Hierarchy(
-        n_levels=n_levels,
-        channels=channels,
-        n_blocks=n_blocks,
-        n_components=n_components,
-        n_references=n_references,
-        n_frequent=n_frequent,
-        n_groups=n_groups,
-        transformer_features=transformer_features,
-        transformer_blocks=transformer_blocks,
-        transformer_heads=transformer_heads,
-        n_classes=0,
-        sees_observed=True,
-    )
+    hierarchy = Hierarchy(n_classes=0, sees_observed=1, **sizes)
     return ConditionalFlow(hierarchy.build(event_shape), event_shape)

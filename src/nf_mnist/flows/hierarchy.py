@@ -30,8 +30,21 @@ class Hierarchy:
 
     Of the channels that a squeeze makes, the first goes on to the next level, and each other is transformed given all
     before it. The last image (7x7 for MNIST and two levels) is transformed in groups of pixels. Sampling takes
-    ``3 n_levels + n_groups`` passes of a network. The fields are those of
-    :func:`~nf_mnist.flows.hierarchical.hierarchical`, and whether everything is conditioned on an observed image.
+    ``3 n_levels + n_groups`` passes of a network.
+
+    Attributes:
+        n_levels: Number of levels.
+        channels: Width of the convolutional conditioners.
+        n_blocks: Residual blocks of each.
+        n_components: Logistics in each mixture.
+        n_references: Further logistics in those of a level, with means at the nearest known pixels.
+        n_frequent: Further logistics in those of a level, with means at the most frequent known levels above 0.
+        n_groups: Groups of pixels of the last image.
+        transformer_features: Width of the last image's transformer.
+        transformer_blocks: Number of its blocks.
+        transformer_heads: Heads of each of its attentions.
+        n_classes: Number of class labels that condition everything; 0 for none.
+        sees_observed: 1 if an observed image conditions everything, else 0.
     """
 
     n_levels: int
@@ -45,7 +58,7 @@ class Hierarchy:
     transformer_blocks: int
     transformer_heads: int
     n_classes: int
-    sees_observed: bool
+    sees_observed: int
 
     def build(self, event_shape: Shape) -> Bijector:
         """Return the bijector of grey images.
