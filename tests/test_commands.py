@@ -55,7 +55,8 @@ def test_training_ends_in_a_table_and_leaves_everything_in_its_folder(folder):
 
 
 def test_evaluate_reproduces_the_figures_of_training_to_the_last_digit(folder, best, tmp_path):
-    finished = run_command("evaluate", best, f"out={tmp_path}/figures.json", f"radius_plot={tmp_path}/radius.png")
+    written = [f"radius_plot={tmp_path}/radius.png", f"per_image={tmp_path}/scores.csv"]
+    finished = run_command("evaluate", best, f"out={tmp_path}/figures.json", *written)
     assert finished.code == 0, finished.err
     trained = json.loads((folder / "run" / "figures.json").read_text())
     measured = json.loads((tmp_path / "figures.json").read_text())
@@ -64,6 +65,9 @@ def test_evaluate_reproduces_the_figures_of_training_to_the_last_digit(folder, b
     assert measured["bpd"] == pytest.approx(-measured["log_likelihood"] / (196 * math.log(2)))
     assert measured["training"]["images"] == measured["training"]["steps"] * 16
     assert (tmp_path / "radius.png").stat().st_size > 1000
+    scores = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert len(scores) == measured["n_images"]
+    assert sum(float(score["bpd"]) for score in scores) / len(scores) == pytest.approx(measured["bpd"], rel=1e-4)
     again = run_command("evaluate", best, f"out={tmp_path}/figures.json")
     assert (again.code, "exists already" in again.err) == (1, True)
 

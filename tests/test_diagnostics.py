@@ -42,7 +42,7 @@ class Leaky(UniformCDF):
 
 def test_the_uniform_flow_scores_eight_bits_and_a_perfect_shell():
     flow = Flow(Sequential([UniformCDF(), Flatten((1, 8, 8))]), (1, 8, 8)).eval()
-    figures, z = evaluate_flow(flow, UniformDequantizer(), images(500), **SETTINGS)
+    figures, _, z = evaluate_flow(flow, UniformDequantizer(), images(500), **SETTINGS)
     assert figures["bpd"] == pytest.approx(8.0)
     assert figures["bpd_log_mean_exp"] == pytest.approx(8.0)
     assert figures["log_density"] == pytest.approx(0, abs=1e-9)
@@ -64,24 +64,24 @@ def test_figures_do_not_depend_on_the_batch_size():
 
 def test_figures_are_means_over_images_and_draws():
     flow, levels = make_flow("resflow"), images()
-    figures, _ = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS)
+    figures, *_ = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS)
     assert figures["bpd"] == pytest.approx(-figures["log_likelihood"] / (64 * math.log(2)))
     assert figures["log_density"] == pytest.approx(figures["log_likelihood"] + 64 * math.log(256))
     assert figures["bpd_log_mean_exp"] < figures["bpd"], "the logarithm is concave"
-    single, _ = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_draws": 1})
+    single, *_ = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_draws": 1})
     assert single["bpd_log_mean_exp"] == pytest.approx(single["bpd"])
 
 
 def test_a_sample_of_the_images_is_measured():
     flow, levels = make_flow("resflow"), images(40)
-    figures, z = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_images": 5})
+    figures, _, z = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_images": 5})
     assert (figures["n_images"], len(z)) == (5, 5)
 
 
 @pytest.mark.parametrize("kind", ["none", "cp3"])
 def test_no_bits_are_reported_where_none_are_defined(kind):
     flow = make_flow("resflow_no_preprocess")
-    figures, _ = evaluate_flow(flow, DEQUANTIZERS[kind](), images(), **SETTINGS)
+    figures, *_ = evaluate_flow(flow, DEQUANTIZERS[kind](), images(), **SETTINGS)
     assert not {"bpd", "bpd_log_mean_exp"} & figures.keys()
 
 

@@ -1,14 +1,16 @@
 """What every command shares: Hydra composes, mistakes end in one line, and nothing is overwritten."""
 
+import csv
 import functools
+import io
 import json
 import os
 import sys
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.config import config_dir, register_resolvers
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -124,3 +129,14 @@ def write_text(path: str | Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def csv_of(figures: "Mapping[str, Tensor]") -> str:
+    """Return figures of images, each of shape (n,), as CSV with a line for each image."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image", *figures])
+    columns = [values.tolist() for values in figures.values()]
+    for number, row in enumerate(zip(*columns, strict=True)):
+        writer.writerow([number, *(f"{value:.6g}" for value in row)])
+    return text.getvalue()

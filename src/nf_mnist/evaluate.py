@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, new_path, write_json
+from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
 from nf_mnist.config import instantiate, load_flow
 from nf_mnist.errors import ConfigError
 from nf_mnist.training.checkpoint import read_checkpoint, training_record
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Measured(NamedTuple):
-    """Figures by name, the unit of their log-likelihood, and latents, shape (n_images, dims)."""
+    """Figures by name, their unit, those of each image, shape (n_images,), and latents, shape (n_images, dims)."""
 
     figures: dict[str, Any]
     unit: str
+    per_image: "dict[str, Tensor]"
     latents: "Tensor"
 
 
@@ -42,7 +43,7 @@ def evaluate_checkpoint(
 
     Returns:
         The figures of :func:`~nf_mnist.diagnostics.evaluate_flow` and the name of the split; what their log-likelihood
-        is the likelihood of; the latents.
+        is the likelihood of; the figures of each image; the latents.
     """
     from rich.console import Console
     from rich.progress import track
@@ -63,7 +64,7 @@ def evaluate_checkpoint(
     chosen = test if settings["split"] == "test" else split(images, data.n_validation, data.split_seed)[0]
     dequantizer = DEQUANTIZERS[data.dequantizer]()
     keep_freed_memory()
-    figures, latents = evaluate_flow(
+    figures, per_image, latents = evaluate_flow(
         flow.to(resolve_device(device)),
         dequantizer,
         chosen,
@@ -75,7 +76,7 @@ def evaluate_checkpoint(
             passes, f"evaluating on {settings['split']} images", console=Console(stderr=True)
         ),
     )
-    return Measured({"split": settings["split"], **figures}, dequantizer.unit, latents)
+    return Measured({"split": settings["split"], **figures}, dequantizer.unit, per_image, latents)
 
 
 @command("evaluate")
@@ -88,12 +89,15 @@ def main(cfg: DictConfig) -> None:
     check_ranges(cfg, nullable=RANGES)  # null: as in the training run
     out = new_path(cfg.out)
     plot = None if cfg.radius_plot is None else new_path(cfg.radius_plot)
+    scores = None if cfg.per_image is None else new_path(cfg.per_image)
     begin = time.monotonic()
     measured = evaluate_checkpoint(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
     seconds = time.monotonic() - begin
     print_figures(measured.figures, measured.unit, {"time": f"{seconds:.0f} s", "figures": str(out)})
     about = {"checkpoint": str(cfg.ckpt), "unit": measured.unit, "training": training_record(read_checkpoint(cfg.ckpt))}
     write_json(out, {**about, **measured.figures})
+    if scores is not None:
+        write_text(scores, csv_of(measured.per_image))
     if plot is not None:
         radius_histogram(measured.latents).savefig(plot, dpi=100)
 

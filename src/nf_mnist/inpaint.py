@@ -1,13 +1,11 @@
 """Complete images of which a part is hidden: ``python -m nf_mnist.inpaint ckpt=FILE mask=lower method=mode``."""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, new_path, write_json, write_text
+from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
 from nf_mnist.config import instantiate, load_flow
 from nf_mnist.errors import DataError
 
@@ -67,7 +65,7 @@ def main(cfg: DictConfig) -> None:
     }
     out.mkdir()
     _write_picture(out / "inpainting.png", truth, corrupted, measured.first)
-    write_text(out / "images.csv", _csv(figures))
+    write_text(out / "images.csv", csv_of(figures))
     write_json(out / "figures.json", about)
     _print(about, out)
 
@@ -107,17 +105,6 @@ def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Com
     columns = torch.cat(parts)[:, :SHOWN]
     images = to_levels(columns.transpose(0, 1).flatten(0, 1)) / 255
     save_image(image_grid(images, len(columns)), path)
-
-
-def _csv(figures: "dict[str, Tensor]") -> str:
-    """Return a line of figures for each image."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["image", *figures])
-    columns = [values.tolist() for values in figures.values()]
-    for i, row in enumerate(zip(*columns, strict=True)):
-        writer.writerow([i, *(f"{value:.6g}" for value in row)])
-    return text.getvalue()
 
 
 def _print(figures: dict[str, Any], out: Path) -> None:

@@ -81,7 +81,7 @@ def _report(cfg: DictConfig, best: Path, seconds: float) -> None:
     from nf_mnist.training.hardware import describe
 
     run_dir = best.parent.parent
-    figures, unit, _ = evaluate_checkpoint(best, cfg.evaluation)
+    figures, unit, *_ = evaluate_checkpoint(best, cfg.evaluation)
     rows = {
         "training time": f"{seconds / 60:.1f} min on {describe()}",
         "checkpoint": str(best),

@@ -17,9 +17,10 @@ N_SYNTHETIC = 100  # prior samples, and images of uniform noise
 
 
 class Evaluation(NamedTuple):
-    """Figures by name, and the latents of the first draw, shape (n_images, dims)."""
+    """Figures by name; those of each image, shape (n_images,); latents of the first draw, shape (n_images, dims)."""
 
     figures: dict[str, float | int]
+    per_image: dict[str, Tensor]
     latents: Tensor
 
 
@@ -48,12 +49,13 @@ def evaluate_flow(
         progress: Wraps the iterable of passes, to show a bar.
 
     Returns:
-        The latents, and these figures: ``log_likelihood``, mean over images and draws in nats, of the 8-bit image if
-        the dequantizer is discrete, else in the dequantizer's own unit; ``bpd`` and ``bpd_log_mean_exp`` (over the
-        draws), only if it is discrete; ``log_density``, mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z
-        beside ``radius_expected`` and ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images,
-        and ``_samples`` and ``_noise``, over 100 prior samples and 100 images of uniform noise;
-        ``parameters``, ``n_images``, ``n_draws`` and ``seed``.
+        These figures: ``log_likelihood``, mean over images and draws in nats, of the 8-bit image if the dequantizer is
+        discrete, else in the dequantizer's own unit; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), only if it is
+        discrete; ``log_density``, mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z beside
+        ``radius_expected`` and ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
+        ``_samples`` and ``_noise``, over 100 prior samples and 100 images of uniform noise; ``parameters``,
+        ``n_images``, ``n_draws`` and ``seed``. Of each image its ``index`` in the split, ``log_likelihood`` and, if
+        defined, ``bpd`` (means over draws), and the ``radius`` of its latent. And the latents.
 
     Raises:
         ConfigError: If a count is below 1.
@@ -105,7 +107,9 @@ def evaluate_flow(
         "n_draws": n_draws,
         "seed": seed,
     }
+    per_image = {"index": index, "log_likelihood": log_ratio.mean(0), "radius": z.norm(dim=1)}
     if dequantizer.is_discrete:
+        per_image["bpd"] = bits_per_dim(per_image["log_likelihood"], 0.0, flow.dims)
         figures["bpd"] = bits_per_dim(log_ratio, 0.0, flow.dims).mean().item()
         figures["bpd_log_mean_exp"] = bits_per_dim(log_mean_exp(log_ratio), 0.0, flow.dims).mean().item()
-    return Evaluation(figures, z)
+    return Evaluation(figures, per_image, z)
