@@ -36,12 +36,13 @@ def draw(curves: dict[str, list[tuple[float, float]]]) -> Figure:
     axes = figure.subplots()
     for stage, label in (("train", "training images"), ("val", "validation images")):
         axes.plot(*zip(*curves[stage], strict=True), label=label)
+    end = 1.25 * curves["train"][-1][0]  # room for the names of lines
     for entry in json.loads(PUBLISHED.read_text()):
         bpd = float(entry.get("bpd", "inf"))
         if "flow" in entry["kind"] and bpd < 1.03:
             axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")
-            axes.text(0, bpd, f" {entry['model']} {entry['bpd']}", va="bottom", fontsize=8, color="grey")
-    axes.set(xlabel="minutes of training", ylabel="bits per dimension", ylim=(None, 1.3))
+            axes.text(end, bpd, f"{entry['model']} {entry['bpd']} ", va="bottom", ha="right", fontsize=8, color="grey")
+    axes.set(xlim=(0, end), xlabel="minutes of training", ylabel="bits per dimension", ylim=(None, 1.3))
     axes.legend()
     return figure
 

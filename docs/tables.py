@@ -38,7 +38,7 @@ def ablation() -> str:
     return _markdown(columns, rows)
 
 
-TABLES = {"README.md": [results], "docs/density.md": [ablation]}
+TABLES = {"README.md": [results]}
 
 
 def with_tables(name: str) -> str:

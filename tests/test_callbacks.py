@@ -75,6 +75,14 @@ def test_every_kind_of_model_shows_inpaintings(model, images, tmp_path):
     assert math.isfinite(written.Scalars("inpaint/climb")[0].value)
 
 
+def test_a_model_without_a_quick_method_shows_no_inpaintings(images, tmp_path):
+    settings = ["trainer.max_steps=1", "trainer.val_check_interval=1", "model.preprocess=gaussianize"]
+    fit([*tiny_overrides(images, tmp_path / "run", views=["inpainting"]), *settings])
+    written = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    written.Reload()
+    assert written.Tags()["images"] == []
+
+
 def test_samples_come_from_the_same_latents_each_time(images, tmp_path):
     class Grids(L.Callback):
         """Stands in for TensorBoard."""

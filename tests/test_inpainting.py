@@ -208,7 +208,10 @@ def test_what_no_method_can_complete_is_refused(name):
         (ShapeError, "hides everything", (flow, x, torch.zeros_like(half)), 2),
         (DataError, r"must lie in \[0, 1\]", (flow, 2 * x, half), 2),
         (ConfigError, "n_samples must be at least 1", (flow, x, half), 0),
-        (ConfigError, "has no gradient in x", (make_flow("hierarchical", torch.float32), x, half), 2),
+        *(
+            (ConfigError, "no gradient in x that leads anywhere", (make_flow(jumping, torch.float32), x, half), 2)
+            for jumping in ("hierarchical", "resflow_gaussianize")
+        ),
     ]
     for error, said, given, n_samples in cases:
         with pytest.raises(error, match=said):

@@ -129,7 +129,9 @@ def test_log_prob_is_that_of_the_jacobian(name):
 def test_a_gradient_reaches_every_parameter_of_a_model(name):
     flow = make_flow(name)
     x = events(flow.event_shape, n=8)
-    (flow.log_prob(x) * torch.linspace(1, 2, 8, dtype=x.dtype)).sum().backward()  # unequal weights
+    context = flow.training_context((256 * x).long(), torch.zeros(8, dtype=torch.int64))
+    context = None if context is None else context.to(x)
+    (flow.log_prob(x, context) * torch.linspace(1, 2, 8, dtype=x.dtype)).sum().backward()  # unequal weights
     every_parameter_has_a_gradient(flow)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import lightning as L
 
     from nf_mnist.flows import Flow
+    from nf_mnist.nets import Classifier
+    from nf_mnist.training.classifier import ClassifierModule
     from nf_mnist.training.datamodule import ImageDataModule
     from nf_mnist.training.module import FlowModule
 
@@ -114,6 +116,17 @@ def build_module(cfg: DictConfig) -> "FlowModule":
     return module
 
 
+def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":
+    """Build the Lightning module of the classifier; its weights depend on the seed alone."""
+    from nf_mnist.training.classifier import ClassifierModule
+
+    torch.manual_seed(cfg.seed)
+    classifier = instantiate(cfg.classifier).to(memory_format=torch.channels_last)
+    return ClassifierModule(
+        classifier, cfg.distortion, instantiate(cfg.optimizer), instantiate(cfg.scheduler), cfg.seed
+    )
+
+
 def build_trainer(cfg: DictConfig) -> "L.Trainer":
     """Build the Lightning trainer with its callbacks and loggers; an entry that is null is left out."""
     from nf_mnist.training.callbacks import StoreConfig
@@ -153,6 +166,23 @@ def load_flow(path: str | Path, trust: Iterable[str] = ()) -> tuple["Flow", Dict
         raise CheckpointError(f"{path} has a configuration from which no flow can be built: {reason}") from error
     load_weights(flow, checkpoint, path)
     return flow.eval(), cfg
+
+
+def load_classifier(path: str | Path = "pretrained:classifier") -> "Classifier":
+    """Return the classifier of a checkpoint, by default the released one, in evaluation mode on the CPU.
+
+    Raises:
+        CheckpointError: If the file is refused, or holds no classifier.
+    """
+    from nf_mnist.nets import Classifier
+
+    checkpoint = read_checkpoint(path)
+    try:
+        classifier = Classifier(int(checkpoint["config"]["classifier"]["channels"]))
+    except Exception as error:
+        raise CheckpointError(f"{path} holds no classifier") from error
+    load_weights(classifier, checkpoint, path, "classifier.")
+    return classifier.eval()
 
 
 def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nf_mnist.flows import Flow
+
+CONFIDENT = 0.95  # probability of one digit
 
 
 @command("sample")
@@ -31,6 +33,8 @@ def main(cfg: DictConfig) -> None:
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
     flow = flow.to(resolve_device(cfg.device))
     keep_freed_memory()
+    if cfg.classify and flow.event_shape != (1, 28, 28):
+        raise ConfigError(f"classify=true judges digits of 28x28 pixels; this flow draws {flow.event_shape}")
     if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
     generator = torch.Generator().manual_seed(cfg.seed)
@@ -51,8 +55,26 @@ def main(cfg: DictConfig) -> None:
         "label": cfg.label,
         "seed": cfg.seed,
     }
-    write_json(out.with_suffix(".json"), {**about, "seconds": seconds})
+    judged = _judged(x) if cfg.classify else {}
+    write_json(out.with_suffix(".json"), {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
+    if judged:
+        print(
+            f"the classifier is above {CONFIDENT} confident of {judged['confident_share']:.1%}; "
+            f"of the digits 0 to 9 it counts {judged['class_histogram']}"
+        )
+
+
+def _judged(x: "Tensor") -> dict[str, Any]:
+    """Return in how large a share of images the released classifier is confident, and how often it sees each digit."""
+    from nf_mnist.config import load_classifier
+    from nf_mnist.data import to_levels
+
+    confidence, digits = load_classifier().probabilities(to_levels(x)).max(1)
+    return {
+        "confident_share": (confidence > CONFIDENT).double().mean().item(),
+        "class_histogram": digits.bincount(minlength=10).tolist(),
+    }
 
 
 def _labels(label: int | None, n: int, flow: "Flow") -> "Tensor | None":

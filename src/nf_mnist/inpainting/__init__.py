@@ -7,7 +7,7 @@ from nf_mnist.inpainting.logits import Completions
 from nf_mnist.inpainting.masks import HIDDEN, check_observed, corrupt, make_observed
 from nf_mnist.inpainting.modes import logit_adam, logit_ascent, mode, pixel_ascent
 from nf_mnist.inpainting.posterior import posterior
-from nf_mnist.inpainting.quick import quick_completions
+from nf_mnist.inpainting.quick import completes_quickly, quick_completions
 from nf_mnist.inpainting.scores import Measured, measure, scores
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Measured",
     "amortized",
     "check_observed",
+    "completes_quickly",
     "corrupt",
     "crank_nicolson",
     "logit_adam",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, Logit
+from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, Logit, MarginalGaussianization
 from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.masks import check_observed
@@ -57,8 +57,13 @@ def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def has_gradient(flow: Flow) -> bool:
-    """Return whether the density varies with x, or is constant on the box of each image of levels."""
-    return not any(isinstance(part, DiscretizedMixture | GroupedMixture) for part in flow.modules())
+    """Return whether the gradient of the density leads anywhere.
+
+    Flows that map levels by their distribution function do not have one: ``hierarchical`` is constant on the box of
+    each image of levels, and after ``gaussianize`` the density jumps from level to level, which no gradient shows.
+    """
+    jumping = DiscretizedMixture | GroupedMixture | MarginalGaussianization
+    return not any(isinstance(part, jumping) for part in flow.modules())
 
 
 def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gradient: bool = True) -> None:
@@ -73,8 +78,9 @@ def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gr
         raise ConfigError(f"n_samples must be at least 1, got {n_samples}")
     if needs_gradient and not has_gradient(flow):
         raise ConfigError(
-            "the density of this flow is constant on the box of each image of levels, so it has no gradient in x; "
-            "use method=crank_nicolson or method=amortized"
+            "the density of this flow has no gradient in x that leads anywhere: it jumps from level to level; use "
+            "method=crank_nicolson (model=hierarchical), method=amortized (model=conditional), or train with "
+            "model.preprocess=logit"
         )
     check_observed(observed, flow.event_shape)
     if not (x.min() >= 0 and x.max() <= 1):

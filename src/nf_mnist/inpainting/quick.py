@@ -3,11 +3,18 @@
 import torch
 from torch import Tensor
 
+from nf_mnist.bijectors import DiscretizedMixture
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.inpainting.amortized import amortized
 from nf_mnist.inpainting.crank_nicolson import crank_nicolson
 from nf_mnist.inpainting.logits import Completions, has_gradient
 from nf_mnist.inpainting.modes import mode
+
+
+def completes_quickly(flow: Flow) -> bool:
+    """Return whether there is a method for a flow: not for one with class labels, nor after ``gaussianize``."""
+    is_hierarchy = any(isinstance(part, DiscretizedMixture) for part in flow.modules())
+    return not flow.n_classes and (is_hierarchy or has_gradient(flow))
 
 
 def quick_completions(
@@ -19,7 +26,7 @@ def quick_completions(
     by Crank-Nicolson, too briefly to forget where it began.
 
     Args:
-        flow: Of any kind.
+        flow: One that :func:`completes_quickly`.
         x: Images in [0, 1], shape (batch, 1, height, width).
         observed: Which pixels are given, shape (1, height, width).
         n_samples: Completions of each image.

@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.errors import CheckpointError
+from nf_mnist.training.pretrained import checkpoint_path
 
 FLOW_PREFIX = "flow."
+# Of a configuration, what belongs to the machine and the folder of a run, and to nobody who reads its weights.
+OF_THE_RUN = ("output_dir", "run_dir", "ckpt", "init_from", "callbacks", "logger")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of nf_mnist with torch's restricted unpickler.
+
+    Args:
+        path: A file, or ``pretrained:NAME`` for released weights.
 
     Returns:
         The dict that was saved; it has at least ``state_dict`` and ``config``.
@@ -24,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: If the file is missing, damaged, holds anything but tensors and plain values, or was not
             written by nf_mnist.
     """
-    path = Path(path)
+    path = checkpoint_path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
@@ -50,18 +56,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Load the flow's weights of a checkpoint; nothing is loaded unless every name and shape agrees.
+def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, prefix: str = FLOW_PREFIX) -> None:
+    """Load the weights of a checkpoint under a prefix; nothing is loaded unless every name and shape agrees.
 
     Raises:
         CheckpointError: If the checkpoint is of another architecture, naming the first difference.
     """
     state = {
-        name.removeprefix(FLOW_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(FLOW_PREFIX)
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
-    own = flow.state_dict()
+    own = module.state_dict()
     for name in {**own, **state}:
         here, there = own.get(name), state.get(name)
         if here is None or there is None or here.shape != there.shape:
@@ -72,7 +76,30 @@ def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: str | Pat
             )
         if there.layout != torch.strided or there.is_meta or not torch.can_cast(there.dtype, here.dtype):
             raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of {here.dtype}")
-    flow.load_state_dict(state)
+    module.load_state_dict(state)
+
+
+def weights_only(checkpoint: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
+    """Return what is left of a checkpoint when it is released: weights, configuration and how it was trained.
+
+    Parameters are rounded to bfloat16; buffers (counted distributions, statistics) stay as they are, since figures
+    depend on their last bits. The state of optimizer and callbacks is left out, but for the time that training took,
+    and so are the folders of the run.
+
+    Args:
+        checkpoint: As read.
+        module: The flow or classifier built from it, to tell parameters from buffers.
+    """
+    parameters = {name for name, _ in module.named_parameters()}
+    state = {
+        name: value.bfloat16() if name.partition(".")[2] in parameters else value
+        for name, value in checkpoint["state_dict"].items()
+    }
+    config = {key: value for key, value in checkpoint["config"].items() if key not in OF_THE_RUN}
+    config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "default_root_dir"}
+    kept = {key: checkpoint[key] for key in ("global_step", "hardware", "nf_mnist_version")}
+    timer = {key: value for key, value in checkpoint["callbacks"].items() if key == "Timer"}
+    return {"state_dict": state, "config": config, **kept, "callbacks": timer}
 
 
 def training_record(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ N_ITERATIONS = 5
 
 
 class Muon(AdamW):
-    """Muon for matrices and kernels of convolutions, AdamW for everything else.
+    """Muon for matrices and kernels of convolutions with several rows and columns, AdamW for everything else.
 
     Args:
         params: Parameters with their names.
@@ -46,7 +46,8 @@ class Muon(AdamW):
         matrices: list[tuple[str, nn.Parameter]] = []
         others: list[tuple[str, nn.Parameter]] = []
         for name, value in params:
-            is_matrix = value.ndim >= 2 and not any(re.search(pattern, name) for pattern in adam)
+            is_matrix = min(value.shape[:1].numel(), value.shape[1:].numel()) > 1
+            is_matrix = is_matrix and not any(re.search(pattern, name) for pattern in adam)
             (matrices if is_matrix else others).append((name, value))
         # A group without parameters would be refused; a model may have no matrices at all.
         groups: list[dict[str, Any]] = [{"params": others}] if others else []

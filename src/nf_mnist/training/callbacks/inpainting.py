@@ -4,7 +4,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from nf_mnist.inpainting import corrupt, make_observed, quick_completions, scores
+from nf_mnist.inpainting import completes_quickly, corrupt, make_observed, quick_completions, scores
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.plots import image_grid
 from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, tensorboard_writers
@@ -15,8 +15,8 @@ class LogInpainting(ValidationCallback):
     """Rows of truth, corrupted image and completions; their squared error and climb as scalars.
 
     The squared error is that of one completion, summed over pixels in [0, 1]; the climb is log p of the completion less
-    that of the true image, in logit space, in nats: above 0, the flow likes the completion better than the truth. A
-    flow with class labels is left out, since completing needs to know them.
+    that of the true image, in logit space, in nats: above 0, the flow likes the completion better than the truth.
+    Flows that no method completes quickly are left out.
 
     Args:
         n_images: Rows.
@@ -33,7 +33,7 @@ class LogInpainting(ValidationCallback):
 
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
         flow = pl_module.flow
-        if flow.n_classes or not trainer.is_global_zero:
+        if not completes_quickly(flow) or not trainer.is_global_zero:
             return
         # Validation runs in inference mode, in which no gradient can be taken.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):

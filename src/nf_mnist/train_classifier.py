@@ -1,0 +1,52 @@
+"""Train the classifier that judges samples: ``python -m nf_mnist.train_classifier``."""
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nf_mnist.cli import command, write_json
+from nf_mnist.config import build_classifier_module, build_datamodule, build_trainer
+from nf_mnist.errors import ConfigError
+
+
+@command("train_classifier")
+def main(cfg: DictConfig) -> float:
+    """Train for a fixed number of epochs, measure the last weights; return the accuracy on the test images."""
+    from nf_mnist.checks import check_accelerator, check_ranges
+    from nf_mnist.training.hardware import describe, keep_freed_memory
+
+    check_ranges(cfg)
+    check_accelerator(cfg.trainer.accelerator)
+    run_dir = Path(cfg.run_dir)
+    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+    if checkpoint.exists():
+        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir")
+    keep_freed_memory()
+    datamodule = build_datamodule(cfg)
+    datamodule.setup()
+    module = build_classifier_module(cfg)
+    trainer = build_trainer(cfg)
+    begin = time.monotonic()
+    trainer.fit(module, datamodule=datamodule)
+    seconds = time.monotonic() - begin
+    trainer.save_checkpoint(checkpoint)
+    classifier, test = module.classifier.eval(), datamodule.test
+    is_right = classifier.probabilities(test.levels).argmax(1) == test.labels
+    figures = {
+        "validation_accuracy": float(trainer.callback_metrics["val/accuracy"]),
+        "test_accuracy": float(is_right.double().mean()),
+        "n_test_images": len(is_right),
+        "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+        "seed": cfg.seed,
+        "epochs": trainer.current_epoch,
+        "training_seconds": seconds,
+        "hardware": describe(),
+    }
+    write_json(run_dir / "figures.json", figures)
+    print(f"test accuracy {figures['test_accuracy']:.2%} after {seconds / 60:.1f} min; {checkpoint}")
+    return figures["test_accuracy"]
+
+
+if __name__ == "__main__":
+    main()

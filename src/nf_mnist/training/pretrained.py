@@ -1,0 +1,41 @@
+"""Released weights: where they lie, and that they are what was released."""
+
+import hashlib
+from pathlib import Path
+
+from nf_mnist.errors import CheckpointError
+
+PREFIX = "pretrained:"
+WEIGHTS = Path(__file__).parent.parent / "assets" / "weights"
+
+
+def pretrained_names() -> list[str]:
+    """Return the names of all released weights."""
+    return sorted(_checksums())
+
+
+def checkpoint_path(path: str | Path) -> Path:
+    """Return the file that ``ckpt=`` means: the released weights of ``pretrained:NAME``, or the path itself.
+
+    Raises:
+        CheckpointError: If nothing was released under that name, or the file differs from its checksum.
+    """
+    name = str(path)
+    if not name.startswith(PREFIX):
+        return Path(path)
+    name = name.removeprefix(PREFIX)
+    checksums = _checksums()
+    if name not in checksums:
+        raise CheckpointError(f"there are no released weights {name!r}; choose one of {', '.join(sorted(checksums))}")
+    file = WEIGHTS / f"{name}.ckpt"
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != checksums[name]:
+        raise CheckpointError(
+            f"{file} is missing, or its SHA-256 is not the released {checksums[name]}; install nf_mnist again"
+        )
+    return file
+
+
+def _checksums() -> dict[str, str]:
+    """Read ``SHA256SUMS``, as the tool sha256sum writes it: name without suffix, and checksum."""
+    lines = (WEIGHTS / "SHA256SUMS").read_text().splitlines()
+    return {Path(name).stem: checksum for checksum, name in map(str.split, lines)}
