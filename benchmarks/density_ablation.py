@@ -1,7 +1,7 @@
 """What each part of ``hierarchical`` is worth: ``python benchmarks/density_ablation.py [--minutes 3]``.
 
 Trains each variant for the same time, one after another, on this machine, and measures it on validation images. Writes
-``results/density_ablation.json``.
+``results/density_ablation.json`` after each; variants that are there already are not trained again.
 """
 
 import argparse
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from nf_mnist.cli import write_json
 
 RESULT = Path(__file__).parent.parent / "results" / "density_ablation.json"
 HIERARCHICAL = ["experiment=hierarchical_1h"]
@@ -53,14 +55,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0)
     minutes = parser.parse_args().minutes
-    rows = {}
+    rows = json.loads(RESULT.read_text())["variants"] if RESULT.exists() else {}
     for name, overrides in VARIANTS.items():
+        if name in rows:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             figures = train(overrides, minutes, Path(folder) / "run")
         rows[name] = {key: figures[key] for key in ("bpd", "parameters", "n_images", "hardware")}
         rows[name]["overrides"] = " ".join(overrides)
+        rows[name]["minutes"] = minutes
+        write_json(RESULT, {"seed": 0, "variants": rows})
         print(f"{name}: {figures['bpd']:.4f} bpd, {figures['parameters']:,} parameters", flush=True)
-    RESULT.write_text(json.dumps({"minutes": minutes, "seed": 0, "variants": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,17 +27,6 @@ def results() -> str:
     return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
 
 
-def ablation() -> str:
-    """Return what each part of ``hierarchical`` is worth."""
-    found = json.loads((ROOT / "results" / "density_ablation.json").read_text())
-    rows = [
-        (name, f"{row['bpd']:.3f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
-        for name, row in found["variants"].items()
-    ]
-    columns = ("variant", f"validation bpd after {found['minutes']:g} minutes", "parameters", "overrides")
-    return _markdown(columns, rows)
-
-
 TABLES = {"README.md": [results]}
 
 
