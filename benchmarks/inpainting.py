@@ -11,27 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from nf_mnist.cli import write_json
-from nf_mnist.config import instantiate, load_classifier, load_flow
+from nf_mnist.config import config_dir, instantiate, load_classifier, load_flow
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow
-from nf_mnist.inpainting import (
-    HIDDEN,
-    amortized,
-    corrupt,
-    crank_nicolson,
-    logit_adam,
-    logit_ascent,
-    make_observed,
-    measure,
-    mode,
-    pixel_ascent,
-    posterior,
-)
+from nf_mnist.inpainting import HIDDEN, corrupt, make_observed, measure
 from nf_mnist.inpainting.logits import has_gradient
 from nf_mnist.training.hardware import describe, keep_freed_memory
 
@@ -39,23 +28,16 @@ RESULT = Path(__file__).parent.parent / "results" / "inpainting.json"
 SEED, BATCH = 0, 50
 SLOW = 50  # images of slow methods
 
-# Method: settings, completions of each image, and whether it is too slow for many images.
-Method = tuple[Any, dict[str, Any], int, bool]
-DRAWING: dict[str, Method] = {"amortized": (amortized, {}, 64, False)}
-WALKING: dict[str, Method] = {
-    "crank_nicolson": (crank_nicolson, {"n_chains": 4, "n_warmup": 200, "thinning": 20, "step": 0.3}, 64, True)
-}
+# Methods, as conf/method has them: completions of each image, and whether they are too slow for many images.
+Method = tuple[int, bool]
+DRAWING: dict[str, Method] = {"amortized": (64, False)}
+WALKING: dict[str, Method] = {"crank_nicolson": (64, True)}
 CLIMBING: dict[str, Method] = {
-    "mode": (mode, {"n_steps": 20, "step": 1.0, "latent_weight": 0.1}, 1, False),
-    "logit_adam": (logit_adam, {"n_steps": 500, "step": 0.1}, 1, True),
-    "logit_ascent": (logit_ascent, {"n_steps": 1000, "step": 0.2, "clip": 10.0}, 1, True),
-    "pixel_ascent": (pixel_ascent, {"n_steps": 1000, "step": 1e-6}, 1, True),
-    "posterior": (
-        posterior,
-        {"n_chains": 4, "n_warmup": 300, "thinning": 10, "n_leapfrog": 5, "step": 0.02},
-        64,
-        True,
-    ),
+    "mode": (1, False),
+    "logit_adam": (1, True),
+    "logit_ascent": (1, True),
+    "pixel_ascent": (1, True),
+    "posterior": (64, True),
 }
 
 
@@ -66,15 +48,15 @@ def methods_of(flow: Flow) -> dict[str, Method]:
     return CLIMBING if has_gradient(flow) else WALKING
 
 
-def row(flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: Method) -> dict[str, Any]:
+def row(flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: str, n_samples: int) -> dict[str, Any]:
     """Complete images by one method under one mask and return its figures, means over images."""
-    complete, settings, n_samples, _ = method
+    complete = instantiate(OmegaConf.load(Path(config_dir()) / "method" / f"{method}.yaml"))
     observed = make_observed(mask, flow.event_shape, SEED)
     generator = torch.Generator().manual_seed(SEED)
     kept, classifier = [], load_classifier()
 
     def judged(flow: Flow, x: Tensor, observed: Tensor, **more: Any) -> Any:
-        found = complete(flow, x, observed, **settings, **more)
+        found = complete(flow, x, observed, **more)
         kept.append(classifier.probabilities(to_levels(found.x[0])).argmax(1))
         return found
 
@@ -118,13 +100,13 @@ def main() -> None:
         dequantizer = DEQUANTIZERS[cfg.data.dequantizer]()
         test = instantiate(cfg.data.source).test
         for mask in given.masks:
-            for name, method in methods_of(flow).items():
+            for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
                 if key in table["rows"]:
                     continue
-                sample, index = random_subset(test, min(given.images, SLOW) if method[3] else given.images, SEED)
+                sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                table["rows"][key] = {"checkpoint": ckpt, **row(flow, truth, sample.labels, mask, method)}
+                table["rows"][key] = {"checkpoint": ckpt, **row(flow, truth, sample.labels, mask, name, n_samples)}
                 write_json(RESULT, table)
                 print(key, {k: round(v, 3) for k, v in table["rows"][key].items() if isinstance(v, float)}, flush=True)
 

@@ -12,7 +12,7 @@ from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, conditional, hierarchical
 from nf_mnist.flows.conditional import forced, random_observed
 from nf_mnist.inpainting import amortized, crank_nicolson, make_observed
-from nf_mnist.inpainting.crank_nicolson import Walk
+from nf_mnist.inpainting.crank_nicolson import CrankNicolsonChains
 from registry import make_flow, unsettle
 
 
@@ -166,7 +166,7 @@ def test_crank_nicolson_draws_from_the_posterior(tiny):
 
 
 def test_without_the_metropolis_test_draws_are_from_another_law(tiny, monkeypatch):
-    monkeypatch.setattr(Walk, "_chance", lambda self, change: torch.full_like(change, 0.97))
+    monkeypatch.setattr(CrankNicolsonChains, "_chance", lambda self, change: torch.full_like(change, 0.97))
     assert distance(drawn_levels(tiny), exact_law(tiny)) > 4
 
 

@@ -22,7 +22,7 @@ from nf_mnist.inpainting import (
     posterior,
     split_r_hat,
 )
-from nf_mnist.inpainting.posterior import Chain
+from nf_mnist.inpainting.posterior import HamiltonianChains
 from registry import make_flow
 
 METHODS = {
@@ -163,7 +163,7 @@ def test_posterior_draws_have_the_moments_of_the_conditional_law(level, gaussian
 
 
 def test_without_the_metropolis_test_the_moments_are_wrong(gaussian, monkeypatch):
-    monkeypatch.setattr(Chain, "_chance", lambda self, change: torch.full_like(change, 0.96))
+    monkeypatch.setattr(HamiltonianChains, "_chance", lambda self, change: torch.full_like(change, 0.96))
     _, std = exact_moments(150)
     draws = drawn_logits(gaussian, 150)
     assert abs(draws.std().item() - std) > 4 * std / len(draws) ** 0.5

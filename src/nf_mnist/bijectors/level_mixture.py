@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE, level_and_fraction
+from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE
 from nf_mnist.errors import ConfigError
 
 LOG_SCALE_RANGE = (-8.0, 3.0)  # of logistics on [-1, 1], where a level is 1/128 wide
@@ -114,10 +114,9 @@ class LevelMixture(NamedTuple):
         return (k / (N_LEVELS / 2) - 1 - self.means) * self.inverse_scales
 
 
-def level_features(x: Tensor) -> Tensor:
-    """Return what conditioners see of x, shape (batch, c, ...): levels in [-1, 1] and where they are 0, 2c channels."""
-    level, _ = level_and_fraction(x)
-    return torch.cat([level / 127.5 - 1, (level == 0).to(x)], 1)
+def level_features(level: Tensor) -> Tensor:
+    """Return what conditioners see of levels, shape (batch, c, ...): scaled to [-1, 1], and where they are 0."""
+    return torch.cat([level / 127.5 - 1, (level == 0).to(level)], 1)
 
 
 def levels_at(level: Tensor, references: Sequence[Reference]) -> Tensor:

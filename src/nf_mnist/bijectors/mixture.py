@@ -103,15 +103,15 @@ class DiscretizedMixture(Bijector):
 
     def mixture_given(self, values: Tensor, context: Tensor | None) -> LevelMixture:
         """Return what is predicted for the transformed channel, pixels of shape (batch, height, width)."""
-        kept = values[:, : self.n_kept]
-        level, _ = level_and_fraction(kept)
-        nearest, features = levels_at(level, self.references), level_features(kept)
+        level, _ = level_and_fraction(values[:, : self.n_kept])
+        nearest, features = levels_at(level, self.references), level_features(level)
         if self.observation is not None:
             features = torch.cat([features, self.observation.features(context)], 1)
             if self.observation.is_seen:
                 level = torch.cat([level, self.observation.blocks(context)[0]], 1)
         references = torch.cat([nearest, frequent_levels(level, self.n_frequent)], 1)
-        parameters = self.net(features) if context is None or self.observation else self.net(features, context)
+        is_for_net = self.observation is None and context is not None
+        parameters = self.net(features, context) if is_for_net else self.net(features)
         mixture = LevelMixture.from_parameters(parameters.to(values.dtype), references)
         return mixture if self.observation is None else self.observation.given(mixture, context)
 
@@ -156,7 +156,7 @@ class GroupedMixture(Bijector):
 
     def mixture_given(self, x: Tensor, context: Tensor | None) -> LevelMixture:
         """Return what is predicted for each pixel from earlier groups, pixels of shape (batch, height, width)."""
-        features = level_features(x)
+        features = level_features(level_and_fraction(x)[0])
         if self.observation is not None:
             context_seen = self.observation.features(context) if self.observation.is_seen else None
         else:

@@ -15,6 +15,7 @@ from nf_mnist.bijectors import (
     Shape,
     Squeeze,
 )
+from nf_mnist.bijectors.levels import level_and_fraction
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows.flow import Flow
 from nf_mnist.flows.geometry import place_in_observed
@@ -52,6 +53,17 @@ class ConditionalFlow(Flow):
             return torch.cat([context[:, :1] * context[:, 1:], context[:, 1:]], 1)
         reference = next(self.parameters())
         return reference.new_zeros(batch_size, 2, *self.event_shape[1:])
+
+
+def observed_image(x: Tensor, observed: Tensor) -> Tensor:
+    """Return the context of images in [0, 1], shape (batch, 1, height, width), of which some pixels are observed.
+
+    Args:
+        x: The images; their hidden pixels are not looked at.
+        observed: Which pixels are given, shape (1, height, width).
+    """
+    level, _ = level_and_fraction(x)
+    return torch.cat([level, observed.expand_as(level).to(level)], 1)
 
 
 def forced(flow: Flow) -> ConditionalFlow:

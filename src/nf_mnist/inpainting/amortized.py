@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows.conditional import observed_image
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
 
 
@@ -27,8 +28,7 @@ def amortized(flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, genera
         raise ConfigError(
             "method=amortized needs a flow that is conditioned on observed pixels; train model=conditional"
         )
-    levels = (256 * x).floor().clamp(0, 255)
-    context = torch.cat([levels, observed.expand_as(levels).to(levels)], 1).repeat(n_samples, 1, 1, 1)
+    context = observed_image(x, observed).repeat(n_samples, 1, 1, 1)
     drawn = flow.decode(flow.base.sample(len(context), generator).to(x), context)
     found = torch.where(observed, x.repeat(n_samples, 1, 1, 1), drawn)
     _, log_prob = log_prob_of_logits(flow, to_logits(found))

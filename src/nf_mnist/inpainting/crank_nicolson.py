@@ -11,11 +11,9 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.flows.conditional import forced
-from nf_mnist.inpainting.convergence import split_r_hat
-from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
-
-TARGET_ACCEPTANCE = 0.25
+from nf_mnist.flows.conditional import forced, observed_image
+from nf_mnist.inpainting.chains import Chains, check_counts, draw
+from nf_mnist.inpainting.logits import Completions, check_task
 
 
 @torch.no_grad()
@@ -45,80 +43,50 @@ def crank_nicolson(
         step: Share of fresh noise in a proposal to begin with, in (0, 1].
 
     Returns:
-        Completions, whose report has ``acceptance``, the largest ``r_hat`` of a hidden pixel, ``step`` and ``stopped``.
+        Completions, with the report of :func:`~nf_mnist.inpainting.chains.draw`.
 
     Raises:
         ConfigError: If the numbers do not fit together, or the flow is no unconditional hierarchy.
     """
     check_task(flow, x, observed, n_samples, needs_gradient=False)
-    if n_samples % n_chains or min(n_chains, thinning) < 1 or not 0 < step <= 1:
-        raise ConfigError(
-            f"n_samples must be a multiple of n_chains, counts positive and step in (0, 1], got {n_samples=}, "
-            f"{n_chains=}, {thinning=} and {step=}"
-        )
-    walk = Walk(flow, x.repeat(n_chains, 1, 1, 1), observed, step, generator)
-    for number in range(n_warmup):
-        walk.transition(gain=(number + 1) ** -0.6)
-    walk.n_accepted, walk.n_tested = 0.0, 0
-    found = []
-    for _ in range(n_samples // n_chains):
-        for _ in range(thinning):
-            walk.transition(gain=0.0)
-        found.append(walk.x.unflatten(0, (n_chains, len(x))))
-    report = {
-        "acceptance": walk.n_accepted / walk.n_tested,
-        "step": walk.step.mean().item(),
-        "stopped": float((~walk.is_sound).sum()),
-    }
-    if len(found) >= 4:
-        hidden = torch.stack(found, 1)[..., ~observed]
-        report["r_hat"] = split_r_hat(hidden).nan_to_num(1.0).max().item()
-    values = [log_prob_of_logits(flow, to_logits(part.flatten(0, 1)))[1].unflatten(0, part.shape[:2]) for part in found]
-    return Completions(torch.cat(found), torch.cat(values), torch.stack(values), 0, report)
+    counts = {"n_samples": n_samples, "n_chains": n_chains, "n_warmup": n_warmup, "thinning": thinning}
+    check_counts(**counts)
+    if not 0 < step <= 1:
+        raise ConfigError(f"step must lie in (0, 1], got {step}")
+    chains = CrankNicolsonChains(flow, x.repeat(n_chains, 1, 1, 1), observed, step, generator)
+    return draw(chains, flow, observed, **counts)
 
 
-class Walk:
-    """Independent chains, one for each element of a batch, run side by side.
+class CrankNicolsonChains(Chains):
+    """Chains whose proposals mix latents with fresh ones; reversible under the law with observed pixels forced.
 
     Args:
         flow: An unconditional hierarchy.
-        x: Images, shape (batch, *event).
-        observed: Which pixels are given.
+        given: Images in [0, 1], shape (batch, *event).
+        observed: Which of their pixels are given.
         step: Share of fresh noise in a proposal to begin with.
         generator: Of latents, proposals and tests, on the CPU.
     """
 
-    def __init__(self, flow: Flow, x: Tensor, observed: Tensor, step: float, generator: torch.Generator) -> None:
-        levels = (256 * x).floor().clamp(0, 255)
-        self.context = torch.cat([levels, observed.expand_as(levels).to(levels)], 1)
-        self.flow, self.forced, self.given, self.observed = flow, forced(flow), x, observed
-        self.generator = generator
-        self.step = torch.full((len(x),), step, dtype=x.dtype, device=x.device)
-        self.z = flow.base.sample(len(x), generator).to(x)
-        self.x, self.log_likelihood = self._decode(self.z)
-        self.is_sound = self.log_likelihood.isfinite()
-        self.n_accepted, self.n_tested = 0.0, 0
+    target_acceptance = 0.25
+    largest_step = 1.0
 
-    def transition(self, gain: float) -> None:
-        """Propose latents nearby, and accept or stay; a gain above 0 adapts the steps."""
-        noise = self.flow.base.sample(len(self.z), self.generator).to(self.z)
+    def __init__(self, flow: Flow, given: Tensor, observed: Tensor, step: float, generator: torch.Generator) -> None:
+        self.flow, self.forced = flow, forced(flow)
+        self.given, self.observed, self.context = given, observed, observed_image(given, observed)
+        z = flow.base.sample(len(given), generator).to(given)
+        super().__init__((z, *self._decode(z)), step, generator)
+
+    def propose(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        z, _, log_likelihood = self.state
+        noise = self.flow.base.sample(len(z), self.generator).to(z)
         step = self.step[:, None]
-        z = (1 - step.square()).sqrt() * self.z + step * noise
-        x, log_likelihood = self._decode(z)
-        self.is_sound &= log_likelihood.isfinite()
-        chance = self._chance(log_likelihood - self.log_likelihood)
-        accepted = torch.rand(len(z), generator=self.generator).to(z) < chance
-        accepted &= self.is_sound
-        self.z = torch.where(accepted[:, None], z, self.z)
-        self.x = torch.where(accepted[:, None, None, None], x, self.x)
-        self.log_likelihood = torch.where(accepted, log_likelihood, self.log_likelihood)
-        self.n_accepted += chance[self.is_sound].mean().item() if self.is_sound.any() else 0.0
-        self.n_tested += 1
-        self.step = (self.step * (gain * (chance - TARGET_ACCEPTANCE)).exp()).clamp(max=1.0)
+        z = (1 - step.square()).sqrt() * z + step * noise
+        x, found = self._decode(z)
+        return (z, x, found), found - log_likelihood
 
-    def _chance(self, change: Tensor) -> Tensor:
-        """Return the probability to accept a proposal: proposals are reversible under the forced law."""
-        return change.clamp(max=0).exp().nan_to_num(0.0)
+    def images(self) -> Tensor:
+        return self.state[1]
 
     def _decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, and the log-probability of the observed levels given what comes before them, in nats."""

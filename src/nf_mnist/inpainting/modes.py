@@ -8,6 +8,7 @@ not looked at, which pixels are ``observed``, shape (1, height, width), the numb
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,16 +36,11 @@ def pixel_ascent(
     Its gradient is that in logit space times 1 / (x (1 - x)): huge at black and white, where most pixels are. Steps
     small enough for those move nothing between, larger ones throw pixels to the ends, where the clamp holds them.
     """
-    start = _starts(flow, x, observed, n_samples, generator)
+    start = _noise(flow, x, observed, n_samples, generator)
     place, trace, n_stopped = _climb(
-        lambda place: log_prob_of_images(flow, place)[1],
-        start,
-        observed,
-        lambda free: SGD(free, step, maximize=True),
-        n_steps,
-        bounds=(0, 1),
+        lambda place: log_prob_of_images(flow, place)[1], start, observed, partial(SGD, lr=step), n_steps, (0, 1)
     )
-    return _completions(flow, x, observed, place, trace, n_samples, n_stopped)
+    return _completions(flow, x, observed, place, trace, n_stopped)
 
 
 def logit_ascent(
@@ -59,33 +55,17 @@ def logit_ascent(
     clip: float,
 ) -> Completions:
     """Climb log p(y) by plain steps, gradient and place clipped to [-clip, clip]: CP3's method."""
-    start = to_logits(_starts(flow, x, observed, n_samples, generator))
-    place, trace, n_stopped = _climb(
-        lambda y: log_prob_of_logits(flow, y)[1],
-        start,
-        observed,
-        lambda free: SGD(free, step, maximize=True),
-        n_steps,
-        bounds=(-clip, clip),
-        clip=clip,
-    )
-    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
+    start = _noise(flow, x, observed, n_samples, generator)
+    optimizer = partial(SGD, lr=step)
+    return _climb_logits(flow, x, observed, start, optimizer, n_steps, bounds=(-clip, clip), clip=clip)
 
 
 def logit_adam(
     flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, generator: torch.Generator, n_steps: int, step: float
 ) -> Completions:
     """Climb log p(y) by Adam, the diary's cure: each pixel's step is scaled by its own gradients."""
-    start = to_logits(_starts(flow, x, observed, n_samples, generator))
-    place, trace, n_stopped = _climb(
-        lambda y: log_prob_of_logits(flow, y)[1],
-        start,
-        observed,
-        lambda free: Adam(free, step, maximize=True),
-        n_steps,
-        bounds=(-LARGEST_LOGIT, LARGEST_LOGIT),
-    )
-    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
+    start = _noise(flow, x, observed, n_samples, generator)
+    return _climb_logits(flow, x, observed, start, partial(Adam, lr=step), n_steps)
 
 
 def mode(
@@ -107,36 +87,47 @@ def mode(
     with torch.no_grad():
         spread = 0.0 if n_samples == 1 else 0.5
         z = spread * torch.randn(n_samples * len(x), flow.dims, generator=generator).to(x)
-        blur = flow.decode(z).clamp(0, 1)
-    start = to_logits(torch.where(observed, x.repeat(n_samples, 1, 1, 1), blur))
+        start = torch.where(observed, x.repeat(n_samples, 1, 1, 1), flow.decode(z).clamp(0, 1))
+    optimizer = partial(Adam, lr=step, betas=(0.8, 0.9))
+    return _climb_logits(flow, x, observed, start, optimizer, n_steps, latent_weight=latent_weight, is_falling=True)
+
+
+def _noise(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Return n_samples copies of the batch, one after another, with CP3's noise in the hidden places."""
+    check_task(flow, x, observed, n_samples)
+    return corrupt(x.repeat(n_samples, 1, 1, 1), observed, "cp3", generator)
+
+
+def _climb_logits(
+    flow: Flow,
+    x: Tensor,
+    observed: Tensor,
+    start: Tensor,
+    optimizer_of: Callable[..., Optimizer],
+    n_steps: int,
+    *,
+    bounds: tuple[float, float] = (-LARGEST_LOGIT, LARGEST_LOGIT),
+    latent_weight: float = 0.0,
+    clip: float = math.inf,
+    is_falling: bool = False,
+) -> Completions:
+    """Climb log p(y), less ``latent_weight`` times half the squared norm of z, from images."""
 
     def objective(y: Tensor) -> Tensor:
         z, log_prob = log_prob_of_logits(flow, y)
         return log_prob - 0.5 * latent_weight * z.square().sum(1)
 
     place, trace, n_stopped = _climb(
-        objective,
-        start,
-        observed,
-        lambda free: Adam(free, step, betas=(0.8, 0.9), maximize=True),
-        n_steps,
-        bounds=(-LARGEST_LOGIT, LARGEST_LOGIT),
-        is_falling=True,
+        objective, to_logits(start), observed, optimizer_of, n_steps, bounds, clip, is_falling
     )
-    return _completions(flow, x, observed, to_images(place), trace, n_samples, n_stopped)
-
-
-def _starts(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-    """Return n_samples copies of the batch, one after another, with CP3's noise in the hidden places."""
-    check_task(flow, x, observed, n_samples)
-    return corrupt(x.repeat(n_samples, 1, 1, 1), observed, "cp3", generator)
+    return _completions(flow, x, observed, to_images(place), trace, n_stopped)
 
 
 def _climb(
     objective: Callable[[Tensor], Tensor],
     start: Tensor,
     observed: Tensor,
-    optimizer_of: Callable[[list[Tensor]], Optimizer],
+    optimizer_of: Callable[..., Optimizer],
     n_steps: int,
     bounds: tuple[float, float],
     clip: float = math.inf,
@@ -144,7 +135,7 @@ def _climb(
 ) -> tuple[Tensor, Tensor, int]:
     """Return where the climb ends, its values before each step, shape (n_steps, batch), and how many were stopped."""
     place = start.clone().requires_grad_()
-    optimizer = optimizer_of([place])
+    optimizer = optimizer_of([place], maximize=True)
     peak = optimizer.param_groups[0]["lr"]
     is_sound = torch.ones(len(start), dtype=torch.bool, device=start.device)
     trace = []
@@ -166,14 +157,12 @@ def _climb(
 
 
 @torch.no_grad()
-def _completions(
-    flow: Flow, x: Tensor, observed: Tensor, found: Tensor, trace: Tensor, n_samples: int, n_stopped: int
-) -> Completions:
-    found = torch.where(observed, x.repeat(n_samples, 1, 1, 1), found)
+def _completions(flow: Flow, x: Tensor, observed: Tensor, found: Tensor, trace: Tensor, n_stopped: int) -> Completions:
+    shape = (-1, len(x))
+    found = torch.where(observed, x.repeat(len(found) // len(x), 1, 1, 1), found)
+    _, log_prob = log_prob_of_logits(flow, to_logits(found))
+    n_gradients = len(trace) * len(found) // len(x)
+    report = {"stopped": float(n_stopped)}
     return Completions(
-        found.unflatten(0, (n_samples, len(x))),
-        log_prob_of_logits(flow, to_logits(found))[1].unflatten(0, (n_samples, len(x))),
-        trace.unflatten(1, (n_samples, len(x))),
-        len(trace) * n_samples,
-        {"stopped": n_stopped},
+        found.unflatten(0, shape), log_prob.unflatten(0, shape), trace.unflatten(1, shape), n_gradients, report
     )

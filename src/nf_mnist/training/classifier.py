@@ -81,14 +81,10 @@ def outliers(images: Tensor) -> Tensor:
     batch, _, height, width = images.shape
     flat = images.flatten(1)
     scattered = flat.gather(1, torch.rand_like(flat).argsort(1)).reshape(images.shape)
-    blocks = F.unfold(images, (height // 4, width // 4), stride=(height // 4, width // 4))
+    size = (height // 4, width // 4)
+    blocks = F.unfold(images, size, stride=size)
     order = torch.rand(batch, 1, blocks.shape[2], device=images.device).argsort(2)
-    moved = F.fold(
-        blocks.gather(2, order.expand_as(blocks)),
-        (height, width),
-        (height // 4, width // 4),
-        stride=(height // 4, width // 4),
-    )
+    moved = F.fold(blocks.gather(2, order.expand_as(blocks)), (height, width), size, stride=size)
     noise = torch.rand_like(images) * (torch.rand_like(images) < torch.rand(batch, 1, 1, 1, device=images.device))
     kind = torch.randint(3, (batch, 1, 1, 1), device=images.device)
     return torch.where(kind == 0, scattered, torch.where(kind == 1, moved, noise))
