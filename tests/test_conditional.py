@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nf_mnist.bijectors import DiscretizedMixture
+from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.data import to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, conditional, hierarchical
@@ -74,6 +74,15 @@ def test_what_is_observed_changes_what_is_predicted_for_hidden_pixels(flow, leve
     assert 0.45 < moved.double().mean() <= 0.5, (
         "those of the hidden half; latents of given pixels hold the dither alone"
     )
+
+
+def test_each_pixel_of_the_coarsest_image_is_predicted_from_all_that_is_observed(flow, levels):
+    (coarsest,) = (part for part in flow.modules() if isinstance(part, GroupedMixture))
+    context = context_of(levels[:1], torch.ones(1, 8, 8, dtype=torch.bool)).requires_grad_()
+    mixture = coarsest.mixture_given(torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), context)
+    for place in range(4):
+        (gradient,) = torch.autograd.grad(mixture.means[..., place // 2, place % 2].sum(), context, retain_graph=True)
+        assert gradient[:, 0].all(), "a pixel of the first group attends to no other, yet must know what is observed"
 
 
 def test_without_context_nothing_is_observed(flow, levels):

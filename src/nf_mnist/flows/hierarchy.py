@@ -97,15 +97,16 @@ class Hierarchy:
     def _coarsest(self, shape: Shape) -> Bijector:
         observation = Observation(2**self.n_levels, 0) if self.sees_observed else None
         groups = pixel_groups(shape[1], shape[2], self.n_groups)
+        features, n_observed = self.transformer_features, _n_features(observation)
         net = GroupedTransformer(
             groups,
             2,
-            self.transformer_features,
+            features,
             self.transformer_blocks,
             self.transformer_heads,
             n_parameters(self.n_components),
             self.n_classes,
-            _n_features(observation),
+            ContextResNet(n_observed, features, self.n_blocks, features) if observation else None,
         )
         _spread_components(net.leave, self.n_components)
         return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])

@@ -59,7 +59,9 @@ class GroupedTransformer(nn.Module):
         n_heads: Heads of each attention.
         out_channels: Numbers predicted for a pixel.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
-        n_conditions: Features of a pixel that the network is conditioned on instead; 0 for none.
+        condition: Maps the features of all pixels that the network is conditioned on instead, an image, to an image of
+            ``features`` channels, added to the tokens; it should see the whole image, since the tokens of the first group
+            attend to nothing. None: there is no such condition.
     """
 
     sees_own: Tensor
@@ -74,7 +76,7 @@ class GroupedTransformer(nn.Module):
         n_heads: int,
         out_channels: int,
         n_classes: int = 0,
-        n_conditions: int = 0,
+        condition: nn.Module | None = None,
     ) -> None:
         super().__init__()
         flat = groups.flatten()
@@ -84,7 +86,7 @@ class GroupedTransformer(nn.Module):
         self.query_position = nn.Parameter(0.02 * torch.randn(len(flat), features))
         self.enter = nn.Linear(in_channels, features)
         self.label = nn.Embedding(n_classes, features) if n_classes else None
-        self.enter_condition = nn.Linear(n_conditions, features) if n_conditions else None
+        self.condition = condition
         self.blocks = nn.ModuleList(Block(features, n_heads) for _ in range(n_blocks))
         self.leave = nn.Linear(features, out_channels)
         nn.init.zeros_(self.leave.weight)
@@ -92,16 +94,16 @@ class GroupedTransformer(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width).
 
-        The context is labels, shape (batch,), or features of pixels, shape (batch, n_conditions, height, width).
+        The context is labels, shape (batch,), or what ``condition`` takes, shape (batch, channels, height, width).
         """
         content = self.enter(_tokens(x)) + self.position
         queries = self.query_position.expand(len(x), -1, -1)
         if context is not None:
             if self.label is not None:
-                condition = self.label(context)[:, None]
-            elif self.enter_condition is not None:
-                condition = self.enter_condition(_tokens(context))
-            content, queries = content + condition, queries + condition
+                shift = self.label(context)[:, None]
+            elif self.condition is not None:
+                shift = _tokens(self.condition(context))
+            content, queries = content + shift, queries + shift
         for block in self.blocks:
             queries = block(queries, content, self.sees_earlier)
             content = block(content, content, self.sees_own)
