@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 N_CLASSES = 10
 N_FEATURES = 128
+BATCH = 100  # images judged at a time
 
 
 class Classifier(nn.Module):
@@ -32,12 +33,17 @@ class Classifier(nn.Module):
         """Map images to what the last layer sees of them, shape (batch, 128)."""
         return F.relu(self.hidden(self.stages(2 * images - 1).mean((2, 3))))
 
-    @torch.no_grad()
     def probabilities(self, levels: Tensor) -> Tensor:
         """Return the probability of each digit, shape (batch, 10), of images as levels, shape (batch, 1, 28, 28)."""
+        return self.judge(levels)[1]
+
+    @torch.no_grad()
+    def judge(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features, shape (n, 128), and probabilities, shape (n, 10), of images as levels, both on the CPU."""
         device = self.last.weight.device
-        batches = (self(batch.to(device).float() / 255).softmax(1) for batch in levels.split(500))
-        return torch.cat([batch.cpu() for batch in batches])
+        features = [self.features(batch.to(device).float() / 255) for batch in levels.split(BATCH)]
+        probabilities = [self.last(batch).softmax(1) for batch in features]
+        return torch.cat(features).cpu(), torch.cat(probabilities).cpu()
 
 
 def _stage(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,9 +1,12 @@
 """Residual convolutional networks with MLP heads: the conditioners of ``resflow``."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Shape
+from nf_mnist.nets.normed_conv import convolve_and_normalize
 
 
 class MLPHead(nn.Module):
@@ -34,7 +37,11 @@ class ResidualBlock(nn.Module):
             self.layers.append(head)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        conv, norm, *rest = self.layers
+        hidden = convolve_and_normalize(x, cast(nn.Conv2d, conv), norm)
+        for layer in rest:
+            hidden = layer(hidden)
+        return x + hidden
 
 
 class ResidualNet(nn.Sequential):

@@ -59,9 +59,9 @@ class GroupedTransformer(nn.Module):
         n_heads: Heads of each attention.
         out_channels: Numbers predicted for a pixel.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
-        condition: Maps the features of all pixels that the network is conditioned on instead, an image, to an image of
-            ``features`` channels, added to the tokens; it should see the whole image, since the tokens of the first group
-            attend to nothing. None: there is no such condition.
+        condition: Maps the image that the network is conditioned on instead to one of ``features`` channels, which is
+            added to the tokens. It must see all of the image: tokens of the first group attend to nothing. None: the
+            network is not conditioned on an image.
     """
 
     sees_own: Tensor

@@ -1,0 +1,55 @@
+"""A convolution of few channels into many, and the batch normalization of what comes out."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEAST_SAVING = 8  # output channels per element of a patch, below which statistics of patches cost more than they save
+
+
+def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Return ``norm(conv(x))``; in training without passing over the many output channels to find their statistics.
+
+    Each output is linear in a patch of the input, so the mean and variance of channel c over a batch are
+    ``w_c m + b_c`` and ``w_c' S w_c``, with m and S the mean and covariance of the patches. The normalization (Ioffe &
+    Szegedy 2015, algorithm 1) then is a rescaling of the kernel, and its passes over the memory of all output channels,
+    forward and backward, are saved: on a CPU they take as long as the convolution. Where there are not many more output
+    channels than elements in a patch, nothing is saved, and the two layers run as they are.
+
+    Args:
+        x: Shape (batch, channels, height, width).
+        conv: With a bias, zeros as padding, without dilation or groups.
+        norm: Its running statistics are updated in training, as it would have done.
+    """
+    is_worthwhile = len(conv.weight) >= LEAST_SAVING * conv.weight[0].numel()
+    if not norm.training or not is_worthwhile or not isinstance(norm, nn.BatchNorm2d):  # a SyncBatchNorm, for one
+        return norm(conv(x))
+    with torch.autocast(x.device.type, enabled=False):
+        mean, variance, n = _output_statistics(x.to(conv.weight.dtype), conv)
+        _update_running(norm, mean.detach(), variance.detach() * (n / max(n - 1, 1)))
+        factor = norm.weight * (variance + norm.eps).rsqrt()
+        weight = conv.weight * factor[:, None, None, None]
+        bias = norm.bias + factor * (cast(Tensor, conv.bias) - mean)
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+
+
+def _output_statistics(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor, int]:
+    """Return mean and (biased) variance of each channel of ``conv(x)``, and over how many numbers they are taken."""
+    patches = F.unfold(x, conv.kernel_size, padding=cast(tuple[int, int], conv.padding), stride=conv.stride)
+    patches = patches.transpose(0, 1).flatten(1)
+    n = patches.shape[1]
+    mean = patches.mean(1)
+    centred = patches - mean[:, None]
+    weight = conv.weight.flatten(1)
+    variance = ((weight @ (centred @ centred.T / n)) * weight).sum(1)
+    return weight @ mean + cast(Tensor, conv.bias), variance, n
+
+
+@torch.no_grad()
+def _update_running(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    n_batches = cast(Tensor, norm.num_batches_tracked).add_(1)
+    rate = 1 / int(n_batches) if norm.momentum is None else norm.momentum
+    cast(Tensor, norm.running_mean).lerp_(mean, rate)
+    cast(Tensor, norm.running_var).lerp_(variance, rate)
