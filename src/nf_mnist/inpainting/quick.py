@@ -37,7 +37,7 @@ def quick_completions(
         return amortized(flow, x, observed, n_samples=n_samples, generator=generator)
     if has_gradient(flow):
         return mode(
-            flow, x, observed, n_samples=n_samples, generator=generator, n_steps=n_steps, step=1.0, latent_weight=0.1
+            flow, x, observed, n_samples=n_samples, generator=generator, n_steps=n_steps, step=0.3, latent_weight=0.1
         )
     chains = {"n_samples": n_samples, "n_chains": n_samples, "n_warmup": n_steps // 2}
     return crank_nicolson(flow, x, observed, generator=generator, thinning=n_steps - n_steps // 2, step=0.3, **chains)
