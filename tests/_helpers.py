@@ -21,6 +21,7 @@ from nf_mnist.config import build_datamodule, build_module, build_trainer, confi
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
 
+NOISE = "{_target_:nf_mnist.flows.uva_noise,event_shape:[1,14,14],n_couplings:2,hidden_channels:4}"
 VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting")
 SMALL = {
     "resflow": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
@@ -35,6 +36,21 @@ SMALL = {
     "conditional": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
     "hierarchical_small": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
     "hierarchical_large": ["model.flow.n_levels=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "nice": ["model.flow.n_couplings=2", "model.flow.hidden_features=8", "model.flow.n_hidden=1"],
+    "realnvp": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.n_blocks=1"],
+    "glow": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
+    "spline": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
+    "uva_simple": ["model.flow.n_couplings_at=[2]", "model.flow.hidden_channels_at=[4]"],
+    "uva_vardeq": [
+        "model.flow.n_couplings_at=[2]",
+        "model.flow.hidden_channels_at=[4]",
+        "model.noise.hidden_channels=4",
+    ],
+    "uva_multiscale": [
+        "model.flow.n_couplings_at=[1,2]",
+        "model.flow.hidden_channels_at=[4,4]",
+        "model.noise.hidden_channels=4",
+    ],
     "cp3": ["model.flow.n_couplings=2", "model.flow.hidden_channels=16", "model.flow.mlp_features=8"],
 }
 

@@ -5,12 +5,14 @@ holds only because a map is still the identity.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import (
     ActNorm,
+    AdditiveCoupling,
     AffineCoupling,
     BatchNorm,
     Bijector,
@@ -18,30 +20,62 @@ from nf_mnist.bijectors import (
     FactorOut,
     Flatten,
     GroupedMixture,
+    InvertibleConv,
+    LearnedTanh,
+    LogisticToNormal,
     Logit,
     MarginalGaussianization,
     Permutation,
+    Scaling,
     Sequential,
     Shape,
+    SplineCoupling,
     Squeeze,
     make_mask,
     n_parameters,
     random_order,
 )
-from nf_mnist.flows import Flow, conditional, cp3, hierarchical, normalization, preprocessing, resflow
+from nf_mnist.flows import (
+    Flow,
+    conditional,
+    cp3,
+    glow,
+    hierarchical,
+    nice,
+    normalization,
+    preprocessing,
+    realnvp,
+    resflow,
+    spline,
+    uva,
+)
 from nf_mnist.flows.geometry import nearest_known, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
 
 IMAGE, HALF, GREY, FLAT = (4, 4, 4), (2, 4, 4), (1, 8, 8), (12,)
 
 
+def net(shape: Shape, multiple: int = 1) -> nn.Module:
+    """Return a small network from events to events of so many times as many channels."""
+    dims, out = torch.Size(shape).numel(), (multiple * shape[0], *shape[1:])
+    last = nn.Linear(8, multiple * dims)
+    return nn.Sequential(nn.Flatten(), nn.Linear(dims, 8), nn.Tanh(), last, nn.Unflatten(1, out))
+
+
 def coupling(shape: Shape, mask: str, scale: str = "tanh") -> AffineCoupling:
-    dims = torch.Size(shape).numel()
+    return AffineCoupling(make_mask(mask, shape), net(shape), net(shape), scale)
 
-    def net() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(dims, 8), nn.Tanh(), nn.Linear(8, dims), nn.Unflatten(1, shape))
 
-    return AffineCoupling(make_mask(mask, shape), net(), net(), scale)
+def coupling_of_one_net(shape: Shape, mask: str) -> AffineCoupling:
+    return AffineCoupling(make_mask(mask, shape), net(shape, 2), scale=LearnedTanh(shape[0]))
+
+
+def additive_coupling(shape: Shape, mask: str) -> AdditiveCoupling:
+    return AdditiveCoupling(make_mask(mask, shape), net(shape))
+
+
+def spline_coupling(shape: Shape, mask: str, n_bins: int, bound: float) -> SplineCoupling:
+    return SplineCoupling(make_mask(mask, shape), net(shape, 3 * n_bins - 1), n_bins, bound)
 
 
 def residual_coupling(shape: Shape) -> AffineCoupling:
@@ -69,9 +103,16 @@ def grouped_mixture() -> GroupedMixture:
 BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     **{f"coupling_{mask}": (lambda mask=mask: coupling(IMAGE, mask), IMAGE) for mask in ("checkerboard", "stripes")},
     **{f"coupling_{scale}": (lambda scale=scale: coupling(IMAGE, "channel", scale), IMAGE)
-       for scale in ("tanh", "soft_clamp", "none", "double_tanh")},
+       for scale in ("tanh", "soft_clamp", "sigmoid", "none", "double_tanh")},
     **{f"coupling_{mask}": (lambda mask=mask: coupling(FLAT, mask), FLAT) for mask in ("even_odd", "halves")},
     "coupling_residual": (lambda: residual_coupling(GREY), GREY),
+    "coupling_of_one_net": (lambda: coupling_of_one_net(IMAGE, "checkerboard"), IMAGE),
+    "additive_coupling": (lambda: additive_coupling(FLAT, "even_odd"), FLAT),
+    "spline_coupling": (lambda: spline_coupling(IMAGE, "channel", n_bins=4, bound=3.0), IMAGE),
+    "spline_coupling_with_tails": (lambda: spline_coupling(FLAT, "even_odd", n_bins=3, bound=0.5), FLAT),
+    "invertible_conv": (lambda: InvertibleConv(IMAGE), IMAGE),
+    "scaling": (lambda: Scaling(FLAT), FLAT),
+    "logistic_to_normal": (LogisticToNormal, FLAT),
     "logit": (lambda: Logit(1e-5), GREY),
     "batchnorm_image": (lambda: BatchNorm(IMAGE), IMAGE),
     "batchnorm_flat": (lambda: BatchNorm(FLAT, policy="running"), FLAT),
@@ -151,6 +192,34 @@ def small_conditional() -> Flow:
     )
 
 
+def parts(norm: str = "none", preprocess: str = "logit") -> dict[str, Any]:
+    """Return what every image model takes, for images of 8x8."""
+    return {
+        "event_shape": GREY,
+        "preprocess": preprocessing(preprocess, 1e-5, True),
+        "norm": normalization(norm, 0.1, "running", 1e-5),
+    }
+
+
+def small_glow(n_classes: int = 0, **which: str) -> Flow:
+    sizes = {"n_scales": 2, "n_steps": 2, "hidden_channels": 4}
+    return glow(**parts(**which), **sizes, scale="sigmoid", n_classes=n_classes)
+
+
+def small_realnvp(n_classes: int = 0, **which: str) -> Flow:
+    return realnvp(**parts(**which), n_scales=2, hidden_channels=4, n_blocks=1, n_classes=n_classes)
+
+
+def small_spline(n_classes: int = 0, **which: str) -> Flow:
+    sizes = {"n_scales": 2, "n_steps": 2, "hidden_channels": 4, "n_blocks": 1, "n_bins": 4, "bound": 3.0}
+    return spline(**parts(**which), **sizes, n_classes=n_classes)
+
+
+def small_uva(*n_couplings_at: int, n_classes: int = 0) -> Flow:
+    widths = [4] * len(n_couplings_at)
+    return uva(**parts(), n_couplings_at=n_couplings_at, hidden_channels_at=widths, n_classes=n_classes)
+
+
 FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow": small_resflow,
     "resflow_stripes": lambda: small_resflow(mask="stripes"),
@@ -162,6 +231,12 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow_gaussianize": lambda: small_resflow(preprocess="gaussianize"),
     "cp3": small_cp3,
     "cp3_actnorm": lambda: small_cp3("actnorm"),
+    "nice": lambda: nice(**parts(preprocess="none"), n_couplings=4, hidden_features=8, n_hidden=2),
+    "realnvp": lambda: small_realnvp(norm="batchnorm"),
+    "glow": lambda: small_glow(norm="actnorm"),
+    "spline": lambda: small_spline(norm="actnorm"),
+    "uva_simple": lambda: small_uva(4),
+    "uva_multiscale": lambda: small_uva(1, 2, 2),
     "hierarchical": small_hierarchical,
     "conditional": small_conditional,
 }

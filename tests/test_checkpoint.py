@@ -52,6 +52,13 @@ def test_a_checkpoint_holds_tensors_and_plain_values(checkpoint):
     assert kinds(checkpoint) <= {Tensor, str, int, float, bool, type(None)}
 
 
+def test_a_loaded_flow_is_not_compiled(checkpoint, tmp_path):
+    checkpoint["config"]["model"]["compile"] = True
+    torch.save(checkpoint, tmp_path / "compiled.ckpt")
+    flow, _ = load_flow(tmp_path / "compiled.ckpt")
+    assert all(module._compiled_call_impl is None for module in flow.modules())
+
+
 def test_a_flow_is_rebuilt_with_the_same_density(folder, checkpoint):
     flow, cfg = load_flow(folder / "last.ckpt")
     trained = build_flow(compose_config([*tiny_overrides(folder / "images.npz", folder), "model.norm=actnorm"]).model)

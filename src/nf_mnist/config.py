@@ -1,23 +1,23 @@
 """The one place that instantiates: from a composed configuration to built objects."""
 
-import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from nf_mnist.errors import CheckpointError, ConfigError, NFMnistError
-from nf_mnist.training.checkpoint import load_weights, read_checkpoint
+from nf_mnist.targets import check_targets
+from nf_mnist.training.checkpoint import DEQUANTIZER_PREFIX, FLOW_PREFIX, load_weights, read_checkpoint
 
 if TYPE_CHECKING:
     import lightning as L
 
+    from nf_mnist.data import Dequantizer
     from nf_mnist.flows import Flow
     from nf_mnist.nets import Classifier
     from nf_mnist.training.classifier import ClassifierModule
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nf_mnist.training.module import FlowModule
 
 PACKAGE = Path(__file__).parent
-BUILDERS = ("nf_mnist.flows", "nf_mnist.data")  # what a checkpoint may name
 
 
 def config_dir() -> str:
@@ -64,19 +63,41 @@ def instantiate(node: Any, **extra: Any) -> Any:
 
 def build_flow(model: DictConfig) -> "Flow":
     """Build the flow of a ``model`` node, laid out in memory and compiled as it asks."""
-    from nf_mnist.bijectors import AffineCoupling, DiscretizedMixture, GroupedMixture
+    return _arranged(instantiate(model.flow), model)
 
-    flow = instantiate(model.flow)
+
+def build_dequantizer(data: DictConfig, model: DictConfig) -> "Dequantizer":
+    """Build the dequantizer of a ``data`` node; where the ``model`` has a flow of noise, it is learned.
+
+    Raises:
+        ConfigError: If there is no dequantizer of that name, or a flow of noise meets another one than ``uniform``.
+    """
+    from nf_mnist.data import DEQUANTIZERS, VariationalDequantizer
+
+    if data.dequantizer not in DEQUANTIZERS:
+        raise ConfigError(f"unknown data.dequantizer {data.dequantizer!r}; choose one of {', '.join(DEQUANTIZERS)}")
+    if model.get("noise") is None:
+        return DEQUANTIZERS[data.dequantizer]()
+    if data.dequantizer != "uniform":
+        raise ConfigError(
+            f"model.noise learns what data.dequantizer=uniform draws, got {data.dequantizer}; use model.noise=null"
+        )
+    return VariationalDequantizer(_arranged(instantiate(model.noise), model))
+
+
+def _arranged(module: Any, model: DictConfig) -> Any:
+    """Lay a flow out in memory as its ``model`` node asks; compile the networks of its couplings, or recompute them."""
+    from nf_mnist.bijectors import Bijector
+
     if model.channels_last:
-        flow = flow.to(memory_format=torch.channels_last)
-    if model.compile:
-        for module in flow.modules():
-            if isinstance(module, AffineCoupling):
-                module.scale_net.compile()
-                module.shift_net.compile()
-            elif isinstance(module, DiscretizedMixture | GroupedMixture):
-                module.net.compile()
-    return flow
+        module = module.to(memory_format=torch.channels_last)
+    for bijector in (part for part in module.modules() if isinstance(part, Bijector)):
+        networks = [part for part in bijector.children() if not isinstance(part, Bijector | torch.nn.ModuleList)]
+        bijector.recompute = bool(networks and model.get("recompute"))
+        if model.compile:
+            for network in networks:
+                network.compile()
+    return module
 
 
 def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
@@ -96,15 +117,12 @@ def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
 
 def build_module(cfg: DictConfig) -> "FlowModule":
     """Build the Lightning module of a configuration; its weights depend on the seed alone."""
-    from nf_mnist.data import DEQUANTIZERS
     from nf_mnist.training.module import FlowModule
 
-    if cfg.data.dequantizer not in DEQUANTIZERS:
-        raise ConfigError(f"unknown data.dequantizer {cfg.data.dequantizer!r}; choose one of {', '.join(DEQUANTIZERS)}")
     torch.manual_seed(cfg.seed)
     module = FlowModule(
         flow=build_flow(cfg.model),
-        dequantizer=DEQUANTIZERS[cfg.data.dequantizer](),
+        dequantizer=build_dequantizer(cfg.data, cfg.model),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.scheduler),
         seed=cfg.seed,
@@ -156,16 +174,38 @@ def load_flow(path: str | Path, trust: Iterable[str] = ()) -> tuple["Flow", Dict
     Raises:
         CheckpointError: If the file is refused; see :func:`~nf_mnist.training.checkpoint.read_checkpoint`.
     """
+    return _rebuilt(path, trust, FLOW_PREFIX, lambda cfg: build_flow(cfg.model))
+
+
+def load_dequantizer(path: str | Path, data: DictConfig | None = None, trust: Iterable[str] = ()) -> "Dequantizer":
+    """Rebuild the dequantizer with which a flow was trained, in evaluation mode on the CPU.
+
+    Args:
+        path: The checkpoint of the flow.
+        data: Of other data than it was trained on; None for those.
+        trust: Further packages whose targets the checkpoint may name.
+
+    Raises:
+        CheckpointError: As :func:`load_flow`.
+    """
+    return _rebuilt(path, trust, DEQUANTIZER_PREFIX, lambda cfg: build_dequantizer(data or cfg.data, cfg.model))[0]
+
+
+def _rebuilt(
+    path: str | Path, trust: Iterable[str], prefix: str, build: Callable[[DictConfig], torch.nn.Module]
+) -> tuple[Any, DictConfig]:
+    """Return what ``build`` makes of a checkpoint's configuration, with the weights under a prefix; and that."""
     checkpoint = read_checkpoint(path)
     check_targets(checkpoint["config"], tuple(trust), path)
     try:
         cfg = OmegaConf.create(checkpoint["config"])
-        flow = build_flow(cfg.model)
+        cfg.model.compile = False  # pays in a training only, and needs a compiler
+        module = build(cfg)
     except Exception as error:  # a foreign configuration can fail in any way
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise CheckpointError(f"{path} has a configuration from which no flow can be built: {reason}") from error
-    load_weights(flow, checkpoint, path)
-    return flow.eval(), cfg
+        what, reason = prefix.rstrip("."), (str(error).splitlines() or [repr(error)])[0]
+        raise CheckpointError(f"{path} has a configuration from which no {what} can be built: {reason}") from error
+    load_weights(module, checkpoint, path, prefix)
+    return module.eval(), cfg
 
 
 def load_classifier(path: str | Path = "pretrained:classifier") -> "Classifier":
@@ -183,64 +223,3 @@ def load_classifier(path: str | Path = "pretrained:classifier") -> "Classifier":
         raise CheckpointError(f"{path} holds no classifier") from error
     load_weights(classifier, checkpoint, path, "classifier.")
     return classifier.eval()
-
-
-def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:
-    """Refuse a configuration out of a file that names code outside nf_mnist or outside trusted packages.
-
-    Only ``model`` and ``data`` are ever built from a file, so only they are checked. Of nf_mnist, builders of flows and
-    readers of data are permitted, not whatever can be reached through its modules: a command or a function that
-    writes files is ours too.
-
-    Raises:
-        CheckpointError: Naming the first target that is refused; nothing has been called by then.
-    """
-    for part in ("model", "data"):
-        for text in _strings(node.get(part)):
-            if "${" in text:
-                raise CheckpointError(f"{path} is refused: its configuration holds the interpolation {text!r}")
-        for target in _targets(node.get(part)):
-            if not _is_permitted(target, trust):
-                raise CheckpointError(
-                    f"{path} is refused: its configuration names {target!r}, which is no flow or data of nf_mnist's "
-                    f"and could run code; if you know it, pass trust=[{str(target).partition('.')[0]}]"
-                )
-
-
-def _is_permitted(target: Any, trust: tuple[str, ...]) -> bool:
-    """Return whether a target is a public name of the builders' packages, or defined in a trusted package."""
-    if not isinstance(target, str):
-        return False
-    package, _, name = target.rpartition(".")
-    if package in BUILDERS:
-        return name in importlib.import_module(package).__all__
-    if target.partition(".")[0] not in trust:
-        return False
-    try:
-        found = get_object(target)
-    except Exception:
-        return False
-    return str(getattr(found, "__module__", None)).partition(".")[0] in trust
-
-
-def _targets(node: Any) -> Iterable[Any]:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield node["_target_"]
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
-
-
-def _strings(node: Any) -> Iterable[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield str(key)
-            yield from _strings(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _strings(value)
-    elif isinstance(node, str):
-        yield node

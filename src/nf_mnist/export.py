@@ -12,15 +12,17 @@ def main(cfg: DictConfig) -> None:
 
     import torch
 
-    from nf_mnist.config import load_classifier, load_flow
+    from nf_mnist.config import load_classifier, load_dequantizer, load_flow
     from nf_mnist.training.checkpoint import read_checkpoint, weights_only
 
     out = new_path(cfg.out)
     checkpoint = read_checkpoint(cfg.ckpt)
-    is_classifier = "classifier" in checkpoint["config"]
-    module = load_classifier(cfg.ckpt) if is_classifier else load_flow(cfg.ckpt, cfg.trust)[0]
+    if "classifier" in checkpoint["config"]:
+        modules: list[torch.nn.Module] = [load_classifier(cfg.ckpt)]
+    else:
+        modules = [load_flow(cfg.ckpt, cfg.trust)[0], load_dequantizer(cfg.ckpt, trust=cfg.trust)]
     temporary = out.with_name(f".{out.name}")
-    torch.save(weights_only(checkpoint, module), temporary)
+    torch.save(weights_only(checkpoint, *modules), temporary)
     temporary.replace(out)
     content = out.read_bytes()
     print(f"{hashlib.sha256(content).hexdigest()}  {out.name}")

@@ -3,17 +3,21 @@
 from nf_mnist.bijectors.actnorm import ActNorm
 from nf_mnist.bijectors.base import Bijector, Sequential, Shape
 from nf_mnist.bijectors.batchnorm import BatchNorm
-from nf_mnist.bijectors.coupling import AffineCoupling
+from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
+from nf_mnist.bijectors.invertible_conv import InvertibleConv
 from nf_mnist.bijectors.level_mixture import Reference, n_parameters
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
 from nf_mnist.bijectors.mixture import DiscretizedMixture, GroupedMixture, Observation
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
+from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
+from nf_mnist.bijectors.spline import SplineCoupling
 
 __all__ = [
     "ActNorm",
+    "AdditiveCoupling",
     "AffineCoupling",
     "BatchNorm",
     "Bijector",
@@ -21,13 +25,19 @@ __all__ = [
     "FactorOut",
     "Flatten",
     "GroupedMixture",
+    "InvertibleConv",
+    "LearnedTanh",
+    "LogisticToNormal",
     "Logit",
     "MarginalGaussianization",
+    "MaskedCoupling",
     "Observation",
     "Permutation",
     "Reference",
+    "Scaling",
     "Sequential",
     "Shape",
+    "SplineCoupling",
     "Squeeze",
     "make_mask",
     "n_parameters",

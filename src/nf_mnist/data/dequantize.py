@@ -10,19 +10,20 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 NOISE_BITS = 15
 
 
-class Dequantizer(ABC):
+class Dequantizer(nn.Module, ABC):
     """What every dequantizer does; see the module's docstring."""
 
     is_discrete: bool
     unit: str
 
     @abstractmethod
-    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return x, shape of the levels, and log q(x | levels) in nats, shape (batch,)."""
 
 
@@ -35,9 +36,36 @@ class UniformDequantizer(Dequantizer):
     is_discrete = True
     unit = "log-likelihood of the 8-bit image"
 
-    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = _dither(levels, noise) / 256
+    def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        x = (levels + _unit_interval(noise)) / 256
         return x, x.new_full((len(x),), x[0].numel() * math.log(256))
+
+
+class VariationalDequantizer(UniformDequantizer):
+    """``x = (v + u) / 256`` with u from a learned distribution q(u | v) (Ho et al. 2019, "Flow++", section 3.1).
+
+    The logits of uniform noise go through a flow that is conditioned on the image, and come back through a sigmoid,
+    which keeps ``MARGIN`` from 0 and 1 so that x does not round up to the next level. On average
+    ``log p(x) - log q(x | v)`` bounds log P(v) from below, whatever the flow; the better the flow, the closer.
+
+    Args:
+        bijector: The flow of noise, a :class:`~nf_mnist.bijectors.Bijector` of the images' event shape. Its context is
+            the image, levels scaled to [-1, 1].
+    """
+
+    MARGIN = 2.0**-16
+
+    def __init__(self, bijector: nn.Module) -> None:
+        super().__init__()
+        self.bijector = bijector
+
+    def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        uniform = _unit_interval(noise).logit()
+        learned, log_det = self.bijector(uniform, levels.to(uniform.dtype) / 127.5 - 1)
+        x = (levels + self.MARGIN + (1 - 2 * self.MARGIN) * learned.sigmoid()) / 256
+        log_width = math.log((1 - 2 * self.MARGIN) / 256)
+        log_q = _log_logistic(uniform) - _log_logistic(learned) - log_width
+        return x, log_q.flatten(1).sum(1) - log_det
 
 
 class NoDequantizer(Dequantizer):
@@ -46,7 +74,7 @@ class NoDequantizer(Dequantizer):
     is_discrete = False
     unit = "log-density of undithered levels (unbounded, not a likelihood)"
 
-    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x = levels.to(torch.get_default_dtype()) / 255
         return x, x.new_zeros(len(x))
 
@@ -61,9 +89,8 @@ class CP3Dequantizer(Dequantizer):
     unit = "log-likelihood in logit space, CP3's protocol"
     margin = 1e-4
 
-    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        u = (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
-        x = levels / 255 + u / 256
+    def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        x = levels / 255 + _unit_interval(noise) / 256
         low, high = (extreme[:, None, None, None] for extreme in torch.aminmax(x.flatten(1), dim=1))
         x = self.margin + (1 - 2 * self.margin) * (x - low) / (high - low)
         return x, x.new_zeros(len(x))
@@ -108,8 +135,14 @@ def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, see
     return _shift_right(bits, 64 - NOISE_BITS).reshape(len(index), *event_shape)
 
 
-def _dither(levels: Tensor, noise: Tensor) -> Tensor:
-    return levels.to(torch.get_default_dtype()) + (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
+def _unit_interval(noise: Tensor) -> Tensor:
+    """Return noise as numbers strictly inside (0, 1), in the default dtype."""
+    return (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
+
+
+def _log_logistic(y: Tensor) -> Tensor:
+    """Return the log-density of standard logistics at y; the slope of their sigmoid is the density, too."""
+    return F.logsigmoid(y) + F.logsigmoid(-y)
 
 
 def _mix(value: Tensor) -> Tensor:

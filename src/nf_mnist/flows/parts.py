@@ -1,8 +1,19 @@
-"""Parts that every image flow has in common: what comes before the couplings, and what normalises after each."""
+"""Parts that image flows have in common: what comes before the couplings, what normalises, masks in turn, the split."""
 
 from collections.abc import Callable
 
-from nf_mnist.bijectors import ActNorm, BatchNorm, Bijector, Logit, MarginalGaussianization, Sequential, Shape
+from torch import Tensor
+
+from nf_mnist.bijectors import (
+    ActNorm,
+    BatchNorm,
+    Bijector,
+    FactorOut,
+    Logit,
+    MarginalGaussianization,
+    Sequential,
+    Shape,
+)
 from nf_mnist.errors import ConfigError
 
 Preprocess = Callable[[Shape], Bijector]
@@ -49,3 +60,15 @@ def normalization(kind: str, momentum: float, policy: str, eps: float) -> Norm:
     if kind == "actnorm":
         return lambda event_shape: [ActNorm(event_shape, eps)]
     raise ConfigError(f"unknown norm {kind!r}; choose one of none, batchnorm, actnorm")
+
+
+def in_turn(mask: Tensor, n: int) -> list[Tensor]:
+    """Return n masks: the given one and its complement in turn."""
+    return [1 - mask if i % 2 else mask for i in range(n)]
+
+
+def factor_out_half(shape: Shape, rest: Callable[[Shape], list[Bijector]]) -> FactorOut:
+    """Send the second half of the channels to the latent, the first one through what ``rest`` makes of its shape."""
+    channels, *sides = shape
+    n_kept = channels // 2
+    return FactorOut(shape, n_kept, Sequential(rest((n_kept, *sides))))

@@ -3,7 +3,24 @@
 from nf_mnist.nets.classifier import Classifier
 from nf_mnist.nets.context_resnet import ContextResNet
 from nf_mnist.nets.conv_mlp import ConvMLP
+from nf_mnist.nets.gated_resnet import GatedResNet
+from nf_mnist.nets.glow_conv import GlowConv, ZeroConv
+from nf_mnist.nets.mlp import MLP
+from nf_mnist.nets.preactivation import PreactivationResNet
 from nf_mnist.nets.residual import MLPHead, ResidualBlock, ResidualNet
 from nf_mnist.nets.transformer import GroupedTransformer
 
-__all__ = ["Classifier", "ContextResNet", "ConvMLP", "GroupedTransformer", "MLPHead", "ResidualBlock", "ResidualNet"]
+__all__ = [
+    "MLP",
+    "Classifier",
+    "ContextResNet",
+    "ConvMLP",
+    "GatedResNet",
+    "GlowConv",
+    "GroupedTransformer",
+    "MLPHead",
+    "PreactivationResNet",
+    "ResidualBlock",
+    "ResidualNet",
+    "ZeroConv",
+]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nf_mnist.errors import CheckpointError
 from nf_mnist.training.pretrained import checkpoint_path
 
-FLOW_PREFIX = "flow."
+FLOW_PREFIX, DEQUANTIZER_PREFIX = "flow.", "dequantizer."
 # Of a configuration, what belongs to the machine and the folder of a run, and to nobody who reads its weights.
 OF_THE_RUN = ("output_dir", "run_dir", "ckpt", "init_from", "callbacks", "logger")
 
@@ -79,7 +79,7 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
     module.load_state_dict(state)
 
 
-def weights_only(checkpoint: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
+def weights_only(checkpoint: Mapping[str, Any], *modules: nn.Module) -> dict[str, Any]:
     """Return what is left of a checkpoint when it is released: weights, configuration and how it was trained.
 
     Parameters are rounded to bfloat16; buffers (counted distributions, statistics) stay as they are, since figures
@@ -88,9 +88,9 @@ def weights_only(checkpoint: Mapping[str, Any], module: nn.Module) -> dict[str, 
 
     Args:
         checkpoint: As read.
-        module: The flow or classifier built from it, to tell parameters from buffers.
+        modules: The flow and dequantizer, or the classifier, built from it, to tell parameters from buffers.
     """
-    parameters = {name for name, _ in module.named_parameters()}
+    parameters = {name for module in modules for name, _ in module.named_parameters()}
     state = {
         name: value.bfloat16() if name.partition(".")[2] in parameters else value
         for name, value in checkpoint["state_dict"].items()

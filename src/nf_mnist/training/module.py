@@ -21,7 +21,7 @@ class FlowModule(BudgetedModule):
 
     Args:
         flow: The density.
-        dequantizer: From levels to the flow's data.
+        dequantizer: From levels to the flow's data; what it learns is trained along, on the same bound.
         optimizer: Parameters with their names in, optimizer out.
         schedule: Of the learning rate.
         seed: Of the training noise.
@@ -52,8 +52,9 @@ class FlowModule(BudgetedModule):
         levels, labels = batch
         loader = cast(EvaluationLoader, self.trainer.val_dataloaders)
         index = loader.indices(batch_idx).to(levels.device)
-        x, log_q = self.dequantizer(levels, evaluation_noise(index, levels.shape[1:], draw=0, seed=0))
+        noise = evaluation_noise(index, levels.shape[1:], draw=0, seed=0)
         with torch.autocast(levels.device.type, enabled=False):
+            x, log_q = self.dequantizer(levels, noise)
             z, log_prob = self.flow(x, self.flow.context(labels))
         self._log_likelihood("val", (log_q - log_prob).mean(), len(levels), sync_dist=True)
         return {"x": x, "z": z, "labels": labels}

@@ -1,0 +1,125 @@
+"""Rational-quadratic spline couplings (Durkan et al. 2019, "Neural spline flows")."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nf_mnist.bijectors.coupling import MaskedCoupling
+from nf_mnist.errors import ConfigError
+
+# Floors that keep splines invertible in float32: under a bin's share of the interval, and under slopes at knots.
+SMALLEST_SHARE = 1e-3
+SMALLEST_SLOPE = 1e-3
+SLOPE_ONE = math.log(math.expm1(1 - SMALLEST_SLOPE))  # what softplus makes of it is 1, less the floor
+
+
+class Bin(NamedTuple):
+    """Part of a spline between two knots: its left and bottom sides, width and height, and the slopes at its ends."""
+
+    left: Tensor
+    bottom: Tensor
+    width: Tensor
+    height: Tensor
+    slope_left: Tensor
+    slope_right: Tensor
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x in this bin; return also the logarithm of the slope there (section 3.1)."""
+        share, mean_slope = (x - self.left) / self.width, self.height / self.width
+        mixed = share * (1 - share)
+        denominator = mean_slope + (self.slope_left + self.slope_right - 2 * mean_slope) * mixed
+        z = self.bottom + self.height * (mean_slope * share.square() + self.slope_left * mixed) / denominator
+        slopes = self.slope_right * share.square() + 2 * mean_slope * mixed + self.slope_left * (1 - share).square()
+        return z, 2 * mean_slope.log() + slopes.log() - 2 * denominator.log()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Return the x that is mapped to z in this bin (appendix A)."""
+        rise, mean_slope = z - self.bottom, self.height / self.width
+        bend = rise * (self.slope_left + self.slope_right - 2 * mean_slope)
+        a = self.height * (mean_slope - self.slope_left) + bend
+        b = self.height * self.slope_left - bend
+        c = -mean_slope * rise
+        # This form of the root adds numbers of one sign where the textbook's subtracts them.
+        share = 2 * c / (-b - (b.square() - 4 * a * c).clamp(min=0).sqrt())
+        return self.left + share * self.width
+
+
+class Spline(NamedTuple):
+    """Knots (x, z) of monotone maps and the slopes at them, knots first: shape (n_bins + 1, batch, *event) each."""
+
+    x: Tensor
+    z: Tensor
+    slope: Tensor
+
+    @classmethod
+    def from_parameters(cls, parameters: Tensor, n_bins: int, bound: float) -> "Spline":
+        """Read what a network predicted: widths, heights, slopes at inner knots, (3 n_bins - 1, batch, *event)."""
+        widths, heights, slopes = parameters.split([n_bins, n_bins, n_bins - 1])
+        one = torch.ones_like(parameters[:1])
+        slopes = torch.cat([one, SMALLEST_SLOPE + F.softplus(slopes + SLOPE_ONE), one])
+        return cls(_knots(widths, bound), _knots(heights, bound), slopes)
+
+    def bin_of(self, value: Tensor, knots: Tensor) -> Bin:
+        """Return the bin in which each value lies among the knots, which are this spline's x or z."""
+        left = (value >= knots[1:-1]).sum(0, keepdim=True)
+
+        def ends(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return numbers.gather(0, left)[0], numbers.gather(0, left + 1)[0]
+
+        (x, next_x), (z, next_z), slopes = ends(self.x), ends(self.z), ends(self.slope)
+        return Bin(x, z, next_x - x, next_z - z, *slopes)
+
+
+class SplineCoupling(MaskedCoupling):
+    """Transform the masked-out elements by monotone splines whose knots are predicted from the kept ones.
+
+    Inside [-bound, bound] a spline is a quotient of quadratics on each bin, outside it is the identity ("linear tails",
+    section 3.1). Its inverse is the root of a quadratic, in closed form.
+
+    Args:
+        mask: Shape (*event), 1 where the input passes unchanged.
+        net: Maps the kept elements, shape (batch, channels, ...), to ``3 n_bins - 1`` times as many channels; zeros
+            make the identity.
+        n_bins: Number of bins.
+        bound: Where the tails begin.
+
+    Raises:
+        ConfigError: If there are no bins, or more than a thousand, or the bound is not positive.
+    """
+
+    def __init__(self, mask: Tensor, net: nn.Module, n_bins: int, bound: float) -> None:
+        super().__init__(mask)
+        if not 1 <= n_bins < 1 / SMALLEST_SHARE or bound <= 0:
+            raise ConfigError(f"a spline needs 1 to 999 bins and a bound above 0, got {n_bins} and {bound}")
+        self.net, self.n_bins, self.bound = net, n_bins, bound
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        spline, inside = self._spline_given(x, context), x.clamp(-self.bound, self.bound)
+        z, log_slope = spline.bin_of(inside, spline.x).forward(inside)
+        is_bent = self._is_bent(x)
+        return torch.where(is_bent, z, x), torch.where(is_bent, log_slope, 0.0).flatten(1).sum(1)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        spline, inside = self._spline_given(z, context), z.clamp(-self.bound, self.bound)
+        one_bin = spline.bin_of(inside, spline.z)
+        x = one_bin.inverse(inside)
+        is_bent = self._is_bent(z)
+        return torch.where(is_bent, x, z), -torch.where(is_bent, one_bin.forward(x)[1], 0.0).flatten(1).sum(1)
+
+    def _spline_given(self, values: Tensor, context: Tensor | None) -> Spline:
+        parameters = self._predicted_by(self.net, values, context)
+        parameters = parameters.unflatten(1, (3 * self.n_bins - 1, values.shape[1])).transpose(0, 1)
+        return Spline.from_parameters(parameters, self.n_bins, self.bound)
+
+    def _is_bent(self, values: Tensor) -> Tensor:
+        return (self.mask == 0) & (values.abs() < self.bound)
+
+
+def _knots(raw: Tensor, bound: float) -> Tensor:
+    """Return increasing knots from -bound to bound, of unnormalized logarithms of the distances between them."""
+    shares = SMALLEST_SHARE + (1 - SMALLEST_SHARE * len(raw)) * raw.softmax(0)
+    end = torch.full_like(raw[:1], bound)
+    return torch.cat([-end, bound * (2 * shares[:-1].cumsum(0) - 1), end])

@@ -1,0 +1,78 @@
+"""Glow (Kingma and Dhariwal 2018, "Glow: Generative flow with invertible 1x1 convolutions")."""
+
+from collections.abc import Callable
+
+from nf_mnist.bijectors import (
+    AffineCoupling,
+    Bijector,
+    Flatten,
+    InvertibleConv,
+    Sequential,
+    Shape,
+    Squeeze,
+    make_mask,
+)
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half
+from nf_mnist.nets import GlowConv, ZeroConv
+
+
+def glow(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_scales: int,
+    n_steps: int,
+    hidden_channels: int,
+    scale: str,
+    n_classes: int,
+) -> Flow:
+    """Build at each scale a squeeze and ``n_steps`` times [normalisation, 1x1 convolution, coupling], then the split.
+
+    What is factored out has a Gaussian with mean and deviation predicted from what goes on: one more affine coupling.
+
+    Args:
+        event_shape: (channels, height, width); the sides must halve ``n_scales`` times.
+        preprocess: Makes what comes first, of the event shape.
+        norm: What opens each step.
+        n_scales: Number of scales.
+        n_steps: Number of steps at each scale.
+        hidden_channels: Width of the networks.
+        scale: What bounds the log-scales of the steps; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        n_classes: Number of class labels that condition everything; 0 for none.
+
+    Raises:
+        ShapeError: If the sides do not halve often enough.
+    """
+
+    def coupling(shape: Shape) -> Bijector:
+        net = GlowConv(shape[0], hidden_channels, 2 * shape[0], n_classes)
+        return AffineCoupling(make_mask("channel", shape), net, scale=scale)
+
+    def prior(shape: Shape) -> list[Bijector]:
+        net = ZeroConv(shape[0], 2 * shape[0], n_classes)
+        return [AffineCoupling(make_mask("channel", shape), net, scale="soft_clamp")]
+
+    layers = [preprocess(event_shape), *glow_scales(tuple(event_shape), n_scales, n_steps, norm, coupling, prior)]
+    return Flow(Sequential(layers), event_shape, n_classes)
+
+
+def glow_scales(
+    shape: Shape,
+    n_scales: int,
+    n_steps: int,
+    norm: Norm,
+    coupling: Callable[[Shape], Bijector],
+    prior: Callable[[Shape], list[Bijector]],
+) -> list[Bijector]:
+    """Return Glow's scales (figure 2) with any coupling; ``prior`` makes what comes before each split."""
+    squeeze = Squeeze(shape)
+    squeezed = squeeze.event_shape_out
+    layers: list[Bijector] = [squeeze]
+    for _ in range(n_steps):
+        layers += [*norm(squeezed), InvertibleConv(squeezed), coupling(squeezed)]
+    if n_scales == 1:
+        return [*layers, Flatten(squeezed)]
+    rest = factor_out_half(squeezed, lambda half: glow_scales(half, n_scales - 1, n_steps, norm, coupling, prior))
+    return [*layers, *prior(squeezed), rest]

@@ -1,0 +1,45 @@
+"""NICE (Dinh et al. 2015, "NICE: Non-linear independent components estimation")."""
+
+import torch
+
+from nf_mnist.bijectors import (
+    AdditiveCoupling,
+    Bijector,
+    Flatten,
+    LogisticToNormal,
+    Scaling,
+    Sequential,
+    Shape,
+    make_mask,
+)
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess, in_turn
+from nf_mnist.nets import MLP
+
+
+def nice(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_couplings: int,
+    hidden_features: int,
+    n_hidden: int,
+) -> Flow:
+    """Build additive couplings on the flattened image, a scale for each dimension, and a logistic prior (section 5.1).
+
+    Masks are even and odd dimensions in turn. Networks read all dimensions, those that are transformed as zeros.
+
+    Args:
+        event_shape: (channels, height, width).
+        preprocess: Makes what comes first, of the event shape.
+        norm: What follows each coupling.
+        n_couplings: Number of couplings.
+        hidden_features: Width of the hidden layers.
+        n_hidden: Number of hidden layers of each network.
+    """
+    dims = torch.Size(event_shape).numel()
+    layers: list[Bijector] = [preprocess(event_shape), Flatten(event_shape)]
+    for mask in in_turn(make_mask("even_odd", (dims,)), n_couplings):
+        layers += [AdditiveCoupling(mask, MLP(dims, hidden_features, n_hidden)), *norm((dims,))]
+    return Flow(Sequential([*layers, Scaling((dims,)), LogisticToNormal()]), event_shape)

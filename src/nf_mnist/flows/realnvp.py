@@ -1,0 +1,65 @@
+"""Real NVP (Dinh et al. 2017, "Density estimation using Real NVP")."""
+
+from nf_mnist.bijectors import (
+    AffineCoupling,
+    Bijector,
+    Flatten,
+    LearnedTanh,
+    Sequential,
+    Shape,
+    Squeeze,
+    make_mask,
+)
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
+from nf_mnist.nets import PreactivationResNet
+
+
+def realnvp(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_scales: int,
+    hidden_channels: int,
+    n_blocks: int,
+    n_classes: int,
+) -> Flow:
+    """Build three checkerboard couplings, a squeeze, three channel couplings, and the split; the last scale is four.
+
+    Those are checkerboard couplings (section 3.6). Networks are residual ones with BatchNorm; of the paper's
+    they lack weight normalization and skips to their end, and have as many channels at each scale.
+
+    Args:
+        event_shape: (channels, height, width); the sides must halve ``n_scales - 1`` times.
+        preprocess: Makes what comes first, of the event shape.
+        norm: What follows each coupling.
+        n_scales: Number of scales.
+        hidden_channels: Width of the residual blocks.
+        n_blocks: Number of residual blocks in each network.
+        n_classes: Number of class labels that condition everything; 0 for none.
+
+    Raises:
+        ShapeError: If the sides do not halve often enough.
+    """
+
+    def couplings(kind: str, shape: Shape, n: int) -> list[Bijector]:
+        layers: list[Bijector] = []
+        for mask in in_turn(make_mask(kind, shape), n):
+            net = PreactivationResNet(shape[0], hidden_channels, n_blocks, 2 * shape[0], n_classes)
+            layers += [AffineCoupling(mask, net, scale=LearnedTanh(shape[0])), *norm(shape)]
+        return layers
+
+    def scales(shape: Shape, n_left: int) -> list[Bijector]:
+        if n_left == 1:
+            return [*couplings("checkerboard", shape, 4), Flatten(shape)]
+        squeeze = Squeeze(shape)
+        return [
+            *couplings("checkerboard", shape, 3),
+            squeeze,
+            *couplings("channel", squeeze.event_shape_out, 3),
+            factor_out_half(squeeze.event_shape_out, lambda half: scales(half, n_left - 1)),
+        ]
+
+    layers = [preprocess(event_shape), *scales(tuple(event_shape), n_scales)]
+    return Flow(Sequential(layers), event_shape, n_classes)

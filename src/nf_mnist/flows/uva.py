@@ -1,0 +1,92 @@
+"""The flows of the UvA deep learning tutorial on image modelling (tutorial 11, P. Lippe), and its flow of noise.
+
+Their couplings bound the log-scale by a learned tanh, and their networks have three gated residual blocks. Elements are
+scaled and then shifted, in the tutorial the other way round: the same maps with other parameters.
+"""
+
+from collections.abc import Sequence
+
+from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, LearnedTanh, Sequential, Shape, Squeeze, make_mask
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows.flow import Flow
+from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
+from nf_mnist.nets import GatedResNet
+
+N_BLOCKS = 3
+
+
+def uva(
+    *,
+    event_shape: Shape,
+    preprocess: Preprocess,
+    norm: Norm,
+    n_couplings_at: Sequence[int],
+    hidden_channels_at: Sequence[int],
+    n_classes: int,
+) -> Flow:
+    """Build checkerboard couplings at full resolution; at each further scale a squeeze and channel couplings.
+
+    Between those half of the channels are factored out. One scale is the tutorial's simple flow, three are its
+    multi-scale flow.
+
+    Args:
+        event_shape: (channels, height, width); the sides must halve once less often than there are scales.
+        preprocess: Makes what comes first, of the event shape.
+        norm: What follows each coupling.
+        n_couplings_at: Number of couplings at each scale.
+        hidden_channels_at: Width of the networks at each scale.
+        n_classes: Number of class labels that condition everything; 0 for none.
+
+    Raises:
+        ConfigError: If the two lists differ in length, or are empty.
+        ShapeError: If the sides do not halve often enough.
+    """
+    if not n_couplings_at or len(n_couplings_at) != len(hidden_channels_at):
+        raise ConfigError(
+            "n_couplings_at and hidden_channels_at need one number for each scale, at least one, got "
+            f"{list(n_couplings_at)} and {list(hidden_channels_at)}"
+        )
+    first, *others = zip(n_couplings_at, hidden_channels_at, strict=True)
+
+    def scales(shape: Shape, sizes: list[tuple[int, int]]) -> list[Bijector]:
+        if not sizes:
+            return [Flatten(shape)]
+        squeeze = Squeeze(shape)
+        squeezed = squeeze.event_shape_out
+        layers = [squeeze, *_couplings("channel", squeezed, *sizes[0], norm, n_classes)]
+        if len(sizes) == 1:
+            return [*layers, Flatten(squeezed)]
+        return [*layers, factor_out_half(squeezed, lambda half: scales(half, sizes[1:]))]
+
+    layers = [*_couplings("checkerboard", event_shape, *first, norm, n_classes), *scales(event_shape, others)]
+    return Flow(Sequential([preprocess(event_shape), *layers]), event_shape, n_classes)
+
+
+def uva_noise(*, event_shape: Shape, n_couplings: int, hidden_channels: int) -> Bijector:
+    """Build the flow of noise for variational dequantization: checkerboard couplings conditioned on an image.
+
+    Args:
+        event_shape: (channels, height, width), of noise and image alike.
+        n_couplings: Number of couplings.
+        hidden_channels: Width of the networks.
+    """
+    channels = event_shape[0]
+    return Sequential(_couplings("checkerboard", event_shape, n_couplings, hidden_channels, n_given=channels))
+
+
+def _couplings(
+    kind: str,
+    shape: Shape,
+    n: int,
+    hidden_channels: int,
+    norm: Norm = lambda shape: [],
+    n_classes: int = 0,
+    n_given: int = 0,
+) -> list[Bijector]:
+    """Return n couplings with masks in turn; the context may be labels, or an image of ``n_given`` channels."""
+    channels = shape[0]
+    layers: list[Bijector] = []
+    for mask in in_turn(make_mask(kind, shape), n):
+        net = GatedResNet(channels + n_given, hidden_channels, N_BLOCKS, 2 * channels, n_classes)
+        layers += [AffineCoupling(mask, net, scale=LearnedTanh(channels)), *norm(shape)]
+    return layers

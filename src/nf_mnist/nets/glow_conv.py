@@ -1,0 +1,54 @@
+"""Glow's convolutions (Kingma and Dhariwal 2018, section 4 and the authors' code)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nf_mnist.nets.labels import ClassBias
+
+
+class ZeroConv(nn.Module):
+    """A 3x3 convolution that starts at zero, each output channel times ``exp(3 a)`` with a learned ``a``, 0 at first.
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        n_classes: Number of class labels the output is conditioned on; 0 for none.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, n_classes: int = 0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.label = ClassBias(n_classes, out_channels)
+        self.log_scale = nn.Parameter(torch.zeros(out_channels, 1, 1))
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
+        return self.label(self.conv(x), label) * (3 * self.log_scale).exp()
+
+
+class GlowConv(nn.Module):
+    """Three convolutions, 3x3, 1x1 and 3x3, with ReLUs between them; the last starts at zero.
+
+    The hidden layers have no activation normalization; their weights are drawn as Glow's, with deviation 0.05.
+
+    Args:
+        in_channels: Of the input.
+        channels: Of the hidden layers.
+        out_channels: Of the output.
+        n_classes: Number of class labels the network is conditioned on; 0 for none.
+    """
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, n_classes: int = 0) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.middle = nn.Conv2d(channels, channels, 1)
+        self.leave = ZeroConv(channels, out_channels, n_classes)
+        for conv in (self.enter, self.middle):
+            nn.init.normal_(conv.weight, std=0.05)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
+        return self.leave(F.relu(self.middle(F.relu(self.enter(x)))), label)

@@ -1,0 +1,24 @@
+"""How networks are conditioned on class labels."""
+
+from torch import Tensor, nn
+
+
+class ClassBias(nn.Module):
+    """Add to each channel a number of its own for each class, zero to begin with; without classes, add nothing.
+
+    Args:
+        n_classes: Number of class labels; 0 for none.
+        channels: Of the images it is added to.
+    """
+
+    def __init__(self, n_classes: int, channels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_classes, channels) if n_classes else None
+        if self.embedding is not None:
+            nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """Return x, shape (batch, channels, height, width), with what belongs to the labels, shape (batch,)."""
+        if self.embedding is None or label is None:
+            return x
+        return x + self.embedding(label)[:, :, None, None]
