@@ -1,10 +1,20 @@
-"""Figures as a table for people."""
+"""Figures as tables for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+QUALITY_ROWS = {  # what is printed: which figure, in which form
+    "Frechet distance of features": ("frechet_distance", ".2f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "the classifier is more than 95% sure of": ("confident_share", ".1%"),
+    "KL of the digits that it sees, nats": ("class_kl", ".4f"),
+    "nearer to a training image than 99% of {split} images*": ("memorized_share", ".1%"),
+    "median distance to the nearest training image*": ("nearest_distance", ".2f"),
+}
 
 
 def print_figures(figures: Mapping[str, Any], dequantizer_unit: str, rows: Mapping[str, str]) -> None:
@@ -20,6 +30,37 @@ def print_figures(figures: Mapping[str, Any], dequantizer_unit: str, rows: Mappi
     table.add_column(overflow="fold")
     for name, value in (_figure_rows(figures, dequantizer_unit) | dict(rows)).items():
         table.add_row(name, value)
+    _print(table)
+
+
+def print_quality(quality: Mapping[str, Any]) -> None:
+    """Print the quality of samples at temperature 1.0 and at the best one, beside that of real images; then alarms.
+
+    Args:
+        quality: As :func:`~nf_mnist.evaluate.evaluate_samples` returns it.
+    """
+    n_samples, n_images, split = quality["n_samples"], quality["n_images"], quality["split"]
+    columns = {
+        f"{n_samples:,} samples at temperature {row['temperature']:g}": row
+        for row in quality["temperatures"]
+        if row["temperature"] in (1.0, quality["best_temperature"])
+    }
+    columns[f"{quality['n_training_images']:,} training images"] = quality["training_images"]
+    table = Table(f"against {n_images:,} {split} images", *columns)
+    for name, (key, spec) in QUALITY_ROWS.items():
+        table.add_row(name.format(split=split), *(format(figures[key], spec) for figures in columns.values()))
+    table.add_row("per cent of digits 0 to 9", *(_shares(figures["class_histogram"]) for figures in columns.values()))
+    _print(table)
+    print(f"* in the last column of the {split} images themselves")
+    for alarm in quality["alarms"]:
+        print(f"alarm, temperature 1: {alarm}")
+
+
+def _shares(histogram: Sequence[int]) -> str:
+    return " ".join(f"{100 * count / sum(histogram):.0f}" for count in histogram)
+
+
+def _print(table: Table) -> None:
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 

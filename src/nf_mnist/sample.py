@@ -13,19 +13,15 @@ from nf_mnist.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nf_mnist.flows import Flow
-
-CONFIDENT = 0.95  # probability of one digit
-
 
 @command("sample")
 def main(cfg: DictConfig) -> None:
     """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder)."""
-    import torch
     from rich.console import Console
     from rich.progress import track
 
     from nf_mnist.checks import check_ranges
+    from nf_mnist.quality import CONFIDENT, check_digits, draw_levels
     from nf_mnist.training.hardware import keep_freed_memory, resolve_device
 
     check_ranges(cfg)
@@ -33,21 +29,22 @@ def main(cfg: DictConfig) -> None:
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
     flow = flow.to(resolve_device(cfg.device))
     keep_freed_memory()
-    if cfg.classify and flow.event_shape != (1, 28, 28):
-        raise ConfigError(f"classify=true judges digits of 28x28 pixels; this flow draws {flow.event_shape}")
+    if cfg.classify:
+        check_digits(flow.event_shape)
     if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
-    generator = torch.Generator().manual_seed(cfg.seed)
-    sizes = [min(cfg.batch_size, cfg.n - done) for done in range(0, cfg.n, cfg.batch_size)]
     begin = time.monotonic()
-    x = torch.cat(
-        [
-            flow.sample(size, cfg.temperature, _labels(cfg.label, size, flow), generator).cpu()
-            for size in track(sizes, "sampling", console=Console(stderr=True))
-        ]
+    levels = draw_levels(
+        flow,
+        cfg.n,
+        cfg.temperature,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        label=cfg.label,
+        progress=lambda sizes: track(sizes, "sampling", console=Console(stderr=True)),
     )
     seconds = time.monotonic() - begin
-    _write_images(x, out)
+    _write_images(levels, out)
     about = {
         "checkpoint": str(cfg.ckpt),
         "n": cfg.n,
@@ -55,7 +52,7 @@ def main(cfg: DictConfig) -> None:
         "label": cfg.label,
         "seed": cfg.seed,
     }
-    judged = _judged(x) if cfg.classify else {}
+    judged = _judged(levels) if cfg.classify else {}
     write_json(out.with_suffix(".json"), {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
     if judged:
@@ -65,39 +62,28 @@ def main(cfg: DictConfig) -> None:
         )
 
 
-def _judged(x: "Tensor") -> dict[str, Any]:
+def _judged(levels: "Tensor") -> dict[str, Any]:
     """Return in how large a share of images the released classifier is confident, and how often it sees each digit."""
     from nf_mnist.config import load_classifier
-    from nf_mnist.data import to_levels
+    from nf_mnist.quality import class_histogram, confident_share
 
-    confidence, digits = load_classifier().probabilities(to_levels(x)).max(1)
-    return {
-        "confident_share": (confidence > CONFIDENT).double().mean().item(),
-        "class_histogram": digits.bincount(minlength=10).tolist(),
-    }
+    probabilities = load_classifier().probabilities(levels)
+    return {"confident_share": confident_share(probabilities), "class_histogram": class_histogram(probabilities)}
 
 
-def _labels(label: int | None, n: int, flow: "Flow") -> "Tensor | None":
-    """Return n times a label, on the device of the flow; None, which takes each in turn, if there is no label."""
-    import torch
-
-    return None if label is None else torch.full((n,), label, device=next(flow.parameters()).device)
-
-
-def _write_images(x: "Tensor", out: Path) -> None:
-    """Write images, shape (n, 1, height, width), as a grid, or one by one into a folder."""
+def _write_images(levels: "Tensor", out: Path) -> None:
+    """Write images as levels, shape (n, 1, height, width), as a grid, or one by one into a folder."""
     from torchvision.utils import save_image
 
-    from nf_mnist.data import to_levels
     from nf_mnist.plots import image_grid
 
     if out.suffix == ".png":
         temporary = out.with_name(f".{out.name}")
-        save_image(image_grid(to_levels(x) / 255), temporary, format="png")
+        save_image(image_grid(levels / 255), temporary, format="png")
         temporary.replace(out)
         return
     out.mkdir()
-    for i, image in enumerate(to_levels(x)):
+    for i, image in enumerate(levels):
         save_image(image / 255, out / f"{i:06d}.png")
 
 

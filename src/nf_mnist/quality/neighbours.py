@@ -1,0 +1,60 @@
+"""Nearest neighbours: how much of samples lies among data, how much of data among samples, and what is a copy."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nf_mnist.errors import ShapeError
+
+N_NEIGHBOURS = 3  # as in Kynkaanniemi et al.
+CHUNK = 256  # rows of a matrix of distances at a time
+
+
+class Overlap(NamedTuple):
+    """Shares of samples that lie among data (precision), and of data that lie among samples (recall)."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(data: Tensor, samples: Tensor, k: int = N_NEIGHBOURS) -> Overlap:
+    """Measure the overlap of two sets of features (Kynkaanniemi et al. 2019, section 2).
+
+    A point lies among a set if it is no further from some member than that member's k-th neighbour in the set. Both
+    shares are below 1 for two sets of the same law, and depend on their sizes.
+
+    Args:
+        data: Features of data, shape (n, features).
+        samples: Features of samples, shape (m, features).
+        k: Which neighbour reaches as far as a member does.
+
+    Raises:
+        ShapeError: If a set has no k-th neighbour.
+    """
+    if min(len(data), len(samples)) <= k:
+        raise ShapeError(f"neighbour {k} needs sets of more than {k} members, got {len(data)} and {len(samples)}")
+    return Overlap(_share_among(samples, data, k), _share_among(data, samples, k))
+
+
+@torch.no_grad()
+def nearest_distance(x: Tensor, others: Tensor) -> Tensor:
+    """Return the Euclidean distance of each row of x to the nearest row of others, shape (n,).
+
+    The nearest is searched by a product of matrices, whose rounding is large beside a distance of zero; the distance
+    to what was found is then exact.
+
+    Args:
+        x: Shape (n, dims).
+        others: Shape (m, dims).
+    """
+    squares = others.square().sum(1)
+    found = [torch.addmm(squares, chunk, others.T, alpha=-2).argmin(1) for chunk in x.split(CHUNK)]
+    return (x - others[torch.cat(found)]).norm(dim=1)
+
+
+def _share_among(points: Tensor, members: Tensor, k: int) -> float:
+    # Its nearest neighbour in its own set is each member itself.
+    reach = [torch.cdist(chunk, members).kthvalue(k + 1).values for chunk in members.split(CHUNK)]
+    is_among = [(torch.cdist(chunk, members) <= torch.cat(reach)).any(1) for chunk in points.split(CHUNK)]
+    return torch.cat(is_among).double().mean().item()

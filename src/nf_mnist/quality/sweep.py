@@ -1,0 +1,81 @@
+"""Quality over temperatures: 1.0 is the flow's own density, others may look better."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
+from nf_mnist.quality.draws import draw_levels
+from nf_mnist.quality.reference import Quality, Reference
+
+SHOWN = 10  # samples of each temperature in a picture
+
+
+class Sweep(NamedTuple):
+    """What samples of each temperature measure.
+
+    Attributes:
+        temperatures: 1.0, then others.
+        found: Quality at each.
+        seconds: That the samples of each took.
+        floor: Quality of as many training images.
+        shown: The first samples of each, from the same latents, shape (n_temperatures, n_shown, 1, 28, 28).
+    """
+
+    temperatures: Sequence[float]
+    found: list[Quality]
+    seconds: list[float]
+    floor: Quality
+    shown: Tensor
+
+    @property
+    def best(self) -> int:
+        """The number of the temperature whose Frechet distance is the smallest."""
+        return min(range(len(self.found)), key=lambda number: self.found[number].frechet_distance)
+
+
+def check_temperatures(temperatures: Sequence[float]) -> None:
+    """Check the temperatures of a sweep.
+
+    Raises:
+        ConfigError: If the first is not 1.0, or one is no number above 0.
+    """
+    numbers = [value for value in temperatures if isinstance(value, int | float) and 0 < value < float("inf")]
+    if list(temperatures[:1]) != [1.0] or len(numbers) < len(temperatures):
+        raise ConfigError(f"temperatures must be 1.0, the flow's own, then others above 0; got {list(temperatures)}")
+
+
+def sweep(
+    flow: Flow,
+    reference: Reference,
+    temperatures: Sequence[float],
+    n: int,
+    *,
+    batch_size: int,
+    seed: int,
+    progress: Any = iter,
+) -> Sweep:
+    """Draw n samples at each temperature and measure them.
+
+    Args:
+        flow: In evaluation mode.
+        reference: Real images.
+        temperatures: As :func:`check_temperatures` wants them.
+        n: Samples of each temperature, and training images of the floor.
+        batch_size: Samples in a pass.
+        seed: Of latents and of the choice of training images.
+        progress: Wraps the temperatures, to show a bar.
+    """
+    check_temperatures(temperatures)
+    found, seconds, shown = [], [], []
+    for temperature in progress(temperatures):
+        begin = time.monotonic()
+        levels = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed)
+        seconds.append(time.monotonic() - begin)
+        found.append(reference.measure(levels))
+        shown.append(levels[:SHOWN])
+    return Sweep(temperatures, found, seconds, reference.floor(n, seed), torch.stack(shown))

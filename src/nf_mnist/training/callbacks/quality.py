@@ -1,0 +1,57 @@
+"""The quality of samples at each validation."""
+
+from typing import Any, cast
+
+import lightning as L
+import torch
+
+from nf_mnist.errors import ConfigError
+from nf_mnist.nets import Classifier
+from nf_mnist.quality import N_NEIGHBOURS, Quality, Reference, check_digits, draw_levels
+from nf_mnist.training.callbacks.base import flow_module, tensorboard_writers
+
+BATCH = 100  # samples in a pass
+
+
+class LogQuality(L.Callback):
+    """Figures of samples at temperature 1.0, ``quality/...``, and of as many training images, ``quality_floor/...``.
+
+    Both are measured against as many validation images. The latents stay the same, so that figures move only with the
+    flow; a few hundred samples have larger Frechet distances and lower recalls than ten thousand.
+
+    Args:
+        classifier: What sees the samples; in evaluation mode.
+        n_samples: The budget of each validation.
+        seed: Of the latents, and of the choice of training images.
+
+    Raises:
+        ConfigError: If there are too few samples to have neighbours.
+    """
+
+    def __init__(self, classifier: Classifier, n_samples: int, seed: int = 0) -> None:
+        if n_samples <= N_NEIGHBOURS:
+            raise ConfigError(f"n_samples of a callback must be at least {N_NEIGHBOURS + 1} here, got {n_samples}")
+        self.classifier, self.n_samples, self.seed = classifier, n_samples, seed
+        self._reference: Reference | None = None
+        self._floor: Quality | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        check_digits(flow_module(pl_module).flow.event_shape)
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        with torch.autocast(pl_module.device.type, enabled=False):
+            if self._reference is None or self._floor is None:
+                datamodule = cast(Any, trainer).datamodule
+                images, train = datamodule.validation.levels[: self.n_samples], datamodule.train.levels
+                self._reference = Reference(self.classifier.to(pl_module.device), images, train)
+                self._floor = self._reference.floor(self.n_samples, self.seed)
+            flow = flow_module(pl_module).flow
+            found = self._reference.measure(draw_levels(flow, self.n_samples, batch_size=BATCH, seed=self.seed))
+        for writer in tensorboard_writers(trainer):
+            for group, quality in (("quality", found), ("quality_floor", self._floor)):
+                for name, value in quality._asdict().items():
+                    if isinstance(value, float):
+                        writer.add_scalar(f"{group}/{name}", value, trainer.global_step)

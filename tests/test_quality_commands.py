@@ -1,0 +1,93 @@
+"""Sample quality, as a user of the commands and of the callback meets it."""
+
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from _helpers import fit, run_command, tiny_overrides, write_images
+from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.nets import Classifier
+from nf_mnist.quality import Quality
+from nf_mnist.training.callbacks import LogQuality
+
+FIGURES = set(Quality._fields)
+
+
+@pytest.fixture(scope="module", params=[28])
+def run(request, tmp_path_factory) -> str:
+    """Return ``ckpt=FILE`` of a flow that was trained for one step on images of a side."""
+    folder = tmp_path_factory.mktemp("run")
+    overrides = tiny_overrides(write_images(folder / "images.npz", side=request.param), folder / "run")
+    assert run_command("train", *overrides, "trainer.max_steps=1").code == 0
+    return f"ckpt={folder}/run/checkpoints/best.ckpt"
+
+
+def test_evaluate_measures_samples_beside_the_floor(run, tmp_path):
+    given = ["quality=true", "samples.n=9", "samples.temperatures=[1.0,0.5]", "evaluation.split=validation"]
+    finished = run_command("evaluate", run, *given, f"out={tmp_path}/f.json", f"temperature_plot={tmp_path}/sweep.png")
+    assert finished.code == 0, finished.err
+    for part in ("9 samples at temperature 1", "9 training images", "against 9 validation images", "Frechet distance"):
+        assert part in finished.out
+    quality = json.loads((tmp_path / "f.json").read_text())["quality"]
+    assert [row["temperature"] for row in quality["temperatures"]] == [1.0, 0.5]
+    assert all(row.keys() >= FIGURES for row in (*quality["temperatures"], quality["training_images"]))
+    best = min(quality["temperatures"], key=lambda row: row["frechet_distance"])
+    assert quality["best_temperature"] == best["temperature"]
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["quality=true", "samples.n=3"], "samples.n must be a whole number of at least 4"),
+        (["quality=true", "samples.n=null"], "samples.n must be"),
+        (["quality=true", "samples.temperatures=[0.8]"], "temperatures must be 1.0"),
+        (["temperature_plot={}/sweep.png"], "add quality=true"),
+    ],
+)
+def test_evaluate_refuses_before_it_measures(given, said, run, tmp_path):
+    overrides = [text.replace("{}", str(tmp_path)) for text in given]
+    finished = run_command("evaluate", run, *overrides, f"out={tmp_path}/figures.json")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert said in finished.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_counts_what_the_classifier_sees(run, tmp_path):
+    finished = run_command("sample", run, "n=6", "classify=true", f"out={tmp_path}/grid.png")
+    assert finished.code == 0, finished.err
+    figures = json.loads((tmp_path / "grid.json").read_text())
+    assert sum(figures["class_histogram"]) == 6
+    assert f"{figures['confident_share']:.1%}" in finished.out
+
+
+@pytest.mark.parametrize("run", [14], indirect=True)
+@pytest.mark.parametrize(("command", "switch"), [("evaluate", "quality=true"), ("sample", "classify=true")])
+def test_flows_of_other_images_are_refused(command, switch, run, tmp_path):
+    finished = run_command(command, run, switch, f"out={tmp_path}/out.png")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "digits of 28x28 pixels; this flow draws (1, 14, 14)" in finished.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_callback_refuses_flows_of_other_images(tmp_path):
+    overrides = tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run")
+    fit([*overrides, "callbacks=quality", "trainer.max_steps=1"], expect=ShapeError)
+
+
+def test_the_callback_writes_samples_and_floor_at_every_validation(tmp_path):
+    images = write_images(tmp_path / "images.npz", side=28)
+    settings = ["callbacks=quality", "callbacks.quality.n_samples=8", "trainer.max_steps=2"]
+    fit([*tiny_overrides(images, tmp_path / "run"), *settings, "trainer.val_check_interval=1"])
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    names = FIGURES - {"class_histogram"}
+    for group in ("quality", "quality_floor"):
+        written = {tag.partition("/")[2] for tag in events.Tags()["scalars"] if tag.partition("/")[0] == group}
+        assert written == names
+    assert [event.step for event in events.Scalars("quality/recall")] == [1, 2]
+    floors = [event.value for event in events.Scalars("quality_floor/frechet_distance")]
+    assert floors[0] == floors[1]
+    with pytest.raises(ConfigError, match="at least 4"):
+        LogQuality(Classifier(4), 3)
