@@ -14,6 +14,18 @@ ROOT = Path(__file__).parent.parent
 TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
+INPAINTING_COLUMNS = (
+    "mask",
+    "model and method",
+    "images",
+    "error of one",
+    "error of the mean",
+    "log p less the truth's",
+    "label kept",
+    "coverage of 90%",
+    "gradients",
+    "s per image",
+)
 Row = tuple[float, tuple[str, ...]]
 
 
@@ -27,7 +39,57 @@ def results() -> str:
     return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
 
 
-TABLES = {"README.md": [results]}
+def density_ablation() -> str:
+    """Return what each part of the density model is worth."""
+    variants = json.loads((ROOT / "results" / "density_ablation.json").read_text())["variants"]
+    rows = sorted((row["bpd"], name, row) for name, row in variants.items())
+    columns = ("variant", "validation bpd", "parameters", "minutes", "command")
+    return _markdown(
+        columns,
+        [
+            (name, f"{bpd:.3f}", f"{row['parameters']:,}", f"{row['minutes']:g}", f"`{row['overrides']}`")
+            for bpd, name, row in rows
+        ],
+    )
+
+
+def inpainting() -> str:
+    """Return how well each method completes, mask by mask; completions of a mean are those that were drawn."""
+    rows = json.loads((ROOT / "results" / "inpainting.json").read_text())["rows"]
+    lines = []
+    for name, row in sorted(rows.items(), key=lambda item: (item[0].split()[1], item[1]["squared_error"])):
+        model, mask, method = name.split()
+        is_drawn = "squared_error_of_mean" in row
+        lines.append(
+            (
+                f"`{mask}` ({row['corrupted']:.1f} corrupted, {row['black']:.1f} black)",
+                f"`{model}` `{method}`",
+                f"{row['n_images']:,}",
+                f"{row['squared_error']:.1f}",
+                f"{row['squared_error_of_mean']:.1f} ({row['n_samples']})" if is_drawn else "",
+                f"{row['log_prob'] - row['log_prob_of_truth']:+.0f}",
+                f"{row['label_kept']:.0%}",
+                f"{row['coverage']:.0%}" if is_drawn else "",
+                f"{row['gradients_per_image']:,}",
+                f"{row['seconds_per_image']:.2f}",
+            )
+        )
+    return _markdown(INPAINTING_COLUMNS, lines)
+
+
+def laws() -> str:
+    """Return what each law of ``python -m nf_mnist.diagnose`` measures and expects, and what to do if it is broken."""
+    from nf_mnist.diagnostics import LAWS  # torch, which no other table needs
+
+    columns = ("law", "what passes", "what it measures, and why so much", "likely cause", "try")
+    rows = []
+    for law in LAWS.values():
+        why = " ".join((law.measure.__doc__ or "").split())
+        rows.append((law.name, law.expected, why, law.cause, law.cure))
+    return _markdown(columns, rows)
+
+
+TABLES = {"docs/diagnose.md": [laws], "README.md": [results]}
 
 
 def with_tables(name: str) -> str:
@@ -75,7 +137,8 @@ def _published_row(entry: dict[str, Any]) -> Row:
 
 
 def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, ("---",) * len(columns), *rows))
+    lines = ([cell.replace("|", "\\|") for cell in line] for line in (columns, ("---",) * len(columns), *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

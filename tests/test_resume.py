@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from _helpers import first_difference, fit, tiny_overrides, write_images
+from _helpers import NOISE, first_difference, fit, tiny_overrides, write_images
 
 
 def state(path: Path) -> dict:
@@ -25,8 +25,9 @@ def state(path: Path) -> dict:
         ["model.norm=batchnorm"],
         ["model.norm=actnorm", "trainer.gradient_clip_val=10", "trainer.accumulate_grad_batches=2"],
         ["callbacks=ema"],
+        [f"model.noise={NOISE}"],
     ],
-    ids=["plain", "batchnorm", "actnorm", "ema"],
+    ids=["plain", "batchnorm", "actnorm", "ema", "learned_noise"],
 )
 @pytest.mark.parametrize("step", [3, 4], ids=["in_mid_epoch", "at_the_end_of_an_epoch"])
 def test_a_resumed_run_equals_an_uninterrupted_one(options, step, tmp_path):

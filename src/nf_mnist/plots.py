@@ -1,11 +1,14 @@
 """Arrays in, figures out."""
 
+import io
 import math
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.io import encode_png
 from torchvision.utils import make_grid
 
 from nf_mnist.metrics import chi_density
@@ -59,6 +62,55 @@ def projection_scatter(points: Tensor) -> Figure:
         axes.annotate(f"{share:.0%}", (0, circle_radius), ha="center", va="bottom", fontsize=7)
     axes.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
     return figure
+
+
+def temperature_sweep(
+    temperatures: Sequence[float], curves: Mapping[str, Sequence[float]], floor: Mapping[str, float], images: Tensor
+) -> Figure:
+    """Samples of each temperature, and figures against it.
+
+    Args:
+        temperatures: In any order.
+        curves: Values at each temperature, by name.
+        floor: The value of real images, by name; drawn as a dashed line.
+        images: Samples of each temperature, shape (n_temperatures, n, 1, height, width), a row each.
+    """
+    figure, panels = plt.subplots(
+        1,
+        1 + len(curves),
+        figsize=(5 + 2.4 * len(curves), 2.8),
+        layout="constrained",
+        width_ratios=(2, *[1] * len(curves)),
+    )
+    plt.close(figure)
+    grid = image_grid(images.flatten(0, 1), columns=images.shape[1]).permute(1, 2, 0)
+    panels[0].imshow(grid.numpy())
+    rows = [(0.5 + row) * len(grid) / len(temperatures) for row in range(len(temperatures))]
+    panels[0].set(title="samples", xticks=[], yticks=rows, yticklabels=[f"{value:g}" for value in temperatures])
+    order = sorted(range(len(temperatures)), key=lambda number: temperatures[number])
+    for axes, (name, values) in zip(panels[1:], curves.items(), strict=True):
+        axes.plot([temperatures[number] for number in order], [values[number] for number in order], marker="o")
+        axes.axhline(floor[name], color="black", linestyle="--", linewidth=0.8, label="real images")
+        axes.set(title=name.replace("_", " "), xlabel="temperature", ylim=(0, 1.1 * max(*values, floor[name])))
+    panels[1].legend()
+    return figure
+
+
+def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> Figure:
+    """One figure against another, which is on a logarithmic axis."""
+    figure, axes = _axes(y_label)
+    axes.plot(x, y, marker="o")
+    axes.set(xscale="log", xlabel=x_label)
+    return figure
+
+
+def png(picture: Tensor | Figure) -> bytes:
+    """Return a figure, or a grid of images, shape (3, height, width) in [0, 1], as the content of a PNG file."""
+    if isinstance(picture, Tensor):
+        return bytes(encode_png((picture * 255).to(torch.uint8)).numpy())
+    content = io.BytesIO()
+    picture.savefig(content, dpi=100, format="png")
+    return content.getvalue()
 
 
 def _axes(title: str, size: tuple[float, float] = (6, 3.5)) -> tuple[Figure, plt.Axes]:

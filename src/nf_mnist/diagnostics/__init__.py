@@ -1,29 +1,83 @@
-"""Functions that measure a flow: tensors in, numbers out."""
+"""Functions that measure a flow: tensors in, numbers out; and the laws that judge them."""
 
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
 from nf_mnist.diagnostics.contract import Invertible, breaches
+from nf_mnist.diagnostics.couplings import Scales, scale_functions
+from nf_mnist.diagnostics.density_laws import NOISE_SCALES
 from nf_mnist.diagnostics.evaluation import Evaluation, evaluate_flow
 from nf_mnist.diagnostics.jacobian import LogDet, Stretch, exact_log_det, stretch
-from nf_mnist.diagnostics.latent import Radius, moments, radius, random_projection
-from nf_mnist.diagnostics.round_trip import round_trip_error
+from nf_mnist.diagnostics.latent import (
+    Offenders,
+    Radius,
+    moments,
+    offenders,
+    projection_distance,
+    radius,
+    random_projection,
+)
+from nf_mnist.diagnostics.law import Finding, Law, NotMeasured, Verdict, diagnose, law
+from nf_mnist.diagnostics.laws import LAWS
+from nf_mnist.diagnostics.layers import Given, first_layer, reached_layers
+from nf_mnist.diagnostics.likelihood import (
+    Gap,
+    generalisation_gap,
+    most_frequent_share,
+    silent_layers,
+    undithered_gain,
+)
+from nf_mnist.diagnostics.norms import Magnification, NormStatistics, magnification, norm_statistics
+from nf_mnist.diagnostics.round_trip import RoundTrip, round_trip, round_trip_error
+from nf_mnist.diagnostics.subject import Batch, Scores, Subject, as_flow, make_batch
 
 __all__ = [
+    "LAWS",
+    "NOISE_SCALES",
+    "Batch",
     "Drop",
     "Evaluation",
+    "Finding",
+    "Gap",
+    "Given",
     "Invertible",
+    "Law",
     "Likeness",
     "LogDet",
+    "Magnification",
+    "NormStatistics",
+    "NotMeasured",
+    "Offenders",
     "Radius",
+    "RoundTrip",
+    "Scales",
+    "Scores",
     "Stretch",
+    "Subject",
+    "Verdict",
+    "as_flow",
     "breaches",
+    "diagnose",
     "evaluate_flow",
     "exact_log_det",
+    "first_layer",
+    "generalisation_gap",
+    "law",
     "likeness",
+    "magnification",
+    "make_batch",
     "moments",
+    "most_frequent_share",
     "noise_drop",
+    "norm_statistics",
+    "offenders",
     "perturbation_error",
+    "projection_distance",
     "radius",
     "random_projection",
+    "reached_layers",
+    "round_trip",
     "round_trip_error",
+    "scale_functions",
+    "silent_layers",
     "stretch",
+    "undithered_gain",
 ]

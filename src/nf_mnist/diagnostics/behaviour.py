@@ -38,24 +38,24 @@ def likeness(samples: Tensor, x: Tensor) -> Likeness:
 
 
 @torch.no_grad()
-def perturbation_error(flow: Flow, x: Tensor, scale: float, seed: int = 0) -> float:
+def perturbation_error(flow: Flow, x: Tensor, scale: float, seed: int = 0, context: Tensor | None = None) -> float:
     """Return how far ``decode(encode(x) + scale * noise)`` is from x, root mean square in the units of x.
 
     Beside what fresh latents decode to it tells whether data lie where the prior looks: a small error here with
     samples that are no images means that they do not.
     """
-    z = flow.encode(x)
+    z = flow.encode(x, context)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
-    return (flow.decode(z + scale * noise) - x).square().mean().sqrt().item()
+    return (flow.decode(z + scale * noise, context) - x).square().mean().sqrt().item()
 
 
 @torch.no_grad()
-def noise_drop(flow: Flow, x: Tensor, scales: Sequence[float], seed: int = 0) -> Drop:
+def noise_drop(flow: Flow, x: Tensor, scales: Sequence[float], seed: int = 0, context: Tensor | None = None) -> Drop:
     """Measure how log p(x + scale * noise) falls with the scale; x is clipped to stay in (0, 1)."""
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
-    at_x = flow.log_prob(x)
+    at_x = flow.log_prob(x, context)
     drops = []
     for scale in scales:
         moved = (x + scale * noise).clamp(1e-4, 1 - 1e-4)
-        drops.append(((at_x - flow.log_prob(moved)).mean() / flow.dims).item())
+        drops.append(((at_x - flow.log_prob(moved, context)).mean() / flow.dims).item())
     return Drop(tuple(scales), tuple(drops))

@@ -83,6 +83,23 @@ def random_output(bijector: Invertible, x: Tensor) -> str | None:
 
 
 @torch.no_grad()
+def kept_values(bijector: Invertible, x: Tensor) -> str | None:
+    """A call knows nothing of the calls before it: no cache that is not of its own input."""
+    other = x.flip(0)
+    z, log_det = bijector.forward_and_log_det(x)
+    back, back_log_det = bijector.inverse_and_log_det(z)
+    other_z, _ = bijector.forward_and_log_det(other)
+    after, after_log_det = bijector.inverse_and_log_det(z)
+    if not torch.equal(back, after) or not torch.equal(back_log_det, after_log_det):
+        return "the inverse depends on which data were last mapped forward: it uses what that call left in a cache"
+    bijector.inverse_and_log_det(other_z)
+    after, after_log_det = bijector.forward_and_log_det(x)
+    if not torch.equal(z, after) or not torch.equal(log_det, after_log_det):
+        return "forward depends on the call before it: it uses what that call left in a cache"
+    return None
+
+
+@torch.no_grad()
 def mixed_batch(bijector: Invertible, x: Tensor) -> str | None:
     """An event is mapped the same alone and in a batch."""
     z, log_det = bijector.forward_and_log_det(x)
@@ -113,6 +130,7 @@ CHECKS: dict[str, Callable[[Any, Tensor], str | None]] = {
     "inputs are left alone": written_inputs,
     "state is left alone": changed_state,
     "same input, same output": random_output,
+    "calls are independent": kept_values,
     "events do not mix": mixed_batch,
     "log-determinants of both directions": unequal_log_dets,
 }

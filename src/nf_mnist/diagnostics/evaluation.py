@@ -102,7 +102,7 @@ def evaluate_flow(
         "round_trip_error": torch.cat(errors).max().item(),
         "round_trip_error_samples": round_trip_error(flow, samples, some_labels).max().item(),
         "round_trip_error_noise": round_trip_error(flow, noise, some_labels).max().item(),
-        "parameters": sum(parameter.numel() for parameter in flow.parameters()),
+        "parameters": sum(parameter.numel() for part in (flow, dequantizer) for parameter in part.parameters()),
         "n_images": len(index),
         "n_draws": n_draws,
         "seed": seed,

@@ -28,8 +28,8 @@ def agreeing_mean(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, gener
     starts = []
     for _ in range(n_samples):
         guesses = flow.decode(flow.base.sample(N_GUESSES, generator).to(x)).nan_to_num(0.5).clamp(0, 1)
-        seen = (part.masked_fill(~observed, 0.0).flatten(1) for part in (x, guesses))
-        distances = torch.cdist(*seen).square()
+        seen, guessed = (part.masked_fill(~observed, 0.0).flatten(1) for part in (x, guesses))
+        distances = torch.cdist(seen, guessed).square()
         weights = (-distances / (0.5 * distances.std(1, keepdim=True))).softmax(1)
         mean = (weights @ guesses.flatten(1)).reshape(x.shape)
         starts.append(torch.where(observed, x, mean))

@@ -1,18 +1,22 @@
 """One callback, one view or one guard; pictures are drawn by :mod:`nf_mnist.plots`."""
 
 from nf_mnist.training.callbacks.divergence import StopOnDivergence
+from nf_mnist.training.callbacks.health import LogHealth
 from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
 from nf_mnist.training.callbacks.inpainting import LogInpainting
 from nf_mnist.training.callbacks.latent import LogLatentMoments, LogLatentProjection, LogLatentRadius
 from nf_mnist.training.callbacks.progress import RunProgress
+from nf_mnist.training.callbacks.quality import LogQuality
 from nf_mnist.training.callbacks.statistics import RecomputeStatistics
 from nf_mnist.training.callbacks.store_config import StoreConfig
 
 __all__ = [
+    "LogHealth",
     "LogInpainting",
     "LogLatentMoments",
     "LogLatentProjection",
     "LogLatentRadius",
+    "LogQuality",
     "LogRoundTrip",
     "LogSamples",
     "RecomputeStatistics",
