@@ -61,7 +61,7 @@ def _check_run_dir(run_dir: Path, ckpt: str | None) -> None:
 
 def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str | None) -> None:
     """Load the weights of ``init_from``, or check that ``ckpt`` can be resumed by this module."""
-    from nf_mnist.training.checkpoint import load_weights, read_checkpoint
+    from nf_mnist.training.checkpoint import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
 
     if ckpt is not None and init_from is not None:
         raise ConfigError("ckpt= resumes a run and init_from= starts a fresh one from weights; give one of them")
@@ -70,6 +70,7 @@ def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str
         return
     checkpoint = read_checkpoint(path)
     load_weights(module.flow, checkpoint, path)
+    load_weights(module.dequantizer, checkpoint, path, DEQUANTIZER_PREFIX)
     if ckpt is not None and not checkpoint.get("optimizer_states"):
         raise CheckpointError(f"{ckpt} holds weights only, so its run cannot be resumed; use init_from={ckpt}")
 
