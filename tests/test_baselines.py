@@ -1,5 +1,6 @@
 """The field's flows: their published sizes, labels, and depth."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -85,12 +86,21 @@ def bars(n: int) -> torch.Tensor:
     return torch.where(column == 0, 250, 0).expand(-1, 1, 8, -1).to(torch.uint8)
 
 
+def identity_net() -> torch.nn.Module:
+    """Return a network on 64 dimensions whose last layer starts at zero."""
+    network = net((64,))
+    for parameter in network[3].parameters():
+        torch.nn.init.zeros_(parameter)
+    return network
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_sixty_four_couplings_train_for_two_hundred_steps_without_nan(seed):
     torch.manual_seed(seed)
+    nets = [(identity_net(), identity_net()) for _ in range(64)]
     masks = in_turn(make_mask("even_odd", (64,)), 64)
-    layers = [Logit(), Flatten(GREY), *(AffineCoupling(mask, net((64,)), net((64,))) for mask in masks)]
+    layers = [Logit(), Flatten(GREY), *(AffineCoupling(mask, *pair) for mask, pair in zip(masks, nets, strict=True))]
     flow, dequantizer = Flow(Sequential(layers), GREY), UniformDequantizer()
     optimizer, losses = torch.optim.Adam(flow.parameters(), lr=1e-3), []
     for _ in range(200):
@@ -102,4 +112,5 @@ def test_sixty_four_couplings_train_for_two_hundred_steps_without_nan(seed):
         optimizer.step()
         losses.append(loss.item())
     assert all(parameter.isfinite().all() for parameter in flow.parameters())
-    assert max(losses[100:]) < losses[0], "and it learns"
+    assert all(map(math.isfinite, losses))
+    assert sum(losses[-50:]) / 50 < losses[0] / 2, "and it learns"

@@ -9,6 +9,7 @@ from torch import nn
 from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Logit, Sequential, make_mask
 from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
+    fullest_sixteenth,
     generalisation_gap,
     magnification,
     make_batch,
@@ -50,6 +51,13 @@ def test_undithered_images_have_a_most_frequent_value_and_dithered_ones_do_not()
     assert most_frequent_share(levels / 255) == pytest.approx(6 / 8, abs=1e-3)
     dithered, _ = UniformDequantizer()(levels, evaluation_noise(torch.arange(50), (1, 8, 8), 0, 0))
     assert most_frequent_share(dithered) < 0.002
+
+
+def test_dither_of_a_whole_level_fills_it_and_narrower_dither_does_not():
+    levels, noise = torch.randint(256, (50, 1, 8, 8)), torch.rand(50, 1, 8, 8)
+    assert fullest_sixteenth((levels + noise) / 256) == pytest.approx(1 / 16, abs=0.02)
+    assert fullest_sixteenth((levels + noise / 4) / 256) == pytest.approx(1 / 4, abs=0.03)
+    assert fullest_sixteenth((levels + noise / 256) / 256) == 1
 
 
 class Stretched(Bijector):

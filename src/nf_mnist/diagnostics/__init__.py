@@ -20,6 +20,7 @@ from nf_mnist.diagnostics.laws import LAWS
 from nf_mnist.diagnostics.layers import Given, first_layer, reached_layers
 from nf_mnist.diagnostics.likelihood import (
     Gap,
+    fullest_sixteenth,
     generalisation_gap,
     most_frequent_share,
     silent_layers,
@@ -59,6 +60,7 @@ __all__ = [
     "evaluate_flow",
     "exact_log_det",
     "first_layer",
+    "fullest_sixteenth",
     "generalisation_gap",
     "law",
     "likeness",

@@ -4,6 +4,7 @@ import torch
 
 from nf_mnist.data import UniformDequantizer, evaluation_noise, to_levels
 from nf_mnist.diagnostics.behaviour import noise_drop
+from nf_mnist.diagnostics.data_laws import FREQUENT
 from nf_mnist.diagnostics.law import SOUND, Finding, NotMeasured, law
 from nf_mnist.diagnostics.likelihood import generalisation_gap, most_frequent_share, silent_layers, undithered_gain
 from nf_mnist.diagnostics.map_laws import JACOBIAN
@@ -11,41 +12,8 @@ from nf_mnist.diagnostics.number_laws import FINITE
 from nf_mnist.diagnostics.subject import Subject
 from nf_mnist.metrics import bits_per_dim
 
-DITHERED = "data are dithered"
-FREQUENT = 0.01  # share of pixels of one value; dithered images have far less
 NOISE_SCALES = (1e-5, 1e-4, 0.1 / 256, 1e-3, 1 / 256, 0.01, 0.03, 0.1)
 TENTH_OF_A_LEVEL = 0.1 / 256
-
-
-@law(
-    "data lie in the unit interval",
-    unit="of the pixels lie outside of [0, 1]",
-    warn=0.0,
-    fail=0.001,
-    cause="levels are scaled by something else than 256 after dithering, or not at all",
-    cure="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
-    needs=(),
-    is_cheap=True,
-)
-def data_lie_in_the_unit_interval(subject: Subject) -> Finding:
-    """Where the logit is defined, and where bits per dimension count the scaling by 256."""
-    x = subject.batch.x
-    return Finding(1 - ((x >= 0) & (x <= 1)).double().mean().item())
-
-
-@law(
-    DITHERED,
-    unit="of the pixels have one and the same value",
-    warn=FREQUENT,
-    fail=0.1,
-    cause="levels are not dequantized: a density on isolated points has no upper bound and is no likelihood",
-    cure="data.dequantizer=uniform",
-    needs=(),
-    is_cheap=True,
-)
-def data_are_dithered(subject: Subject) -> Finding:
-    """81% of MNIST's pixels are black; dithered with 15 bits, no value is more frequent than one in 10,000."""
-    return Finding(most_frequent_share(subject.batch.x))
 
 
 @law(

@@ -1,10 +1,10 @@
 """All laws, in the order in which they are asked: what later ones rest on comes first.
 
 A law is one function under ``@law(...)`` in one of the files imported here, each of which imports the one before it:
-the map, its numbers, the density, the latents.
+the data, the map, its numbers, the density, the latents.
 """
 
-from nf_mnist.diagnostics import density_laws, latent_laws, map_laws, number_laws  # noqa: F401
+from nf_mnist.diagnostics import data_laws, density_laws, latent_laws, map_laws, number_laws  # noqa: F401
 from nf_mnist.diagnostics.law import LAWS
 
 __all__ = ["LAWS"]

@@ -28,6 +28,12 @@ def most_frequent_share(x: Tensor) -> float:
     return (x.flatten().unique(return_counts=True)[1].max().item() - 1) / x.numel()
 
 
+def fullest_sixteenth(x: Tensor) -> float:
+    """Return the largest share of elements of x that lie in the same sixteenth of their grey level, of width 1/256."""
+    sixteenths = ((256 * x).frac().abs() * 16).long().flatten()
+    return sixteenths.bincount().max().item() / x.numel()
+
+
 @torch.no_grad()
 def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | None = None) -> float:
     """Return how much denser images are without dither than with it, in nats per dimension.

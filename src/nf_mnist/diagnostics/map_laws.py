@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.contract import CHECKS
+from nf_mnist.diagnostics.data_laws import UNIT_INTERVAL
 from nf_mnist.diagnostics.jacobian import exact_log_det
 from nf_mnist.diagnostics.law import SOUND, Finding, first_line, law
 from nf_mnist.diagnostics.layers import Given, first_layer
@@ -85,7 +86,7 @@ for _name in CONTRACT:
     fail=1e-3,
     cause="the two directions compute different parameters, or undo their layers in another order",
     cure="let both directions call one function for their parameters",
-    needs=(*SOUND, SAME, "calls are independent"),
+    needs=(*SOUND, SAME, "calls are independent", UNIT_INTERVAL),
 )
 def inverse_undoes_forward(subject: Subject) -> Finding:
     """In float64 rounding is 1e-16, which a healthy flow magnifies by less than 1e8; a wrong inverse is off by more."""

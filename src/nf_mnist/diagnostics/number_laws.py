@@ -169,12 +169,12 @@ def scales_come_from_networks_alone(subject: Subject) -> Finding:
     is_cheap=True,
 )
 def running_statistics_fit(subject: Subject) -> Finding:
-    """Batch against running statistics, root mean square over the channels of the worst layer.
+    """A batch of training images against running statistics, root mean square over the channels of the worst layer.
 
     In running standard deviations, or as a logarithm of their ratio. A batch of 100 is off by 0.1; a whole deviation,
     layer upon layer, is another flow than the one that was trained.
     """
-    few = subject.batch.first(subject.batch_size)
+    few = (subject.train or subject.batch).first(subject.batch_size)
     found = norm_statistics(subject.flow, few.x, few.context)
     if not found:
         raise NotMeasured("no layer has running statistics")

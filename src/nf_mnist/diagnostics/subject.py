@@ -84,7 +84,7 @@ class Subject:
         few = self.batch.first(N_PRECISE)
         try:
             exact = in_float64(self.flow), few.double()
-            exact[0].bijector.forward_and_log_det(exact[1].x.clone(), exact[1].context)
+            in_float64(self.flow).bijector.forward_and_log_det(exact[1].x.clone(), exact[1].context)
         except Exception:  # which is what the law of dtypes reports
             exact = copy.deepcopy(self.flow).requires_grad_(False), few
         for module in exact[0].modules():
