@@ -1,4 +1,4 @@
-"""The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks lower ...]``.
+"""The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks lower ...] [--methods ...]``.
 
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``. Rows that are there already are not computed again, so a run
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("ckpt", nargs="+")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--masks", nargs="+", default=list(HIDDEN))
+    parser.add_argument("--methods", nargs="+", default=[*DRAWING, *WALKING, *CLIMBING])
     given = parser.parse_args()
     keep_freed_memory()
     table = json.loads(RESULT.read_text()) if RESULT.exists() else {"seed": SEED, "hardware": describe(), "rows": {}}
@@ -102,7 +103,7 @@ def main() -> None:
         for mask in given.masks:
             for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
-                if key in table["rows"]:
+                if key in table["rows"] or name not in given.methods:
                     continue
                 sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))

@@ -39,20 +39,6 @@ def results() -> str:
     return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
 
 
-def density_ablation() -> str:
-    """Return what each part of the density model is worth."""
-    variants = json.loads((ROOT / "results" / "density_ablation.json").read_text())["variants"]
-    rows = sorted((row["bpd"], name, row) for name, row in variants.items())
-    columns = ("variant", "validation bpd", "parameters", "minutes", "command")
-    return _markdown(
-        columns,
-        [
-            (name, f"{bpd:.3f}", f"{row['parameters']:,}", f"{row['minutes']:g}", f"`{row['overrides']}`")
-            for bpd, name, row in rows
-        ],
-    )
-
-
 def inpainting() -> str:
     """Return how well each method completes, mask by mask; completions of a mean are those that were drawn."""
     rows = json.loads((ROOT / "results" / "inpainting.json").read_text())["rows"]
@@ -89,7 +75,28 @@ def laws() -> str:
     return _markdown(columns, rows)
 
 
-TABLES = {"docs/diagnose.md": [laws], "README.md": [results]}
+def planted_faults() -> str:
+    """Return which law is the first to break when a fault is planted, and whether it is the right one."""
+    planted = json.loads((ROOT / "results" / "planted_faults.json").read_text())
+    rows = []
+    for found in planted["faults"].values():
+        first = found["first"]
+        said = f"{first['law']} ({first['status']})" if first else "nothing"
+        rows.append((found["truth"], said, "yes" if found["named"] else "no"))
+    n_named = sum(found["named"] for found in planted["faults"].values())
+    alarms = [name for name, found in planted["healthy"].items() if found["alarm"]]
+    summary = (
+        f"{n_named} of {len(rows)} faults are named rightly; {len(alarms)} of {len(planted['healthy'])} healthy flows "
+        "fail a law."
+    )
+    return f"{summary}\n\n{_markdown(('what is wrong', 'the first law that is broken', 'named rightly'), rows)}"
+
+
+TABLES = {
+    "docs/diagnose.md": [laws, planted_faults],
+    "docs/inpainting.md": [inpainting],
+    "README.md": [results],
+}
 
 
 def with_tables(name: str) -> str:

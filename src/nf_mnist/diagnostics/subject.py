@@ -100,9 +100,9 @@ class Subject:
         return 1.0 if self.precise[1].x.dtype == torch.float64 else 1e4
 
     def precise_arguments(self) -> tuple[Given, Tensor]:
-        """Return what a check of the contract takes: the map of :attr:`precise`, and a copy of its images."""
+        """Return what a check of the contract takes: a copy of :attr:`precise`, whose map no other check has called."""
         flow, few = self.precise
-        return Given(flow.bijector, few.context), few.x.clone()
+        return Given(copy.deepcopy(flow.bijector), few.context), few.x.clone()
 
     @cached_property
     def samples(self) -> Batch:
