@@ -1,4 +1,4 @@
-"""The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks lower ...] [--methods ...]``.
+"""The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks ...] [--methods ...]``.
 
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``. Rows that are there already are not computed again, so a run
