@@ -58,11 +58,7 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "unnormalized_base": ("log p is that of z and the log-determinant",),
     "uniform_base": ("samples have the norm of the prior",),
     "undithered": SPIKES,
-    "dither_in_wrong_units": (
-        "data are dithered",
-        "no spikes on grey levels",
-        "a tenth of a level of noise costs little",
-    ),
+    "dither_in_wrong_units": (*SPIKES, "a tenth of a level of noise costs little"),
     "uncounted_scaling": ("bits per dimension are possible",),
     "standardized_before_logit": ("data lie in the unit interval",),
     "collapsed_latents": ("the norm of z is that of the prior", "dimensions of z are standard"),
