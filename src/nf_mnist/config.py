@@ -17,7 +17,7 @@ from nf_mnist.training.checkpoint import DEQUANTIZER_PREFIX, FLOW_PREFIX, load_w
 if TYPE_CHECKING:
     import lightning as L
 
-    from nf_mnist.data import Dequantizer
+    from nf_mnist.data import Dequantizer, Images
     from nf_mnist.flows import Flow
     from nf_mnist.nets import Classifier
     from nf_mnist.training.classifier import ClassifierModule
@@ -113,6 +113,15 @@ def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
         eval_batch_size=cfg.data.eval_batch_size,
         seed=cfg.seed,
     )
+
+
+def load_split(data: DictConfig, name: str) -> "tuple[Images, Images]":
+    """Return the images of a ``data`` node's split, ``validation`` or ``test``, and its training images."""
+    from nf_mnist.data import split
+
+    images, test = instantiate(data.source)
+    validation, train = split(images, data.n_validation, data.split_seed)
+    return (test if name == "test" else validation), train
 
 
 def build_module(cfg: DictConfig) -> "FlowModule":

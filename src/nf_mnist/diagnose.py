@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.cli import command, new_path, write_json, write_text
-from nf_mnist.config import build_dequantizer, config_dir, instantiate, load_dequantizer, load_flow
+from nf_mnist.config import build_dequantizer, config_dir, instantiate, load_dequantizer, load_flow, load_split
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.targets import check_targets
 
@@ -58,7 +58,6 @@ def load_subject(cfg: DictConfig) -> "Subject":
         ConfigError: If there is neither a checkpoint nor a flow, both, or an object that is no flow.
         ShapeError: If the images have another shape than the flow's data.
     """
-    from nf_mnist.data import split
     from nf_mnist.diagnostics import Subject, as_flow, make_batch
     from nf_mnist.training.hardware import resolve_device
 
@@ -74,9 +73,7 @@ def load_subject(cfg: DictConfig) -> "Subject":
         data = cfg.get("data") or cast(DictConfig, OmegaConf.load(f"{config_dir()}/data/mnist.yaml"))
         flow = as_flow(_build(cfg), tuple(data.event_shape))
         dequantizer = build_dequantizer(data, OmegaConf.create())
-    images, test = instantiate(data.source)
-    validation, train = split(images, data.n_validation, data.split_seed)
-    scored = test if cfg.split == "test" else validation
+    scored, train = load_split(data, cfg.split)
     if tuple(scored.levels.shape[1:]) != flow.event_shape:
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(scored.levels.shape[1:])}")
     flow, dequantizer = flow.to(device), dequantizer.to(device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig
 
 from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
-from nf_mnist.config import instantiate, load_dequantizer, load_flow
+from nf_mnist.config import load_dequantizer, load_flow, load_split
 from nf_mnist.errors import ConfigError
 from nf_mnist.training.checkpoint import read_checkpoint, training_record
 
@@ -63,7 +63,6 @@ def load_subject(
         device: ``auto``, ``cpu`` or ``cuda``.
     """
     from nf_mnist.checks import check_split
-    from nf_mnist.data import split
     from nf_mnist.training.hardware import resolve_device
 
     flow, trained = load_flow(path, trust)
@@ -73,9 +72,7 @@ def load_subject(
     if missing:
         raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")
     check_split(settings["split"])
-    images, test = instantiate(data.source)
-    validation, train = split(images, data.n_validation, data.split_seed)
-    chosen = test if settings["split"] == "test" else validation
+    chosen, train = load_split(data, settings["split"])
     on = resolve_device(device)
     return Subject(flow.to(on), load_dequantizer(path, data, trust).to(on), chosen, train, settings)
 

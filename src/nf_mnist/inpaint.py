@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
-from nf_mnist.config import instantiate, load_flow
+from nf_mnist.config import instantiate, load_flow, load_split
 from nf_mnist.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
     """Return the images to complete, in [0, 1]: a user's picture, or a seeded random sample of a split."""
     import torch
 
-    from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, read_picture, split
+    from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, read_picture
 
     dequantizer = DEQUANTIZERS[data.dequantizer]()
     if cfg.image is not None:
@@ -84,8 +84,7 @@ def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
         return dequantizer(
             levels[None], evaluation_noise(torch.zeros(1, dtype=torch.int64), flow.event_shape, 0, cfg.seed)
         )[0]
-    images, test = instantiate(data.source)
-    chosen = test if cfg.split == "test" else split(images, data.n_validation, data.split_seed)[0]
+    chosen, _ = load_split(data, cfg.split)
     sample, index = random_subset(chosen, cfg.n_images, cfg.seed)
     return dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))[0]
 

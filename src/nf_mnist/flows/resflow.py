@@ -4,10 +4,10 @@ Not the residual flow of Chen et al. 2019, whose residual blocks are themselves 
 scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
 """
 
-from nf_mnist.bijectors import AffineCoupling, Bijector, FactorOut, Flatten, Sequential, Shape, Squeeze, make_mask
+from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, Sequential, Shape, Squeeze, make_mask
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess
+from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
 from nf_mnist.nets import ResidualNet
 
 
@@ -53,7 +53,7 @@ def resflow(
     def couplings(shape: Shape, kept_first: str) -> list[Bijector]:
         layers: list[Bijector] = []
         kept = make_mask(mask, shape)
-        for one_mask in (kept, 1 - kept) if kept_first == "A" else (1 - kept, kept):
+        for one_mask in in_turn(kept if kept_first == "A" else 1 - kept, 2):
             scale_net, shift_net = (ResidualNet(shape, hidden_channels, mlp_features) for _ in range(2))
             layers += [AffineCoupling(one_mask, scale_net, shift_net, scale), *norm(shape)]
         return layers
@@ -62,13 +62,12 @@ def resflow(
         if n_left == 1:
             return [*couplings(shape, kept_first), Flatten(shape)]
         squeeze = Squeeze(shape)
-        channels, *sides = squeeze.event_shape_out
-        rest = Sequential(scales((channels // 2, *sides), n_left - 1, "B"))
+        rest = factor_out_half(squeeze.event_shape_out, lambda half: scales(half, n_left - 1, "B"))
         return [
             *couplings(shape, kept_first),
             squeeze,
             *couplings(squeeze.event_shape_out, "B"),
-            FactorOut(squeeze.event_shape_out, channels // 2, rest),
+            rest,
         ]
 
     return Flow(Sequential([preprocess(event_shape), *scales(tuple(event_shape), n_scales, "A")]), event_shape)
