@@ -106,7 +106,7 @@ class Hierarchy:
             self.transformer_heads,
             n_parameters(self.n_components),
             self.n_classes,
-            ContextResNet(n_observed, features, self.n_blocks, features) if observation else None,
+            ContextResNet(n_observed, 2 * features, self.n_blocks, features) if observation else None,
         )
         _spread_components(net.leave, self.n_components)
         return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])
