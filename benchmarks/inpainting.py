@@ -1,8 +1,9 @@
 """The table of inpainting: ``python benchmarks/inpainting.py CKPT ... [--images N] [--masks ...] [--methods ...]``.
 
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
-writes a row for each into ``results/inpainting.json``. Rows that are there already are not computed again, so a run
-that was stopped goes on. Slow methods get fewer images.
+writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
+which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, so a run that was
+stopped goes on. Slow methods get fewer images.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from nf_mnist.inpainting import HIDDEN, corrupt, make_observed, measure
 from nf_mnist.inpainting.logits import has_gradient
 from nf_mnist.training.hardware import describe, keep_freed_memory
 
-RESULT = Path(__file__).parent.parent / "results" / "inpainting.json"
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "results" / "inpainting.json"
+COMPLETIONS = ROOT / "outputs" / "inpainting_table"
 SEED, BATCH = 0, 50
 SLOW = 50  # images of slow methods
 
@@ -48,16 +51,22 @@ def methods_of(flow: Flow) -> dict[str, Method]:
     return CLIMBING if has_gradient(flow) else WALKING
 
 
-def row(flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: str, n_samples: int) -> dict[str, Any]:
-    """Complete images by one method under one mask and return its figures, means over images."""
+def row(
+    flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: str, n_samples: int
+) -> tuple[dict[str, Any], Tensor]:
+    """Complete images by one method under one mask.
+
+    Returns:
+        Figures, means over images, and the levels of a completion of each, shape (n_images, 1, height, width).
+    """
     complete = instantiate(OmegaConf.load(Path(config_dir()) / "method" / f"{method}.yaml"))
     observed = make_observed(mask, flow.event_shape, SEED)
     generator = torch.Generator().manual_seed(SEED)
-    kept, classifier = [], load_classifier()
+    levels, classifier = [], load_classifier()
 
     def judged(flow: Flow, x: Tensor, observed: Tensor, **more: Any) -> Any:
         found = complete(flow, x, observed, **more)
-        kept.append(classifier.probabilities(to_levels(found.x[0])).argmax(1))
+        levels.append(to_levels(found.x[0]))
         return found
 
     measured = measure(
@@ -72,17 +81,20 @@ def row(flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: str, n_sam
     )
     black = torch.where(observed, truth, 0.0)
     noise = corrupt(truth, observed, "cp3", generator)
-    return {
+    completed = torch.cat(levels)
+    seen = torch.cat([classifier.probabilities(part).argmax(1) for part in completed.split(BATCH)])
+    figures = {
         "n_images": len(truth),
         "n_samples": n_samples,
         "black": (black - truth).square().flatten(1).sum(1).mean().item(),
         "corrupted": (noise - truth).square().flatten(1).sum(1).mean().item(),
         **{name: values.double().mean().item() for name, values in measured.figures.items()},
-        "label_kept": (torch.cat(kept) == labels).double().mean().item(),
+        "label_kept": (seen == labels).double().mean().item(),
         "gradients_per_image": measured.first.n_gradients,
         "seconds_per_image": measured.seconds / len(truth),
         **measured.report,
     }
+    return figures, completed
 
 
 def main() -> None:
@@ -107,8 +119,11 @@ def main() -> None:
                     continue
                 sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                table["rows"][key] = {"checkpoint": ckpt, **row(flow, truth, sample.labels, mask, name, n_samples)}
+                figures, completed = row(flow, truth, sample.labels, mask, name, n_samples)
+                table["rows"][key] = {"checkpoint": ckpt, **figures}
                 write_json(RESULT, table)
+                COMPLETIONS.mkdir(parents=True, exist_ok=True)
+                torch.save(completed[:SLOW].clone(), COMPLETIONS / f"{key}.pt")
                 print(key, {k: round(v, 3) for k, v in table["rows"][key].items() if isinstance(v, float)}, flush=True)
 
 
