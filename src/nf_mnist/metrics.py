@@ -33,6 +33,24 @@ def log_mean_exp(values: Tensor) -> Tensor:
     return torch.logsumexp(values, dim=0) - math.log(len(values))
 
 
+def auroc(positive: Tensor, negative: Tensor) -> float:
+    """Area under the ROC curve: how often a positive score exceeds a negative one, ties counted as half.
+
+    That is the statistic of Mann and Whitney (1947), divided by the number of pairs. For normals of variance 1 that are
+    ``d`` apart it is ``Phi(d / sqrt 2)``. What is no number counts as the largest score.
+
+    Args:
+        positive: Scores of what is to be found, shape (n,).
+        negative: Scores of everything else, shape (m,).
+    """
+    positive, negative = (
+        scores.double().nan_to_num(torch.inf, torch.inf, -torch.inf) for scores in (positive, negative)
+    )
+    ordered = negative.sort().values
+    below, up_to = (torch.searchsorted(ordered, positive, right=right) for right in (False, True))
+    return ((below + up_to).double().mean() / (2 * len(ordered))).item()
+
+
 def chi_moments(dims: int) -> tuple[float, float]:
     """Mean and standard deviation of the norm of ``dims`` independent standard normals: 27.99 and 0.707 for 784."""
     mean = math.sqrt(2) * math.exp(math.lgamma((dims + 1) / 2) - math.lgamma(dims / 2))

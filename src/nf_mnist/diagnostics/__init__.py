@@ -27,12 +27,14 @@ from nf_mnist.diagnostics.likelihood import (
     undithered_gain,
 )
 from nf_mnist.diagnostics.norms import Magnification, NormStatistics, magnification, norm_statistics
+from nf_mnist.diagnostics.outliers import STRANGE, Outliers, outliers
 from nf_mnist.diagnostics.round_trip import RoundTrip, round_trip, round_trip_error
 from nf_mnist.diagnostics.subject import Batch, Scores, Subject, as_flow, make_batch
 
 __all__ = [
     "LAWS",
     "NOISE_SCALES",
+    "STRANGE",
     "Batch",
     "Drop",
     "Evaluation",
@@ -47,6 +49,7 @@ __all__ = [
     "NormStatistics",
     "NotMeasured",
     "Offenders",
+    "Outliers",
     "Radius",
     "RoundTrip",
     "Scales",
@@ -71,6 +74,7 @@ __all__ = [
     "noise_drop",
     "norm_statistics",
     "offenders",
+    "outliers",
     "perturbation_error",
     "projection_distance",
     "radius",

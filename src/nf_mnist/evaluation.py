@@ -1,0 +1,208 @@
+"""A flow, the images to measure it on, and what is measured: likelihood, samples, other images told from its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from nf_mnist.config import config_dir, instantiate, load_dequantizer, load_flow, load_split
+from nf_mnist.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nf_mnist.data import Dequantizer, Images
+    from nf_mnist.flows import Flow
+    from nf_mnist.quality import Sweep
+
+
+class Subject(NamedTuple):
+    """A flow, the images of a split to measure it on, its training images, and the settings of the evaluation."""
+
+    flow: "Flow"
+    dequantizer: "Dequantizer"
+    images: "Images"
+    train: "Images"
+    settings: dict[str, Any]
+
+
+class Measured(NamedTuple):
+    """Figures by name, their unit, those of each image, shape (n_images,), and latents, shape (n_images, dims)."""
+
+    figures: dict[str, Any]
+    unit: str
+    per_image: "dict[str, Tensor]"
+    latents: "Tensor"
+
+
+def evaluate_checkpoint(path: str | Path, evaluation: Mapping[str, Any]) -> Measured:
+    """Load a checkpoint and measure it on one split of the data of its training run, as :func:`evaluate_subject`."""
+    return evaluate_subject(load_subject(path, evaluation))
+
+
+def load_subject(
+    path: str | Path,
+    evaluation: Mapping[str, Any],
+    data: DictConfig | None = None,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+) -> Subject:
+    """Load a checkpoint and the images to measure it on.
+
+    Args:
+        path: The checkpoint.
+        evaluation: Settings as in ``conf/train.yaml``; what is null is as in the training run.
+        data: A data node; None for that of the training run.
+        trust: Packages besides nf_mnist whose targets the checkpoint may name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+    from nf_mnist.checks import check_split
+    from nf_mnist.training.hardware import resolve_device
+
+    flow, trained = load_flow(path, trust)
+    data = data or trained.data
+    settings = {**(trained.evaluation or {}), **{key: value for key, value in evaluation.items() if value is not None}}
+    missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
+    if missing:
+        raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")
+    check_split(settings["split"])
+    chosen, train = load_split(data, settings["split"])
+    on = resolve_device(device)
+    return Subject(flow.to(on), load_dequantizer(path, data, trust).to(on), chosen, train, settings)
+
+
+def evaluate_subject(subject: Subject) -> Measured:
+    """Measure a flow on the images of one split.
+
+    Returns:
+        The figures of :func:`~nf_mnist.diagnostics.evaluate_flow` and the name of the split; what their log-likelihood
+        is the likelihood of; the figures of each image; the latents.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from nf_mnist.diagnostics import evaluate_flow
+    from nf_mnist.training.hardware import keep_freed_memory
+
+    settings = subject.settings
+    keep_freed_memory()
+    figures, per_image, latents = evaluate_flow(
+        subject.flow,
+        subject.dequantizer,
+        subject.images,
+        n_images=settings.get("n_images"),
+        n_draws=settings["n_draws"],
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        progress=lambda passes: track(
+            passes, f"evaluating on {settings['split']} images", console=Console(stderr=True)
+        ),
+    )
+    return Measured({"split": settings["split"], **figures}, subject.dequantizer.unit, per_image, latents)
+
+
+def load_other(name: str, subject: Subject) -> "Images":
+    """Return images that are to be told from those of a subject.
+
+    Args:
+        name: A set of ``conf/data``, of which the test images are taken; one of
+            :data:`~nf_mnist.diagnostics.STRANGE`, made of the subject's images; or an ``.npz`` as for ``data=array``.
+        subject: The flow and its own images.
+
+    Raises:
+        ConfigError: If there is nothing of that name.
+        ShapeError: If the images have another shape than the flow's data.
+    """
+    import torch
+
+    from nf_mnist.data import Images, array_file
+    from nf_mnist.diagnostics import STRANGE
+
+    files = {path.stem: OmegaConf.load(path) for path in sorted(Path(config_dir(), "data").glob("*.yaml"))}
+    sources = {stem: node.source for stem, node in files.items() if "source" in node}
+    if name.endswith(".npz"):
+        parts = array_file(name, 0.5, 0)
+        other = Images(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    elif name in sources:
+        other = instantiate(sources[name]).test
+    elif name in STRANGE:
+        generator = torch.Generator().manual_seed(subject.settings["seed"])
+        other = subject.images._replace(levels=STRANGE[name](subject.images.levels, generator))
+    else:
+        known = ", ".join([*sources, *STRANGE])
+        raise ConfigError(f"unknown against={name}; choose one of {known}, or an .npz file of images")
+    expected, found = subject.flow.event_shape, tuple(other.levels.shape[1:])
+    if found != expected:
+        raise ShapeError(f"this flow takes {expected}, the images of against={name} are {found}")
+    return other
+
+
+def evaluate_against(subject: Subject, measured: Measured, name: str, other: "Images") -> dict[str, Any]:
+    """Measure how well other images are told from the subject's; as many are scored, and as many training images.
+
+    Returns:
+        Figures for JSON: ``data``, ``n_images``, ``log_likelihood`` of the other images, and ``auroc`` as
+        :class:`~nf_mnist.diagnostics.Outliers` has it.
+    """
+    from nf_mnist.diagnostics import outliers
+
+    n = len(measured.latents)
+    parts = {name: other, "training": subject.train}
+    of_other, of_training = (
+        evaluate_subject(
+            subject._replace(images=images, settings={**subject.settings, "split": part, "n_images": n})
+        ).per_image
+        for part, images in parts.items()
+    )
+    found = outliers(measured.per_image, of_other, of_training)
+    log_likelihood = of_other["log_likelihood"]
+    return {
+        "data": name,
+        "n_images": len(log_likelihood),
+        "log_likelihood": log_likelihood.mean().item(),
+        "auroc": found._asdict(),
+    }
+
+
+def evaluate_samples(subject: Subject, samples: Mapping[str, Any]) -> "tuple[dict[str, Any], Sweep]":
+    """Draw samples at each temperature and measure them, and training images, against images of the split.
+
+    Args:
+        subject: A flow of digits.
+        samples: Settings as in ``conf/evaluate.yaml``.
+
+    Returns:
+        Figures for :func:`~nf_mnist.report.print_quality` and for JSON, and the sweep that they are of.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from nf_mnist.config import load_classifier
+    from nf_mnist.data import random_subset
+    from nf_mnist.quality import Reference, alarms, sweep
+
+    n, seed = samples["n"], samples["seed"]
+    images, _ = random_subset(subject.images, n, seed)
+    classifier = load_classifier().to(next(subject.flow.parameters()).device)
+    measured = sweep(
+        subject.flow,
+        Reference(classifier, images.levels, subject.train.levels),
+        samples["temperatures"],
+        n,
+        batch_size=samples["batch_size"],
+        seed=seed,
+        progress=lambda temperatures: track(temperatures, "sampling at each temperature", console=Console(stderr=True)),
+    )
+    rows = zip(measured.temperatures, measured.found, measured.seconds, strict=True)
+    return {
+        "split": subject.settings["split"],
+        "n_samples": n,
+        "n_images": len(images.levels),
+        "n_training_images": min(n, len(subject.train.levels)),
+        "seed": seed,
+        "temperatures": [{"temperature": t, **found._asdict(), "seconds": seconds} for t, found, seconds in rows],
+        "best_temperature": measured.temperatures[measured.best],
+        "training_images": measured.floor._asdict(),
+        "alarms": alarms(measured.found[0], measured.floor),
+    }, measured
