@@ -17,32 +17,37 @@ if TYPE_CHECKING:
 @command("sample")
 def main(cfg: DictConfig) -> None:
     """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder)."""
+    import torch
     from rich.console import Console
     from rich.progress import track
 
     from nf_mnist.checks import check_ranges
     from nf_mnist.quality import CONFIDENT, check_digits, draw_levels
-    from nf_mnist.training.hardware import keep_freed_memory, resolve_device
+    from nf_mnist.training.hardware import keep_freed_memory, resolve_device, resolve_precision
 
     check_ranges(cfg)
+    device = resolve_device(cfg.device)
+    precision = resolve_precision(cfg.precision, device.type)
     out = new_path(cfg.out)
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
-    flow = flow.to(resolve_device(cfg.device))
+    flow = flow.to(device, torch.float64 if precision == "64-true" else torch.float32)
     keep_freed_memory()
     if cfg.classify:
         check_digits(flow.event_shape)
     if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
     begin = time.monotonic()
-    levels = draw_levels(
-        flow,
-        cfg.n,
-        cfg.temperature,
-        batch_size=cfg.batch_size,
-        seed=cfg.seed,
-        label=cfg.label,
-        progress=lambda sizes: track(sizes, "sampling", console=Console(stderr=True)),
-    )
+    low = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    with torch.autocast(device.type, low, enabled=precision.endswith("-mixed")):
+        levels = draw_levels(
+            flow,
+            cfg.n,
+            cfg.temperature,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            label=cfg.label,
+            progress=lambda sizes: track(sizes, "sampling", console=Console(stderr=True)),
+        )
     seconds = time.monotonic() - begin
     _write_images(levels, out)
     about = {
@@ -50,6 +55,7 @@ def main(cfg: DictConfig) -> None:
         "n": cfg.n,
         "temperature": cfg.temperature,
         "label": cfg.label,
+        "precision": precision,
         "seed": cfg.seed,
     }
     judged = _judged(levels) if cfg.classify else {}

@@ -39,7 +39,7 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
         ConfigError: If the precision is unknown.
     """
     if str(precision) not in PRECISIONS:
-        raise ConfigError(f"unknown trainer.precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        raise ConfigError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return str(precision)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -1,0 +1,147 @@
+"""What the benchmarks share: timed calls, processes that take turns, training steps as shipped, machines described."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nf_mnist.training.hardware import describe, resolve_precision
+
+Figures = dict[str, Any]
+
+
+def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -> float:
+    """Return the median time of n calls, each waited for."""
+    seconds = []
+    for _ in range(n):
+        begin = time.perf_counter()
+        call()
+        synchronize(device)
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def default_device() -> torch.device:
+    """Return the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU to finish; on a CPU there is nothing to wait for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def shipped_autocast(enabled: bool = True) -> torch.autocast:
+    """Run networks in bfloat16 where the hardware gains, as the train command does."""
+    gains = resolve_precision("auto", "auto") == "bf16-mixed"
+    return torch.autocast(default_device().type, torch.bfloat16, enabled=enabled and gains)
+
+
+def training_levels(n: int, seed: int = 0) -> Tensor:
+    """Return a seeded random sample of the bundled training images as levels, shape (n, 1, 28, 28)."""
+    from nf_mnist.data import mnist, random_subset
+
+    return random_subset(mnist()[0], n, seed)[0].levels
+
+
+def shipped_configuration(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration of ``python -m nf_mnist.train OVERRIDES``."""
+    from hydra import compose, initialize_config_dir
+
+    from nf_mnist.config import config_dir
+
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return compose("train", ["name=bench", *overrides])
+
+
+def shipped_step(overrides: Sequence[str]) -> Callable[[], None]:
+    """Return a call that takes a training step as ``python -m nf_mnist.train OVERRIDES`` does, on one batch."""
+    from nf_mnist.config import build_module
+    from nf_mnist.data import draw_noise
+    from nf_mnist.training.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    cfg = shipped_configuration(overrides)
+    module = build_module(cfg).to(default_device())
+    optimizer = module.configure_optimizers()
+    levels = training_levels(cfg.data.batch_size).to(default_device())
+
+    def step() -> None:
+        x, log_q = module.dequantizer(levels, draw_noise(levels))
+        with shipped_autocast():
+            _, log_prob = module.flow(x)
+        optimizer.zero_grad()
+        (log_q - log_prob).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def spread(values: Sequence[float]) -> Figures:
+    """Return the median of repeats, their range, and the repeats themselves."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": list(values)}
+
+
+def machine() -> Figures:
+    """Describe this machine for a table of results."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        named = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = f"{len(named)} cores, {named[0]}" if named else cpu
+    return {"hardware": describe(), "cpu": cpu, "python": platform.python_version()}
+
+
+class Child:
+    """A Python script in a process of its own that measures when it is told to; its other end is :func:`serve`.
+
+    Args:
+        arguments: The script and its arguments.
+        environment: Variables to set besides those of this process.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def ask(self) -> Figures:
+        """Have the next figures measured, and return them.
+
+        Raises:
+            RuntimeError: If the process has ended.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self.process.args[1:])} has ended with status {self.process.wait()}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def serve(answers: Iterator[Figures]) -> None:
+    """Print the next figures as a line of JSON for each line that comes in; what libraries print goes elsewhere."""
+    replies, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
+    for _ in sys.stdin:
+        print(json.dumps(next(answers)), file=replies, flush=True)

@@ -1,0 +1,141 @@
+"""Tables of speeds, from ``results/``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from markdown_table import table
+
+RESULTS = Path(__file__).parent.parent / "results"
+OURS = "nf_mnist"
+SPEEDS = {"training": "training images/s", "log_prob": "densities/s", "samples": "samples/s"}
+
+
+def speed_machine() -> str:
+    """Return the machine on which the table of libraries was measured."""
+    found = _read("peers")
+    _, _, _, figures = next(_variants(found))
+    return (
+        f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {found['batch_size']}; medians, "
+        f"and in brackets the range, of {len(figures['training']['repeats'])} repeats of {found['steps']} calls each."
+    )
+
+
+def speed_ratios() -> str:
+    """Return how much faster we train than the fastest other library, repeat by repeat."""
+    columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
+    best = ("shipped", "tuned", "compiled")
+    pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
+    architectures = _read("peers")["architectures"]
+    rows = [(f"`{name}`", *(_ratio(found, *pair) for pair in pairs)) for name, found in architectures.items()]
+    return table(columns, rows)
+
+
+def peers() -> str:
+    """Return every library at both settings."""
+    columns = ("architecture", "library", "settings", "parameters", *SPEEDS.values(), "peak MiB", "round-trip error")
+    rows = []
+    for architecture, library, setting, figures in _variants(_read("peers")):
+        said = "as users run it" if setting == "shipped" and library != OURS else setting
+        if setting == "compiled" and not figures["compiled"]:
+            said = "cannot be compiled"
+        rows.append(
+            (
+                f"`{architecture}`",
+                f"**{library}**" if library == OURS else library,
+                said,
+                f"{figures['parameters']:,}",
+                *(_spread(figures[name], 0) for name in SPEEDS),
+                f"{figures['mebibytes']:,.0f}",
+                f"{figures['round_trip_error']:.0e}",
+            )
+        )
+    return table(columns, rows)
+
+
+def data_path() -> str:
+    """Return images per second into the model, ours and torchvision's."""
+    found = _read("data_path")
+    rows = [(name, _spread(speeds, 0)) for name, speeds in found["images_per_second"].items()]
+    return f"{table(('path', 'images/s'), rows)}\n\nOurs over the fastest other: {_spread(found['ratio'], 1)}."
+
+
+def step_profile() -> str:
+    """Return where the time of a training step goes, and after how many steps compiling has paid."""
+    columns = ("model", "outside products", "largest of it", "optimizer", "s per step", "compile s", "break-even step")
+    rows = []
+    for model, row in _read("step_profile")["models"].items():
+        for kind in ("eager", "compiled"):
+            figures = row[kind]
+            others = [f"{name} {share:.0%}" for name, share in list(figures["largest_others"].items())[:4]]
+            steps = "never" if row["break_even_steps"] is None else f"{row['break_even_steps']:,}"
+            rows.append(
+                (
+                    f"`{model}`, {kind}",
+                    f"{figures['share_outside_products']:.0%}",
+                    ", ".join(others),
+                    f"{figures['share_of_optimizer']:.0%}",
+                    _spread(figures["seconds_per_step"], 3),
+                    f"{row['compile_seconds']:.0f}" if kind == "compiled" else "",
+                    steps if kind == "compiled" else "",
+                )
+            )
+    return table(columns, rows)
+
+
+def adam() -> str:
+    """Return what a step of Adam takes, by the way in which torch computes it."""
+    found = _read("step_profile")["adam_milliseconds"]
+    return table(
+        ("Adam", "ms on the parameters of `resflow`"), [(name, _spread(row, 1)) for name, row in found.items()]
+    )
+
+
+def logging_cost() -> str:
+    """Return what logging and the views at validations cost."""
+    found = _read("logging_cost")
+    rows = [
+        (
+            "callbacks and loggers, per step",
+            f"{1e3 * found['seconds_of_logging_per_step']['median']:.1f} ms",
+            f"{found['share_of_logging']:.1%}",
+        ),
+        (
+            "pictures and verdicts, per validation",
+            f"{found['seconds_of_views_per_validation']['median']:.1f} s",
+            f"{found['share_of_views']:.1%}",
+        ),
+    ]
+    return table(("what", "time", f"share of the training of `{found['model']}`"), rows)
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _variants(found: dict[str, Any]) -> Any:
+    for architecture, libraries in found["architectures"].items():
+        for library, settings in libraries.items():
+            for setting, figures in settings.items():
+                yield architecture, library, setting, figures
+
+
+def _ratio(libraries: dict[str, Any], our_settings: Sequence[str], their_settings: Sequence[str]) -> str:
+    """Return the median and range of our training speed over theirs, each at whichever setting is fastest."""
+    others = [libraries[name] for name in libraries if name != OURS]
+    ours = _fastest([libraries[OURS]], our_settings)
+    ratios = [one / other for one, other in zip(ours, _fastest(others, their_settings), strict=True)]
+    return _spread({"median": median(ratios), "low": min(ratios), "high": max(ratios)}, 2)
+
+
+def _fastest(libraries: Sequence[dict[str, Any]], settings: Sequence[str]) -> list[float]:
+    """Return the repeats of the training speed whose median is highest."""
+    speeds = [library[setting]["training"] for library in libraries for setting in settings]
+    return max(speeds, key=lambda found: found["median"])["repeats"]
+
+
+def _spread(figures: dict[str, Any], digits: int) -> str:
+    middle, low, high = (f"{figures[key]:,.{digits}f}" for key in ("median", "low", "high"))
+    return f"{middle} ({low} to {high})"
