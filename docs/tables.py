@@ -7,25 +7,21 @@ others are in ``docs/published.json``, with their sources. The table ``name`` st
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from baseline_tables import baselines, density_ablation, depth, seeds
+from diagnosis_tables import laws, named_faults, planted_faults
+from inpainting_tables import completing, inpainting
+from markdown_table import table
+from riddle_tables import riddles
+from speed_tables import adam, data_path, logging_cost, peers, speed_machine, speed_ratios, step_profile
 
 ROOT = Path(__file__).parent.parent
 TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
-INPAINTING_COLUMNS = (
-    "mask",
-    "model and method",
-    "images",
-    "error of one",
-    "error of the mean",
-    "log p less the truth's",
-    "label kept",
-    "coverage of 90%",
-    "gradients",
-    "s per image",
-)
 Row = tuple[float, tuple[str, ...]]
 
 
@@ -36,78 +32,37 @@ def results() -> str:
     published = [_published_row(entry) for entry in json.loads((ROOT / "docs" / "published.json").read_text())]
     rows = sorted([*ours, *published])
     bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
-    return f"{_markdown(COLUMNS, bpd)}\n\n{_markdown(CP3_COLUMNS, nats)}"
+    return f"{table(COLUMNS, bpd)}\n\n{table(CP3_COLUMNS, nats)}"
 
 
-def inpainting() -> str:
-    """Return how well each method completes, mask by mask; completions of a mean are those that were drawn."""
-    rows = json.loads((ROOT / "results" / "inpainting.json").read_text())["rows"]
-    lines = []
-    for name, row in sorted(rows.items(), key=lambda item: (item[0].split()[1], item[1]["squared_error"])):
-        model, mask, method = name.split()
-        is_drawn = "squared_error_of_mean" in row
-        lines.append(
-            (
-                f"`{mask}` ({row['corrupted']:.1f} corrupted, {row['black']:.1f} black)",
-                f"`{model}` `{method}`",
-                f"{row['n_images']:,}",
-                f"{row['squared_error']:.1f}",
-                f"{row['squared_error_of_mean']:.1f} ({row['n_samples']})" if is_drawn else "",
-                f"{row['log_prob'] - row['log_prob_of_truth']:+.0f}",
-                f"{row['label_kept']:.0%}",
-                f"{row['coverage']:.0%}" if is_drawn else "",
-                f"{row['gradients_per_image']:,}",
-                f"{row['seconds_per_image']:.2f}",
-            )
-        )
-    return _markdown(INPAINTING_COLUMNS, lines)
-
-
-def laws() -> str:
-    """Return what each law of ``python -m nf_mnist.diagnose`` measures and expects, and what to do if it is broken."""
-    from nf_mnist.diagnostics import LAWS  # torch, which no other table needs
-
-    columns = ("law", "what passes", "what it measures, and why so much", "likely cause", "try")
-    rows = []
-    for law in LAWS.values():
-        why = " ".join((law.measure.__doc__ or "").split())
-        rows.append((law.name, law.expected, why, law.cause, law.cure))
-    return _markdown(columns, rows)
-
-
-def planted_faults() -> str:
-    """Return which law is the first to break when a fault is planted, and whether it is the right one."""
-    planted = json.loads((ROOT / "results" / "planted_faults.json").read_text())
-    rows = []
-    for found in planted["faults"].values():
-        first = found["first"]
-        said = f"{first['law']} ({first['status']})" if first else "nothing"
-        rows.append((found["truth"], said, "yes" if found["named"] else "no"))
-    n_named = sum(found["named"] for found in planted["faults"].values())
-    alarms = [name for name, found in planted["healthy"].items() if found["alarm"]]
-    summary = (
-        f"{n_named} of {len(rows)} faults are named rightly; {len(alarms)} of {len(planted['healthy'])} healthy flows "
-        "fail a law."
-    )
-    return f"{summary}\n\n{_markdown(('what is wrong', 'the first law that is broken', 'named rightly'), rows)}"
-
-
-TABLES = {
+TABLES: dict[str, list[Callable[[], str]]] = {
+    "docs/baselines.md": [baselines, seeds, depth],
+    "docs/density.md": [density_ablation],
     "docs/diagnose.md": [laws, planted_faults],
     "docs/inpainting.md": [inpainting],
-    "README.md": [results],
+    "docs/riddles.md": [riddles],
+    "docs/speed.md": [speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
+    "README.md": [results, completing, named_faults],
 }
 
 
 def with_tables(name: str) -> str:
     """Return a document with its tables between their marks."""
     text = (ROOT / name).read_text()
-    for table in TABLES[name]:
-        begin, end = f"<!-- {table.__name__} -->", f"<!-- /{table.__name__} -->"
+    for written in TABLES[name]:
+        begin, end = f"<!-- {written.__name__} -->", f"<!-- /{written.__name__} -->"
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
-        text = f"{head}{begin}\n{table()}\n{end}{tail}"
+        text = f"{head}{begin}\n{_measured(written)}\n{end}{tail}"
     return text
+
+
+def _measured(written: Callable[[], str]) -> str:
+    """Return a table, or which results it waits for."""
+    try:
+        return written()
+    except FileNotFoundError as error:
+        return f"*Not measured yet: there is no `results/{Path(error.filename).name}`.*"
 
 
 def _our_row(name: str, figures: dict[str, Any]) -> Row:
@@ -141,11 +96,6 @@ def _published_row(entry: dict[str, Any]) -> Row:
         entry.get("training", ""),
         source,
     )
-
-
-def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = ([cell.replace("|", "\\|") for cell in line] for line in (columns, ("---",) * len(columns), *rows))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

@@ -1,0 +1,104 @@
+"""Tables of models side by side, from ``results/``."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from markdown_table import table
+
+RESULTS = Path(__file__).parent.parent / "results"
+PUBLISHED = {  # the entry of published.json beside each model
+    "nice": "NICE",
+    "realnvp": "Real NVP",
+    "glow": "Glow",
+    "uva_simple": "simple flow",
+    "uva_vardeq": "simple flow, variational dequantization",
+    "uva_multiscale": "multi-scale flow",
+}
+COLUMNS = (
+    "model",
+    "parameters",
+    "test bpd",
+    "published",
+    "Frechet distance",
+    "precision",
+    "recall",
+    "confident share",
+    "ms per 64 samples",
+    "images seen",
+)
+
+
+def baselines() -> str:
+    """Return every model at an equal budget of time, the first seed of each, and real images as the last row."""
+    entries = json.loads((Path(__file__).parent / "published.json").read_text())
+    published = {entry["model"]: entry.get("bpd", "") for entry in entries}
+    rows = [row for row in _rows("baselines").values() if row["seed"] == 0]
+    lines = [
+        (
+            f"`{row['model']}`",
+            f"{row['parameters']:,}",
+            f"{row['bpd']:.3f}",
+            published.get(PUBLISHED.get(row["model"], ""), ""),
+            *_quality(row),
+            f"{row['milliseconds_per_64_samples']:.0f}",
+            f"{row['training']['images']:,}",
+        )
+        for row in sorted(rows, key=lambda row: row["bpd"])
+    ]
+    lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", ""))
+    return table(COLUMNS, lines)
+
+
+def seeds() -> str:
+    """Return the spread of bits per dimension over seeds, for models that have several."""
+    found: dict[str, list[float]] = {}
+    for row in _rows("baselines").values():
+        found.setdefault(row["model"], []).append(row["bpd"])
+    lines = [
+        (f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), f"{mean(scores):.3f} +- {stdev(scores):.3f}")
+        for model, scores in found.items()
+        if len(scores) > 1
+    ]
+    if not lines:
+        return "*Not measured yet: no model has several seeds.*"
+    return table(("model", "test bpd of each seed", "mean and standard deviation"), lines)
+
+
+def density_ablation() -> str:
+    """Return what each part of ``hierarchical`` is worth at equal time."""
+    variants = json.loads((RESULTS / "density_ablation.json").read_text())["variants"]
+    lines = [
+        (name, f"{row['bpd']:.3f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
+        for name, row in sorted(variants.items(), key=lambda item: item[1]["bpd"])
+    ]
+    return table(("variant", "validation bpd", "parameters", "overrides"), lines)
+
+
+def depth() -> str:
+    """Return memory and time of a training step against the number of couplings."""
+    rows = json.loads((RESULTS / "depth.json").read_text())["depths"]
+    lines = [
+        (
+            str(row["couplings"]),
+            "computed anew" if row["recompute"] else "kept",
+            f"{row['mebibytes']:.0f} MiB",
+            f"{row['seconds_per_step']:.2f} s",
+        )
+        for row in rows
+    ]
+    return table(("couplings", "activations", "memory of a step", "time of a step"), lines)
+
+
+def _rows(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+def _quality(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['frechet_distance']:.1f}",
+        f"{row['precision']:.2f}",
+        f"{row['recall']:.2f}",
+        f"{row['confident_share']:.1%}",
+    )

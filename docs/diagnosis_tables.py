@@ -1,0 +1,40 @@
+"""Tables of laws, and of the faults that they find."""
+
+import json
+from pathlib import Path
+
+from markdown_table import table
+
+RESULT = Path(__file__).parent.parent / "results" / "planted_faults.json"
+
+
+def laws() -> str:
+    """Return what each law of ``python -m nf_mnist.diagnose`` measures and expects, and what to do if it is broken."""
+    from nf_mnist.diagnostics import LAWS  # torch, which no other table needs
+
+    columns = ("law", "what passes", "what it measures, and why so much", "likely cause", "try")
+    rows = []
+    for law in LAWS.values():
+        why = " ".join((law.measure.__doc__ or "").split())
+        rows.append((law.name, law.expected, why, law.cause, law.cure))
+    return table(columns, rows)
+
+
+def planted_faults() -> str:
+    """Return which law is the first to break when a fault is planted, and whether it is the right one."""
+    rows = []
+    for found in json.loads(RESULT.read_text())["faults"].values():
+        first = found["first"]
+        said = f"{first['law']} ({first['status']})" if first else "nothing"
+        rows.append((found["truth"], said, "yes" if found["named"] else "no"))
+    return f"{named_faults()}\n\n{table(('what is wrong', 'the first law that is broken', 'named rightly'), rows)}"
+
+
+def named_faults() -> str:
+    """Return in a sentence how many faults are named, and how many healthy flows raise an alarm."""
+    planted = json.loads(RESULT.read_text())
+    faults, healthy = planted["faults"].values(), planted["healthy"].values()
+    n_named, n_alarms = sum(found["named"] for found in faults), sum(found["alarm"] for found in healthy)
+    return (
+        f"{n_named} of {len(faults)} faults are named rightly; {n_alarms} of {len(healthy)} healthy flows fail a law."
+    )

@@ -1,0 +1,65 @@
+"""Tables of completions, from ``results/inpainting.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from markdown_table import table
+
+RESULT = Path(__file__).parent.parent / "results" / "inpainting.json"
+COLUMNS = (
+    "mask",
+    "model and method",
+    "images",
+    "error of one",
+    "error of the mean",
+    "log p less the truth's",
+    "label kept",
+    "coverage of 90%",
+    "gradients",
+    "s per image",
+)
+
+
+def inpainting() -> str:
+    """Return how well each method completes, mask by mask; completions of a mean are those that were drawn."""
+    lines = [
+        (
+            f"`{mask}` ({row['corrupted']:.1f} corrupted, {row['black']:.1f} black)",
+            f"`{model}` `{method}`",
+            f"{row['n_images']:,}",
+            *_errors(row),
+            f"{row['log_prob'] - row['log_prob_of_truth']:+.0f}",
+            f"{row['label_kept']:.0%}",
+            f"{row['coverage']:.0%}" if "coverage" in row else "",
+            f"{row['gradients_per_image']:,}",
+            f"{row['seconds_per_image']:.2f}",
+        )
+        for mask, model, method, row in _rows()
+    ]
+    return table(COLUMNS, lines)
+
+
+def completing() -> str:
+    """Return the squared errors of the lower half, given the upper, with those of others."""
+    lines = [("what noise is there to begin with; CP3's report", "51.85", "")]
+    for mask, model, method, row in _rows():
+        if mask == "lower":
+            lines.append((f"**`{model}`, `{method}`**, {row['n_images']:,} test images", *_errors(row)))
+    lines.append(("recovered by CP3, 1000 gradients; its report", "29.55", ""))
+    return table(("lower half, given the upper", "error of one completion", "of the mean (of so many)"), lines)
+
+
+def _rows() -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Return mask, model, method and figures, by mask and error."""
+    rows = json.loads(RESULT.read_text())["rows"]
+    named = []
+    for name, row in rows.items():
+        model, mask, method = name.split()
+        named.append((mask, model, method, row))
+    return sorted(named, key=lambda found: (found[0], found[3]["squared_error"]))
+
+
+def _errors(row: dict[str, Any]) -> tuple[str, str]:
+    of_mean = f"{row['squared_error_of_mean']:.1f} ({row['n_samples']})" if "squared_error_of_mean" in row else ""
+    return f"{row['squared_error']:.1f}", of_mean
