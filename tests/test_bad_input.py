@@ -60,7 +60,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("spline", "model.flow.bound=0", "a bound above 0"),
     ("uva_simple", "model.flow.n_couplings_at=[1,1]", "one number for each scale"),
     ("uva_vardeq", "data.dequantizer=cp3", "model.noise learns"),
-    ("resflow", "trainer.precision=8-bit", "trainer.precision '8-bit'"),
+    ("resflow", "trainer.precision=8-bit", "unknown precision '8-bit'"),
     ("resflow", "trainer.accelerator=nosuch", "nosuch"),
     ("resflow", "trainer.devices=0", "cannot build lightning.Trainer"),
     ("resflow", "trainer.devices=abc", "cannot build lightning.Trainer"),
@@ -95,6 +95,19 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "ckpt={}/weights.ckpt", "init_from={}/weights.ckpt"),
     ("resflow", "ckpt={}/run/checkpoints/last.ckpt init_from={}/run/checkpoints/last.ckpt", "give one of them"),
     ("resflow", "output_dir={}/text.npz/run", "text.npz"),
+    *[("resflow", f"{group}=nosuch", f"{group}/nosuch") for group in ("sweep", "launcher", "scheduler", "logger")],
+    ("resflow", "hydra/launcher=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("resflow", "hydra/sweeper=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("resflow", "sweep=random_resflow hydra.sweeper.nosuch=1", "nosuch"),
+    ("resflow", "rerun={}/run", "leave out model=resflow"),
+    ("resflow", "ckpt=pretrained:nosuch", "no released weights 'nosuch'"),
+    ("resflow", "trainer.strategy=nosuch", "nosuch"),
+    ("resflow", "trainer.plugins=[nosuch]", "nosuch"),
+    *[("resflow", f"trainer.max_time={value}", "DD:HH:MM:SS") for value in ("1", "[]", "01:00:00")],
+    ("resflow", "callbacks.last._target_=nf_mnist.training.callbacks.Nosuch", "Nosuch"),
+    ("resflow", "callbacks.best.monitor=null callbacks.best.save_top_k=3", "save_top_k"),
+    ("resflow", "+callbacks.x={_target_:os.nosuch}", "os.nosuch"),
+    ("resflow", "logger.csv._target_=nosuch", "nosuch"),
 ]
 GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 OTHERS = [  # command, overrides, what the error says
@@ -174,6 +187,51 @@ def test_train_refuses_a_mistake(model, overrides, said, files, tmp_path):
 def test_evaluate_and_sample_refuse_a_mistake(command, overrides, said, files, tmp_path):
     given = overrides.replace("{ckpt}", f"ckpt={files}/run/checkpoints/last.ckpt").replace("{}", str(files)).split()
     refuses(command, [f"output_dir={tmp_path}/run", *given], said, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "overrides", ["trainer.check_val_every_n_epoch=1 trainer.val_check_interval=500", "callbacks.last.filename=3"]
+)
+def test_what_lightning_refuses_is_said_in_a_line(overrides, files, tmp_path):
+    base = [*tiny_overrides(files / "images.npz", tmp_path / "run"), "trainer.max_steps=1"]
+    ended = run_command("train", *merge(base, [*overrides.split(), "callbacks.last.every_n_train_steps=1"]))
+    assert ended.code == 1
+    said = ended.err.splitlines()[-1]
+    assert said.startswith("error: Lightning refuses a setting of trainer, callbacks or logger: "), ended.err
+
+
+SWEEPS = [  # overrides, what the error says
+    ("seed=0,1 model=resflow,nosuch", "model/nosuch"),
+    ("seed=0,1 model.flow.nosuch=1,2", "nosuch"),
+    ("optimizer.lr=interval(0,1)", "does not support sweep type"),
+    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs must be at least 1, got 0"),
+    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=abc", "n_jobs"),
+    ("seed=0,1 launcher=nosuch", "launcher/nosuch"),
+    ("seed=0,1 hydra/launcher=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("sweep=nosuch", "sweep/nosuch"),
+    ("sweep=random_resflow hydra.sweeper.n_trials=abc", "n_trials"),
+    ("sweep=random_resflow hydra.sweeper.storage=sqlite:////nowhere/at/all.db", "cannot use the study"),
+    ("seed=0,1 output_dir={}/text.npz/sweep", "text.npz"),
+    ("seed=0,", "override_grammar"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), SWEEPS)
+def test_a_sweep_refuses_a_mistake_before_any_run(overrides, said, files, tmp_path):
+    pytest.importorskip("optuna", reason="needs nf_mnist[sweep]")
+    given = overrides.replace("{}", str(files)).split()
+    base = tiny_overrides(files / "images.npz", tmp_path / "sweep")
+    ended = run_command("train", "-m", *merge(base, given))
+    assert said in ended.err
+    assert (ended.code, ended.err.count("\n"), ended.err.startswith("error: ")) == (1, 1, True), ended.err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("run", "said"), [("missing", "holds no run to repeat"), ("text.npz", "holds no run"), ("mnist", "holds no run")]
+)
+def test_a_rerun_of_nothing_is_refused(run, said, files, tmp_path):
+    refuses("train", [f"rerun={files}/{run}", f"output_dir={tmp_path}/run"], said, tmp_path)
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])

@@ -176,8 +176,8 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(folder, tmp_path):
     base = tiny_overrides(folder / "images.npz", tmp_path / "sweep")
     finished = run_command("train", "-m", *base, "seed=0,1", "trainer.max_steps=1")
     assert finished.code == 0, finished.err
-    seeds = [json.loads((tmp_path / "sweep" / job / "figures.json").read_text()) for job in "01"]
-    assert seeds[0]["bpd"] != seeds[1]["bpd"]
+    seeds = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("*/figures.json")]
+    assert len({figures["bpd"] for figures in seeds}) == 2
 
 
 @pytest.mark.slow

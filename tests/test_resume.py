@@ -1,37 +1,49 @@
-"""A run that was killed and resumed ends as one that never stopped."""
+"""A run that was stopped or killed and resumed ends as one that never stopped."""
 
+import csv
 import os
+import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
-from _helpers import NOISE, first_difference, fit, tiny_overrides, write_images
+from _helpers import NOISE, first_difference, fit, merge, run_command, tiny_overrides, write_images
+from _processes import end, start_training, wait_until
+from nf_mnist.errors import MachineError
+from nf_mnist.runs import hold
+
+OPTIONS = [
+    pytest.param([], id="plain"),
+    pytest.param(["model.norm=batchnorm"], id="batchnorm"),
+    pytest.param(
+        ["model.norm=actnorm", "trainer.gradient_clip_val=10", "trainer.accumulate_grad_batches=2"], id="actnorm"
+    ),
+    pytest.param(["callbacks=ema"], id="ema"),
+    pytest.param([f"model.noise={NOISE}"], id="learned_noise"),
+]
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    return write_images(tmp_path / "images.npz")  # 70 training images, 4 batches an epoch
 
 
 def state(path: Path) -> dict:
     checkpoint = torch.load(path, weights_only=True)
+    counts = [name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked")]  # nobody reads them
+    for name in counts:
+        del checkpoint["state_dict"][name]
     return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "global_step", "epoch")}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        ["model.norm=batchnorm"],
-        ["model.norm=actnorm", "trainer.gradient_clip_val=10", "trainer.accumulate_grad_batches=2"],
-        ["callbacks=ema"],
-        [f"model.noise={NOISE}"],
-    ],
-    ids=["plain", "batchnorm", "actnorm", "ema", "learned_noise"],
-)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("step", [3, 4], ids=["in_mid_epoch", "at_the_end_of_an_epoch"])
-def test_a_resumed_run_equals_an_uninterrupted_one(options, step, tmp_path):
-    images = write_images(tmp_path / "images.npz")  # 70 training images, 4 batches an epoch
+def test_a_resumed_run_equals_an_uninterrupted_one(options, step, images, tmp_path):
     settings = [*options, "trainer.max_steps=9", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
     settings += ["logger.tensorboard=null", "callbacks.last.save_top_k=-1"]
 
@@ -44,41 +56,241 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options, step, tmp_path):
     assert first_difference(state(resumed / "step_9.ckpt"), state(whole / "step_9.ckpt")) == ""
 
 
-def train_in_a_process(*overrides: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "nf_mnist.train", *overrides],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+class KilledError(Exception):
+    """Stands for a death at one moment of a training."""
+
+
+class Killer(L.Callback):
+    """Ends a training at a moment of a step: in its middle, as a validation begins, or after one batch of it."""
+
+    def __init__(self, moment: str, step: int):
+        self.moment, self.step = moment, step
+
+    def _kill(self, moment: str, trainer: L.Trainer) -> None:
+        if moment == self.moment and trainer.global_step == self.step and not trainer.state.fn == "validate":
+            raise KilledError
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self._kill("step", trainer)
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        self._kill("validation_begins", trainer)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self._kill("validation", trainer)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "options"),
+    [
+        ("validation", 6, []),
+        *[
+            pytest.param(moment, step, options, marks=pytest.mark.slow)
+            for options in ([], ["callbacks=ema"], ["callbacks=recompute_statistics"])
+            for moment, step in (("step", 5), ("step", 6), ("validation_begins", 6), ("validation", 8))
+        ],
+    ],
+)
+def test_wherever_a_run_dies_the_last_checkpoint_leads_to_the_same_end(options, moment, step, images, tmp_path):
+    """Validations follow steps 2, 4, 6 and 8; an epoch ends with 4 and 8."""
+    settings = [*options, "trainer.max_steps=9", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=3"]
+    settings += ["logger.tensorboard=null", "evaluation=null", "data.eval_batch_size=4"]
+    base = tiny_overrides(images, tmp_path / "whole")
+    assert run_command("train", *base, *settings).code == 0
+    fit([*tiny_overrides(images, tmp_path / "killed"), *settings], [Killer(moment, step)], expect=KilledError)
+    resumed = run_command("train", *tiny_overrides(images, tmp_path / "killed"), *settings, "ckpt=auto")
+    assert resumed.code == 0, resumed.err
+    for name in ("last", "best"):
+        one, other = (state(tmp_path / run / "checkpoints" / f"{name}.ckpt") for run in ("whole", "killed"))
+        assert first_difference(one, other) == "", name
+
+
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [
+        pytest.param(signal.SIGTERM, [], id="in_a_step"),
+        pytest.param(signal.SIGUSR1, ["trainer.val_check_interval=2"], id="before_a_validation"),
+        pytest.param(signal.SIGUSR2, ["trainer.val_check_interval=2"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_a_run_with_a_checkpoint_of_the_present_step(number, options, images, tmp_path):
+    settings = [
+        "trainer.max_steps=7",
+        "callbacks.last.every_n_train_steps=100",
+        "trainer.log_every_n_steps=1",
+        *options,
+    ]
+    settings += ["logger.tensorboard=null", "evaluation=null"]
+    bomb = f"+callbacks.bomb={{_target_:test_resume.Bomb,step:3,number:{int(number)}}}"
+    assert run_command("train", *tiny_overrides(images, tmp_path / "whole"), *settings).code == 0
+    stopped = run_command("train", *tiny_overrides(images, tmp_path / "stopped"), *settings, bomb)
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    assert (stopped.code, stopped.err.count("\n")) == (143, 1)
+    assert f"resume with ckpt={last}" in stopped.err
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    again = run_command("train", *tiny_overrides(images, tmp_path / "stopped"), *settings, f"ckpt={last}")
+    assert again.code == 0, again.err
+    for name in ("last", "best"):
+        one, other = (state(tmp_path / run / "checkpoints" / f"{name}.ckpt") for run in ("whole", "stopped"))
+        assert first_difference(one, other) == "", name
+    steps = [int(row["step"]) for row in csv.DictReader((tmp_path / "stopped" / "csv" / "metrics.csv").open())]
+    assert min(steps) < 4 <= max(steps), "the figures from before are still there"
+
+
+class Bomb(L.Callback):
+    """Sends this process a signal in the middle of a step."""
+
+    def __init__(self, step: int, number: int):
+        self.step, self.number = step, number
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class SpoilBatch(L.Callback):
+    """Makes one batch of data nan."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        dequantizer = pl_module.dequantizer
+        if trainer.global_step == self.step:
+            self.hook = dequantizer.register_forward_hook(lambda *call: (call[-1][0] * float("nan"), call[-1][1]))
+        elif trainer.global_step == self.step + 1:
+            self.hook.remove()
+
+
+@pytest.mark.parametrize("every_n_steps", [pytest.param(1, marks=pytest.mark.slow), 10])
+def test_a_batch_with_nan_stops_the_run_by_name_and_the_last_good_checkpoint_is_whole(every_n_steps, images, tmp_path):
+    settings = ["trainer.max_steps=8", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
+    settings += ["evaluation=null", f"callbacks.divergence.every_n_steps={every_n_steps}", "logger.tensorboard=null"]
+    bomb = "+callbacks.spoil={_target_:test_resume.SpoilBatch,step:5}"
+    ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, bomb)
+    assert ended.code == 1
+    assert "the loss was not finite at step 6" in ended.err
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 5
+    assert all(value.isfinite().all() for value in last["state_dict"].values() if value.is_floating_point())
+    again = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, "ckpt=auto")
+    assert again.code == 0, "and from there the run goes on"
+
+
+def test_a_validation_loss_that_is_never_finite_is_named(images, tmp_path):
+    settings = ["trainer.max_steps=2", "trainer.val_check_interval=1", "logger.tensorboard=null"]
+    spoil = "+callbacks.spoil={_target_:test_resume.SpoilValidation}"
+    ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, spoil)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "the validation loss was never finite" in ended.err
+
+
+class SpoilValidation(L.Callback):
+    """Makes the data of each validation nan."""
+
+    def on_validation_start(self, trainer, pl_module):
+        spoil = lambda *call: (call[-1][0] * float("nan"), call[-1][1])  # noqa: E731
+        self.hook = pl_module.dequantizer.register_forward_hook(spoil)
+
+    def on_validation_end(self, trainer, pl_module):
+        self.hook.remove()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(images, tmp_path, monkeypatch):
+    settings = ["trainer.max_steps=4", "callbacks.last.every_n_train_steps=2", "logger.tensorboard=null"]
+    n_writes = 0
+
+    def full(descriptor: int) -> None:
+        nonlocal n_writes
+        n_writes += 1
+        if n_writes > 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    overrides = [*tiny_overrides(images, tmp_path / "run"), *settings]
+    fit(overrides, expect=MachineError)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"last.ckpt", "step_2.ckpt"}, "and nothing half-written"
+    assert torch.load(checkpoints / "last.ckpt", weights_only=True)["global_step"] == 2
+    with pytest.raises(MachineError, match=r"No space left.*make room, then resume with ckpt=.*last\.ckpt"):
+        fit([*tiny_overrides(images, tmp_path / "other"), *settings])
+
+
+def test_two_processes_do_not_train_one_run(images, tmp_path):
+    base = [*tiny_overrides(images, tmp_path / "run"), "trainer.max_steps=1", "evaluation=null", "ckpt=auto"]
+    with hold(tmp_path / "run", "run"):
+        refused = run_command("train", *base)
+    assert (refused.code, refused.err.count("\n")) == (1, 1), refused.err
+    assert f"a run that is under way: process {os.getpid()} on" in refused.err
+    assert run_command("train", *base).code == 0
+
+
+def slow_settings(images: Path, folder: Path) -> list[str]:
+    given = ["trainer.max_steps=120", "callbacks.last.every_n_train_steps=3", "trainer.val_check_interval=10"]
+    return [*tiny_overrides(images, folder), *given, "evaluation=null", "logger.tensorboard=null"]
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_identical_weights(tmp_path):
+def test_a_run_killed_ten_times_ends_with_identical_weights(tmp_path):
+    """The moments are random: in a step, in a validation, while a checkpoint is written."""
+    draw, images = random.Random(0), write_images(tmp_path / "images.npz", n=400)
+    assert end(start_training(*slow_settings(images, tmp_path / "whole"))) == 0
+    last, steps = tmp_path / "killed" / "checkpoints" / "last.ckpt", []
+    for _ in range(10):
+        process = start_training(*slow_settings(images, tmp_path / "killed"), "ckpt=auto")
+        before = steps[-1] if steps else 0
+        progress = before + draw.randrange(2, 12)
+        wait_until(lambda at=progress: last.exists() and step_of(last) >= min(at, 117), process)
+        time.sleep(draw.random() * 0.2)
+        process.kill()
+        assert end(process) == -signal.SIGKILL
+        steps.append(step_of(last))
+    assert 0 < steps[0] < steps[-1] < 120
+    assert end(start_training(*slow_settings(images, tmp_path / "killed"), "ckpt=auto")) == 0
+    for name in ("last", "best"):
+        one, other = (state(tmp_path / run / "checkpoints" / f"{name}.ckpt") for run in ("whole", "killed"))
+        assert first_difference(one, other) == "", name
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint, which must be readable at any time."""
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+@pytest.mark.slow
+def test_a_run_told_to_stop_ends_within_ten_seconds_and_says_so_in_its_record(tmp_path):
     images = write_images(tmp_path / "images.npz", n=400)
+    process = start_training(*slow_settings(images, tmp_path / "run"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    wait_until(last.exists, process)
+    began = time.monotonic()
+    process.terminate()
+    assert end(process) == 143
+    assert time.monotonic() - began < 10
+    assert '"status": "interrupted"' in (tmp_path / "run" / "run.json").read_text()
+    assert 0 < step_of(last) < 120
 
-    def settings(name: str) -> list[str]:
-        given = ["trainer.max_steps=60", "callbacks.last.every_n_train_steps=7", "trainer.val_check_interval=10"]
-        return [*tiny_overrides(images, tmp_path / name), *given, "evaluation=null", "logger.tensorboard=null"]
 
-    assert train_in_a_process(*settings("whole")).wait(300) == 0
-
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    process = train_in_a_process(*settings("killed"))
-    deadline = time.monotonic() + 300
-    while not last.exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
-    steps = torch.load(last, weights_only=True)["global_step"]
-    assert 0 < steps < 60
-    assert steps % (290 // 16), "in the middle of an epoch"
-
-    assert train_in_a_process(*settings("killed"), f"ckpt={last}").wait(300) == 0
-    whole = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
-    resumed = torch.load(last, weights_only=True)
-    assert resumed["global_step"] == 60
-    assert first_difference(resumed["state_dict"], whole["state_dict"]) == ""
-    assert first_difference(resumed["optimizer_states"], whole["optimizer_states"]) == ""
+@pytest.mark.slow
+def test_a_full_disk_is_a_sentence_and_the_earlier_checkpoint_is_whole(tmp_path):
+    disk, images = tmp_path / "disk", write_images(tmp_path / "images.npz")
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        settings = ["trainer.max_steps=60", "callbacks.last.every_n_train_steps=2", "callbacks.last.save_top_k=-1"]
+        overrides = [*tiny_overrides(images, disk / "run"), *settings, "logger.tensorboard=null", "evaluation=null"]
+        ended = run_command("train", *overrides)
+        assert ended.code == 1
+        assert "No space left on device; earlier checkpoints are whole" in ended.err.splitlines()[-1]
+        checkpoints = sorted((disk / "run" / "checkpoints").glob("*.ckpt"))
+        assert len(checkpoints) > 2
+        assert all(step_of(path) > 0 for path in checkpoints)
+        for path in checkpoints[:-1]:
+            if path.name not in ("best.ckpt", "last.ckpt"):
+                path.unlink()
+        again = run_command("train", *merge(overrides, ["callbacks.last.save_top_k=1", "ckpt=auto"]))
+        assert again.code == 0, again.err
+    finally:
+        subprocess.run(["umount", disk], check=True)

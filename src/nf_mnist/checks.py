@@ -1,5 +1,6 @@
 """Settings checked before anything is built, so that a mistake costs a second and not a night."""
 
+import re
 from collections.abc import Iterable
 
 import torch
@@ -88,6 +89,16 @@ def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:
                 "" if kind is POSITIVE else f" of at least {low:g}" if high == INF else f" from {low:g} to {high:g}"
             )
             raise ConfigError(f"{key} must be {kind}{bounds}, got {value!r}")
+
+
+def check_duration(duration: object) -> None:
+    """Check a budget of time.
+
+    Raises:
+        ConfigError: If it is neither null nor DD:HH:MM:SS.
+    """
+    if duration is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(duration)):
+        raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS or null, got {duration!r}; an hour is 00:01:00:00")
 
 
 def check_split(split: str) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.config import config_dir, register_resolvers
-from nf_mnist.errors import ConfigError, MachineError, NFMnistError
+from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def one_job(cfg: DictConfig) -> Any:
             try:
                 check_torchvision()
+                register_resolvers()  # in a process of a launcher's, too
                 OmegaConf.resolve(cfg)
                 return task(cfg)
             except (NFMnistError, OmegaConfBaseException, OSError) as error:
@@ -54,10 +56,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 run()
             except (NFMnistError, HydraException, OmegaConfBaseException, OSError) as error:
                 fail(error)
-            except ValueError as error:
-                if "Config group override" not in str(error):  # Hydra's, for group=null
+            except Exception as error:
+                known = _translated(error)
+                if known is None:
                     raise
-                fail(ConfigError("a group takes the name of one of its files, not null; leave a group out with ~group"))
+                fail(known)
 
         return main
 
@@ -73,6 +76,29 @@ def fail(error: BaseException) -> NoReturn:
     raise SystemExit(1)
 
 
+def _translated(error: Exception) -> NFMnistError | None:
+    """Return what an error of another library has to say to a user, if it is one of those that users meet."""
+    if isinstance(error, ValueError) and "Config group override" in str(error):  # group=null
+        return ConfigError("a group takes the name of one of its files, not null; leave a group out with ~group")
+    if isinstance(error, ValueError) and str(error).startswith(("No trials are completed", "Record does not exist")):
+        return RunError("no run of this sweep has a result; python -m nf_mnist.sweep_report FOLDER says why")
+    if _is_lightnings(error):
+        return ConfigError(f"Lightning refuses a setting of trainer, callbacks or logger: {one_line(error)}")
+    if type(error).__module__.startswith("submitit."):
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return RunError(f"submitit: {reason}; the same command does what is missing")
+    return None
+
+
+def _is_lightnings(error: Exception) -> bool:
+    """Return whether an error is what Lightning says of a setting: it was raised below its code and not below ours."""
+    if not isinstance(error, TypeError | ValueError) and type(error).__name__ != "MisconfigurationException":
+        return False
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [module.partition(".")[0] for module in modules]
+    return next((name for name in reversed(packages) if name in ("lightning", "nf_mnist")), None) == "lightning"
+
+
 def one_line(error: BaseException) -> str:
     """Say in one line what an error that a user can mend has to say."""
     if isinstance(error.__cause__, NFMnistError):
@@ -82,9 +108,11 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, HydraException):
         causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
         text = " ".join(str(cause).partition("\n    full_key")[0] for cause in causes)
-        return " ".join(text.partition("Config search path")[0].split())
+        text = " ".join(text.partition("Config search path")[0].split())
+        needs_extra = "hydra/launcher" in text or "hydra/sweeper" in text
+        return text + "; all but basic come with: pip install 'nf_mnist[sweep]'" * needs_extra
     if isinstance(error, OSError) and not isinstance(error, NFMnistError):
-        return f"cannot use {error.filename}: {error.strerror}"
+        return f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
     return " ".join(str(error).split())
 
 

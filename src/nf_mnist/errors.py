@@ -32,5 +32,9 @@ class DivergenceError(NFMnistError, ArithmeticError):
     """The training loss is no longer a finite number."""
 
 
+class RunError(NFMnistError, RuntimeError):
+    """A run of a sweep ended without a result."""
+
+
 class MachineError(NFMnistError, RuntimeError):
     """The machine lacks something that was asked for: a GPU, a matching library, a writable folder."""

@@ -1,62 +1,127 @@
 """Train a flow: ``python -m nf_mnist.train model=resflow trainer.devices=1``."""
 
+import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.cli import command, write_json, write_text
 from nf_mnist.config import build_datamodule, build_module, build_trainer
-from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.errors import CheckpointError, ConfigError, NFMnistError
+from nf_mnist.runs import hold, recorded, update_record
 
 if TYPE_CHECKING:
+    import lightning as L
+
+    from nf_mnist.training.datamodule import ImageDataModule
     from nf_mnist.training.module import FlowModule
 
 
 @command("train")
-def main(cfg: DictConfig) -> float:
-    """Train, choose the best checkpoint on validation images, measure it; return its validation loss in nats."""
-    from nf_mnist.checks import check_accelerator, check_ranges, check_split
-    from nf_mnist.training.fit import fit, fit_marginals
+def main(cfg: DictConfig) -> float | NFMnistError:
+    """Train one run, or give the job of a sweep a process of its own; return the least validation loss in nats."""
+    overrides = list(HydraConfig.get().overrides.task)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from nf_mnist.sweeps import run_job
+
+        return run_job(cfg, overrides)
+    rate_factors: list[float] = []
+    if cfg.rerun is not None:
+        from nf_mnist.rerun import load_rerun
+
+        cfg, rate_factors = load_rerun(cfg, overrides)
+    return train(cfg, overrides, rate_factors)
+
+
+def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) -> float:
+    """Train, choose the best checkpoint on validation images, measure it; return its validation loss in nats.
+
+    Args:
+        cfg: The configuration, resolved.
+        overrides: Of the command line, for the record of the run.
+        rate_factors: Shares of the peak rate to replay; empty: the schedule decides.
+    """
+    import torch
+
+    from nf_mnist.checks import check_accelerator, check_duration, check_ranges, check_split
+    from nf_mnist.training.fit import fit_marginals
     from nf_mnist.training.hardware import describe, keep_freed_memory
 
     check_ranges(cfg)
+    check_duration(cfg.trainer.max_time)
     if cfg.evaluation is not None:
         check_split(cfg.evaluation.split)
     check_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
-    _check_run_dir(run_dir, cfg.ckpt)
+    _check_run_dir(run_dir, cfg)
     keep_freed_memory()
     datamodule = build_datamodule(cfg)
     datamodule.setup()
     module = build_module(cfg)
+    module.replayed = rate_factors
     fit_marginals(module.flow, datamodule.train.levels)
     _load_initial_weights(module, cfg.ckpt, cfg.init_from)
     trainer = build_trainer(cfg)
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    with contextlib.ExitStack() as stack:
+        if trainer.is_global_zero:  # of several processes one keeps the books
+            stack.enter_context(hold(run_dir, "run"))
+            about = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(), "threads": torch.get_num_threads()}
+            stack.enter_context(recorded(run_dir, overrides, **about))
+            write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            _announce(cfg, module, trainer)
+        return _fit_and_measure(cfg, trainer, module, datamodule)
 
-    print(f"{cfg.name}: {_count(module):,} parameters on {describe()}, {trainer.precision}; results in {run_dir}")
+
+def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
+    from nf_mnist.training.hardware import describe
+
+    size = sum(parameter.numel() for parameter in module.parameters())
+    print(f"{cfg.name}: {size:,} parameters on {describe()}, {trainer.precision}; results in {cfg.run_dir}")
     if cfg.data.dequantizer == "none":
         print(
             "warning: undithered levels have no bound on their likelihood; use data.dequantizer=uniform to measure it"
         )
-    begin = time.monotonic()
-    best, best_loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt)
-    if cfg.evaluation is not None and trainer.is_global_zero:
+
+
+def _fit_and_measure(
+    cfg: DictConfig, trainer: "L.Trainer", module: "FlowModule", datamodule: "ImageDataModule"
+) -> float:
+    import torch
+
+    from nf_mnist.metrics import bits_per_dim
+    from nf_mnist.training.fit import fit, log_figures
+    from nf_mnist.training.signals import stop_on_signals
+
+    run_dir, begin = Path(cfg.run_dir), time.monotonic()
+    with stop_on_signals(trainer, run_dir / "checkpoints" / "last.ckpt"):
+        best, loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt)
+    if not trainer.is_global_zero:
+        return loss
+    figures = {"val_loss": loss}
+    if module.dequantizer.is_discrete:
+        figures["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
+    update_record(run_dir, **figures)
+    log_figures(trainer, {f"best/{key}": value for key, value in figures.items()})
+    if cfg.evaluation is not None:
         _report(cfg, best, time.monotonic() - begin)
-    return best_loss
+    return loss
 
 
-def _check_run_dir(run_dir: Path, ckpt: str | None) -> None:
-    """Refuse a folder that holds another run, unless this run resumes it."""
+def _check_run_dir(run_dir: Path, cfg: DictConfig) -> None:
+    """Refuse a folder that holds another run, unless this run resumes it; ``ckpt=auto`` resumes what there is."""
     checkpoints = run_dir / "checkpoints"
-    resumes_it = ckpt is not None and Path(ckpt).resolve().parent == checkpoints.resolve()
+    last = checkpoints / "last.ckpt"
+    if cfg.ckpt == "auto":
+        cfg.ckpt = str(last) if last.exists() else None
+        return
+    resumes_it = cfg.ckpt is not None and Path(cfg.ckpt).resolve().parent == checkpoints.resolve()
     if checkpoints.exists() and not resumes_it:
-        raise ConfigError(
-            f"{run_dir} holds a run already; choose another output_dir, or resume it with "
-            f"ckpt={checkpoints / 'last.ckpt'}"
-        )
+        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
 
 
 def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str | None) -> None:
@@ -77,7 +142,7 @@ def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str
 
 def _report(cfg: DictConfig, best: Path, seconds: float) -> None:
     """Measure the best checkpoint as the evaluate command would, print the table, write the JSON."""
-    from nf_mnist.evaluate import evaluate_checkpoint
+    from nf_mnist.evaluation import evaluate_checkpoint
     from nf_mnist.report import print_figures
     from nf_mnist.training.hardware import describe
 
@@ -91,10 +156,6 @@ def _report(cfg: DictConfig, best: Path, seconds: float) -> None:
     print_figures(figures, unit, rows)
     about: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(), "checkpoint": str(best)}
     write_json(run_dir / "figures.json", {"unit": unit, **figures, **about})
-
-
-def _count(module: "FlowModule") -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 if __name__ == "__main__":

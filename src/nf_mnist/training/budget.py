@@ -19,7 +19,8 @@ class BudgetedModule(L.LightningModule):
     """A module whose learning rate follows a schedule over the budget of steps, epochs or time.
 
     All randomness of a step (dequantization noise, augmentation, dropout) is a function of seed, epoch, batch and
-    process, so that a resumed run draws what an uninterrupted one would have drawn.
+    process, so that a resumed run draws what an uninterrupted one would have drawn. The share of the peak rate at each
+    batch is part of a checkpoint: a budget of time can be repeated only from it.
 
     Args:
         optimizer: Parameters with their names in, optimizer out.
@@ -32,6 +33,8 @@ class BudgetedModule(L.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.seed = seed
+        self.rate_factors: list[float] = []  # of the batches so far
+        self.replayed: list[float] = []  # of another run, to be used instead of the schedule
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.make_optimizer(self.named_parameters())
@@ -42,9 +45,19 @@ class BudgetedModule(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this step's randomness and set its learning rate."""
         torch.manual_seed(_hash(self.seed, self.current_epoch, batch_idx, self.global_rank))
-        factor = self.schedule.factor(self.progress())
+        n_taken = len(self.rate_factors)
+        replays = n_taken < len(self.replayed)
+        factor = self.replayed[n_taken] if replays else self.schedule.factor(self.progress())
+        self.rate_factors.append(factor)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak_lr"] * factor
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rate_factors"] = torch.tensor(self.rate_factors, dtype=torch.float64)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "rate_factors" in checkpoint:
+            self.rate_factors = checkpoint["rate_factors"].tolist()
 
     def progress(self) -> float:
         """Return how much of the budget is spent, in [0, 1]: the largest share among steps, epochs and time."""

@@ -1,6 +1,9 @@
 """A training from its start, or from a checkpoint, to the checkpoint that validates best."""
 
+import math
 import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -8,9 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from nf_mnist.bijectors import MarginalGaussianization
+from nf_mnist.errors import DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
+from nf_mnist.training.whole_files import write_whole
 
 
 def fit(
@@ -26,7 +31,10 @@ def fit(
         ckpt: Checkpoint to resume from, or None.
 
     Returns:
-        The checkpoint of least validation loss, and that loss in nats.
+        The checkpoint of least validation loss, and that loss in nats, a finite number.
+
+    Raises:
+        DivergenceError: If the loss is not finite, in training or in every validation.
     """
     last, best = run_dir / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "best.ckpt"
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
@@ -34,11 +42,20 @@ def fit(
     trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
     best_loss = _least_validation_loss(trainer)
     if last_loss < best_loss and trainer.is_global_zero:
-        temporary = best.with_suffix(".tmp")
-        shutil.copyfile(last, temporary)
-        temporary.replace(best)
+        with last.open("rb") as source:
+            write_whole(best, partial(shutil.copyfileobj, source))
     trainer.strategy.barrier()
-    return best, min(last_loss, best_loss)
+    least = min(loss for loss in (last_loss, best_loss) if not math.isnan(loss))
+    if math.isinf(least):
+        raise DivergenceError("the validation loss was never finite, so no checkpoint is the best; lower optimizer.lr")
+    return best, least
+
+
+def log_figures(trainer: L.Trainer, figures: Mapping[str, float]) -> None:
+    """Give every logger what a run has reached; TensorBoard shows it beside the settings, under HParams."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(figures), step=trainer.global_step)
+        logger.save()
 
 
 def fit_marginals(flow: Flow, levels: Tensor) -> None:

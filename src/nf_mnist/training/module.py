@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise
@@ -47,6 +48,12 @@ class FlowModule(BudgetedModule):
         self._log_likelihood("train", loss, len(levels), sync_dist=False)
         return loss
 
+    def on_validation_start(self) -> None:
+        """Let all processes validate what the first one saves: BatchNorm inside networks is each process's own."""
+        if dist.is_available() and dist.is_initialized():
+            for buffer in self.buffers():
+                dist.broadcast(buffer, src=0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Score a batch; return ``x``, ``z`` and ``labels``, so that callbacks need no second pass."""
         levels, labels = batch
@@ -60,7 +67,8 @@ class FlowModule(BudgetedModule):
         return {"x": x, "z": z, "labels": labels}
 
     def _log_likelihood(self, stage: str, loss: Tensor, batch_size: int, sync_dist: bool) -> None:
-        settings: dict[str, Any] = {"batch_size": batch_size, "sync_dist": sync_dist}
+        # Lightning averages the count over processes, and would cut off the fraction of a whole number's average.
+        settings: dict[str, Any] = {"batch_size": float(batch_size), "sync_dist": sync_dist}
         self.log(f"{stage}/loss", loss, **settings)
         if self.dequantizer.is_discrete:
             self.log(f"{stage}/bpd", bits_per_dim(-loss.detach(), 0.0, self.flow.dims), **settings)

@@ -7,6 +7,7 @@ from nf_mnist.training.callbacks.inpainting import LogInpainting
 from nf_mnist.training.callbacks.latent import LogLatentMoments, LogLatentProjection, LogLatentRadius
 from nf_mnist.training.callbacks.progress import RunProgress
 from nf_mnist.training.callbacks.quality import LogQuality
+from nf_mnist.training.callbacks.resumable import SaveResumable
 from nf_mnist.training.callbacks.statistics import RecomputeStatistics
 from nf_mnist.training.callbacks.store_config import StoreConfig
 
@@ -21,6 +22,7 @@ __all__ = [
     "LogSamples",
     "RecomputeStatistics",
     "RunProgress",
+    "SaveResumable",
     "StopOnDivergence",
     "StoreConfig",
 ]

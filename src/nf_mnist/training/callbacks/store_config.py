@@ -1,15 +1,20 @@
-"""What a checkpoint needs to be read without the run that wrote it."""
+"""The configuration of a run, where it is looked for: in its checkpoints, and in TensorBoard."""
 
 from typing import Any
 
 import lightning as L
 
 from nf_mnist import __version__
+from nf_mnist.training.callbacks.base import tensorboard_writers
+from nf_mnist.training.callbacks.dashboard import write_dashboard
 from nf_mnist.training.hardware import describe
 
 
 class StoreConfig(L.Callback):
     """Put the resolved configuration, as plain dicts, the version and the hardware into each checkpoint.
+
+    They are what is needed to read it without the run that wrote it. TensorBoard gets the configuration too, and a
+    layout of charts; see :func:`~nf_mnist.training.callbacks.dashboard.write_dashboard`.
 
     Args:
         config: The whole resolved configuration of the run.
@@ -17,6 +22,10 @@ class StoreConfig(L.Callback):
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for writer in tensorboard_writers(trainer):
+            write_dashboard(writer, self.config)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

@@ -1,0 +1,9 @@
+"""Sweeps that survive: a stable folder with a lock, a process for each run, and only what is missing done again.
+
+Hydra composes, launches and searches; here is what it leaves open.
+"""
+
+from nf_mnist.sweeps.folder import SweepFolder, run_name, run_records
+from nf_mnist.sweeps.job import run_job
+
+__all__ = ["SweepFolder", "run_job", "run_name", "run_records"]

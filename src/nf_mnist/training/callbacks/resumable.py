@@ -1,0 +1,44 @@
+"""Checkpoints from which a run goes on as if it had never stopped."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class SaveResumable(ModelCheckpoint):
+    """Saves every ``every_n_train_steps``, at the beginning of each validation, and when the run is told to stop.
+
+    A step that a validation follows is saved as that begins, with a mark that it is still to come: so a run that is
+    killed in a validation repeats it when resumed, and chooses the same best checkpoint. A step is saved only after
+    its last batch, since accumulated gradients are not part of a checkpoint. Takes the arguments of ModelCheckpoint.
+    """
+
+    _validation_is_to_come = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None
+        if loop._should_accumulate() or loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            return
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.received_sigterm and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._should_skip_saving_checkpoint(trainer):
+            return
+        self._validation_is_to_come = True
+        candidates = self._monitor_candidates(trainer)
+        if self._every_n_train_steps and trainer.global_step % self._every_n_train_steps == 0:
+            self._save_topk_checkpoint(trainer, candidates)
+        self._save_last_checkpoint(trainer, candidates)
+        self._validation_is_to_come = False
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._validation_is_to_come:  # what Lightning takes for a validation that has begun
+            total = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+            total["ready"] += 1
+            total["started"] += 1
