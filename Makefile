@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard clean
+.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,11 +43,18 @@ format: setup  ## Mend style
 types: setup  ## Check types
 	$(BIN)/mypy
 
-bench: setup  ## Measure training speed against plain float32 (about five minutes)
-	$(BIN)/python benchmarks/training_throughput.py
+bench: setup  ## Measure speed, also against other libraries (about twenty minutes)
+	$(PIP) install -c constraints.txt -e '.[peers]'
+	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs
+
+notebooks: setup  ## Run the notebooks; pages with their pictures go to build/notebooks
+	$(BIN)/jupyter nbconvert --execute --to markdown --output-dir build/notebooks notebooks/*.ipynb
+
+docs: setup  ## Write the reference of all public names to build/api
+	$(BIN)/pdoc --docformat google --output-directory build/api nf_mnist
 
 clean:  ## Remove caches and builds; outputs/ and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
