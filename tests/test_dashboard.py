@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +94,11 @@ def dashboard(tmp_path_factory):
 )
 def test_a_tab_is_filled(tab, selector, texts, dashboard, tmp_path):
     dashboard.open(tab)
-    found = "\n".join(dashboard.find(selector))
-    assert [text for text in texts if text not in found] == []
+    for _ in range(20):  # rows and cards come one after another
+        found = "\n".join(dashboard.find(selector))
+        missing = [text for text in texts if text not in found]
+        if not missing:
+            break
+        time.sleep(0.5)
+    assert missing == []
     dashboard.save(Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"{tab}.png")
