@@ -86,6 +86,8 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     *[("resflow", f"path={{}}/{file}.npz", "expected uint8 levels") for file in ("float", "flat", "none")],
     ("resflow", "path={}/labels.npz", "'labels'"),
     ("resflow", "data.event_shape=[1,12,12]", "the images are (1, 14, 14)"),
+    ("resflow", "data.event_shape=14", "data.event_shape must be [channels,height,width], got 14"),
+    ("resflow", "callbacks.samples=3", "cannot build 3: Cannot instantiate config of type int"),
     *[("resflow", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
     *[("resflow", f"init_from={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "mnist")],
     *[

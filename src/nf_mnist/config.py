@@ -57,7 +57,7 @@ def instantiate(node: Any, **extra: Any) -> Any:
         if isinstance(error.__cause__, NFMnistError):
             raise error.__cause__ from None
         cause = error.__cause__ or error
-        target = node.get("_target_", "a part of the configuration")
+        target = node.get("_target_", "a part of the configuration") if isinstance(node, DictConfig) else repr(node)
         raise ConfigError(f"cannot build {target}: {(str(cause).splitlines() or [repr(cause)])[0]}") from error
 
 
@@ -101,8 +101,15 @@ def _arranged(module: Any, model: DictConfig) -> Any:
 
 
 def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
-    """Build the data module of a configuration."""
+    """Build the data module of a configuration.
+
+    Raises:
+        ConfigError: If the shape of an image is no list.
+    """
     from nf_mnist.training.datamodule import ImageDataModule
+
+    if not isinstance(cfg.data.event_shape, ListConfig):
+        raise ConfigError(f"data.event_shape must be [channels,height,width], got {cfg.data.event_shape!r}")
 
     return ImageDataModule(
         source=lambda: instantiate(cfg.data.source),
