@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import logging
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -128,9 +129,10 @@ def fit(
 
 
 def run_command(name: str, *argv: str) -> Finished:
-    """Run ``python -m nf_mnist.NAME argv`` in this process; leave its arguments and logging as they were."""
+    """Run ``python -m nf_mnist.NAME argv`` in this process; leave arguments, logging and SIGTERM as they were."""
     command = importlib.import_module(f"nf_mnist.{name}").main
     out, err, code = io.StringIO(), io.StringIO(), 0
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, _logging_kept():
         patch.setattr(sys, "argv", [f"nf_mnist.{name}", *argv])
         patch.setenv("HYDRA_FULL_ERROR", "")
@@ -139,6 +141,8 @@ def run_command(name: str, *argv: str) -> Finished:
                 command()
             except SystemExit as ending:
                 code = ending.code or 0
+            finally:
+                signal.signal(signal.SIGTERM, on_sigterm)
     return Finished(code, out.getvalue(), err.getvalue())
 
 

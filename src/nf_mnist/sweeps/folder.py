@@ -47,6 +47,7 @@ class SweepFolder(Callback):
             fail(error)
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+            self._held.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the report; the exit status is 1 if a run has no result."""
