@@ -1,13 +1,11 @@
 """Tables of models side by side, from ``results/``."""
 
 import json
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from markdown_table import table
+from from_results import ROOT, read_result, table
 
-RESULTS = Path(__file__).parent.parent / "results"
 PUBLISHED = {  # the entry of published.json beside each model
     "nice": "NICE",
     "realnvp": "Real NVP",
@@ -32,9 +30,9 @@ COLUMNS = (
 
 def baselines() -> str:
     """Return every model at an equal budget of time, the first seed of each, and real images as the last row."""
-    entries = json.loads((Path(__file__).parent / "published.json").read_text())
+    entries = json.loads((ROOT / "docs" / "published.json").read_text())
     published = {entry["model"]: entry.get("bpd", "") for entry in entries}
-    rows = [row for row in _rows("baselines").values() if row["seed"] == 0]
+    rows = [row for row in read_result("baselines")["rows"].values() if row["seed"] == 0]
     lines = [
         (
             f"`{row['model']}`",
@@ -54,7 +52,7 @@ def baselines() -> str:
 def seeds() -> str:
     """Return the spread of bits per dimension over seeds, for models that have several."""
     found: dict[str, list[float]] = {}
-    for row in _rows("baselines").values():
+    for row in read_result("baselines")["rows"].values():
         found.setdefault(row["model"], []).append(row["bpd"])
     lines = [
         (f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), f"{mean(scores):.3f} +- {stdev(scores):.3f}")
@@ -68,7 +66,7 @@ def seeds() -> str:
 
 def density_ablation() -> str:
     """Return what each part of ``hierarchical`` is worth at equal time."""
-    variants = json.loads((RESULTS / "density_ablation.json").read_text())["variants"]
+    variants = read_result("density_ablation")["variants"]
     lines = [
         (name, f"{row['bpd']:.3f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
         for name, row in sorted(variants.items(), key=lambda item: item[1]["bpd"])
@@ -78,7 +76,7 @@ def density_ablation() -> str:
 
 def depth() -> str:
     """Return memory and time of a training step against the number of couplings."""
-    rows = json.loads((RESULTS / "depth.json").read_text())["depths"]
+    rows = read_result("depth")["depths"]
     lines = [
         (
             str(row["couplings"]),
@@ -89,10 +87,6 @@ def depth() -> str:
         for row in rows
     ]
     return table(("couplings", "activations", "memory of a step", "time of a step"), lines)
-
-
-def _rows(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
 
 
 def _quality(row: dict[str, Any]) -> tuple[str, ...]:

@@ -1,11 +1,6 @@
 """Tables of laws, and of the faults that they find."""
 
-import json
-from pathlib import Path
-
-from markdown_table import table
-
-RESULT = Path(__file__).parent.parent / "results" / "planted_faults.json"
+from from_results import read_result, table
 
 
 def laws() -> str:
@@ -23,7 +18,7 @@ def laws() -> str:
 def planted_faults() -> str:
     """Return which law is the first to break when a fault is planted, and whether it is the right one."""
     rows = []
-    for found in json.loads(RESULT.read_text())["faults"].values():
+    for found in read_result("planted_faults")["faults"].values():
         first = found["first"]
         said = f"{first['law']} ({first['status']})" if first else "nothing"
         rows.append((found["truth"], said, "yes" if found["named"] else "no"))
@@ -32,7 +27,7 @@ def planted_faults() -> str:
 
 def named_faults() -> str:
     """Return in a sentence how many faults are named, and how many healthy flows raise an alarm."""
-    planted = json.loads(RESULT.read_text())
+    planted = read_result("planted_faults")
     faults, healthy = planted["faults"].values(), planted["healthy"].values()
     n_named, n_alarms = sum(found["named"] for found in faults), sum(found["alarm"] for found in healthy)
     return (

@@ -1,12 +1,9 @@
 """Tables of completions, from ``results/inpainting.json``."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from markdown_table import table
+from from_results import read_result, table
 
-RESULT = Path(__file__).parent.parent / "results" / "inpainting.json"
 COLUMNS = (
     "mask",
     "model and method",
@@ -52,7 +49,7 @@ def completing() -> str:
 
 def _rows() -> list[tuple[str, str, str, dict[str, Any]]]:
     """Return mask, model, method and figures, by mask and error."""
-    rows = json.loads(RESULT.read_text())["rows"]
+    rows = read_result("inpainting")["rows"]
     named = []
     for name, row in rows.items():
         model, mask, method = name.split()

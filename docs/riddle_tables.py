@@ -1,12 +1,9 @@
 """The table of the riddles, from the headers of ``conf/experiment/riddle_*.yaml`` and ``results/riddles.json``."""
 
-import json
 import sys
-from pathlib import Path
 
-from markdown_table import table
+from from_results import ROOT, read_result, table
 
-ROOT = Path(__file__).parent.parent
 COLUMNS = ("riddle", "the diary says", "believed beforehand", "verdict", "measured")
 
 
@@ -15,7 +12,7 @@ def riddles() -> str:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from riddles_runs import riddles as headers  # torch, which few tables need
 
-    outcomes = json.loads((ROOT / "results" / "riddles.json").read_text())["riddles"]
+    outcomes = read_result("riddles")["riddles"]
     rows = []
     for number, riddle in headers().items():
         outcome = outcomes[str(number)]

@@ -1,21 +1,18 @@
 """Tables of speeds, from ``results/``."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from markdown_table import table
+from from_results import read_result, table
 
-RESULTS = Path(__file__).parent.parent / "results"
 OURS = "nf_mnist"
 SPEEDS = {"training": "training images/s", "log_prob": "densities/s", "samples": "samples/s"}
 
 
 def speed_machine() -> str:
     """Return the machine on which the table of libraries was measured."""
-    found = _read("peers")
+    found = read_result("peers")
     _, _, _, figures = next(_variants(found))
     return (
         f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {found['batch_size']}; medians, "
@@ -28,7 +25,7 @@ def speed_ratios() -> str:
     columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
     best = ("shipped", "tuned", "compiled")
     pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
-    architectures = _read("peers")["architectures"]
+    architectures = read_result("peers")["architectures"]
     rows = [(f"`{name}`", *(_ratio(found, *pair) for pair in pairs)) for name, found in architectures.items()]
     return table(columns, rows)
 
@@ -37,7 +34,7 @@ def peers() -> str:
     """Return every library at both settings."""
     columns = ("architecture", "library", "settings", "parameters", *SPEEDS.values(), "peak MiB", "round-trip error")
     rows = []
-    for architecture, library, setting, figures in _variants(_read("peers")):
+    for architecture, library, setting, figures in _variants(read_result("peers")):
         said = "as users run it" if setting == "shipped" and library != OURS else setting
         if setting == "compiled" and not figures["compiled"]:
             said = "cannot be compiled"
@@ -57,7 +54,7 @@ def peers() -> str:
 
 def data_path() -> str:
     """Return images per second into the model, ours and torchvision's."""
-    found = _read("data_path")
+    found = read_result("data_path")
     rows = [(name, _spread(speeds, 0)) for name, speeds in found["images_per_second"].items()]
     return f"{table(('path', 'images/s'), rows)}\n\nOurs over the fastest other: {_spread(found['ratio'], 1)}."
 
@@ -66,7 +63,7 @@ def step_profile() -> str:
     """Return where the time of a training step goes, and after how many steps compiling has paid."""
     columns = ("model", "outside products", "largest of it", "optimizer", "s per step", "compile s", "break-even step")
     rows = []
-    for model, row in _read("step_profile")["models"].items():
+    for model, row in read_result("step_profile")["models"].items():
         for kind in ("eager", "compiled"):
             figures = row[kind]
             others = [f"{name} {share:.0%}" for name, share in list(figures["largest_others"].items())[:4]]
@@ -87,7 +84,7 @@ def step_profile() -> str:
 
 def adam() -> str:
     """Return what a step of Adam takes, by the way in which torch computes it."""
-    found = _read("step_profile")["adam_milliseconds"]
+    found = read_result("step_profile")["adam_milliseconds"]
     return table(
         ("Adam", "ms on the parameters of `resflow`"), [(name, _spread(row, 1)) for name, row in found.items()]
     )
@@ -95,7 +92,7 @@ def adam() -> str:
 
 def logging_cost() -> str:
     """Return what logging and the views at validations cost."""
-    found = _read("logging_cost")
+    found = read_result("logging_cost")
     rows = [
         (
             "callbacks and loggers, per step",
@@ -109,10 +106,6 @@ def logging_cost() -> str:
         ),
     ]
     return table(("what", "time", f"share of the training of `{found['model']}`"), rows)
-
-
-def _read(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def _variants(found: dict[str, Any]) -> Any:

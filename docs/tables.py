@@ -13,12 +13,11 @@ from typing import Any
 
 from baseline_tables import baselines, density_ablation, depth, seeds
 from diagnosis_tables import laws, named_faults, planted_faults
+from from_results import ROOT, table
 from inpainting_tables import completing, inpainting
-from markdown_table import table
 from riddle_tables import riddles
 from speed_tables import adam, data_path, logging_cost, peers, speed_machine, speed_ratios, step_profile
 
-ROOT = Path(__file__).parent.parent
 TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
