@@ -30,14 +30,14 @@ def print_figures(figures: Mapping[str, Any], dequantizer_unit: str, rows: Mappi
     table.add_column(overflow="fold")
     for name, value in (_figure_rows(figures, dequantizer_unit) | dict(rows)).items():
         table.add_row(name, value)
-    _print(table)
+    print_table(table)
 
 
 def print_quality(quality: Mapping[str, Any]) -> None:
     """Print the quality of samples at temperature 1.0 and at the best one, beside that of real images; then alarms.
 
     Args:
-        quality: As :func:`~nf_mnist.evaluate.evaluate_samples` returns it.
+        quality: As :func:`~nf_mnist.evaluation.evaluate_samples` returns it.
     """
     n_samples, n_images, split = quality["n_samples"], quality["n_images"], quality["split"]
     columns = {
@@ -50,7 +50,7 @@ def print_quality(quality: Mapping[str, Any]) -> None:
     for name, (key, spec) in QUALITY_ROWS.items():
         table.add_row(name.format(split=split), *(format(figures[key], spec) for figures in columns.values()))
     table.add_row("per cent of digits 0 to 9", *(_shares(figures["class_histogram"]) for figures in columns.values()))
-    _print(table)
+    print_table(table)
     print(f"* in the last column of the {split} images themselves")
     for alarm in quality["alarms"]:
         print(f"alarm, temperature 1: {alarm}")
@@ -60,9 +60,10 @@ def _shares(histogram: Sequence[int]) -> str:
     return " ".join(f"{100 * count / sum(histogram):.0f}" for count in histogram)
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table, width: int = 160) -> None:
+    """Print a table as wide as the terminal, or ``width`` characters wide where there is none."""
     console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    (console if console.is_terminal else Console(width=width)).print(table)
 
 
 def _figure_rows(figures: Mapping[str, Any], unit: str) -> dict[str, str]:

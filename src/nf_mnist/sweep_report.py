@@ -79,8 +79,9 @@ def sweep_rows(folder: Path) -> list[Row]:
 
 def print_rows(rows: Sequence[Row], title: str) -> None:
     """Print rows as a table, without columns that are empty in all of them, and without nats where there are bits."""
-    from rich.console import Console
     from rich.table import Table
+
+    from nf_mnist.report import print_table
 
     shown = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]
     if "val bpd" in shown:
@@ -90,8 +91,7 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
         table.add_column(key, overflow="fold")
     for row in rows:
         table.add_row(*(_text(row.get(key)) for key in shown))
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    print_table(table, width=200)
 
 
 def _text(value: Any) -> str:

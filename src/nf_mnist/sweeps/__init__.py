@@ -3,7 +3,8 @@
 Hydra composes, launches and searches; here is what it leaves open.
 """
 
-from nf_mnist.sweeps.folder import SweepFolder, run_name, run_records
+from nf_mnist.sweeps.folder import SweepFolder, run_records
 from nf_mnist.sweeps.job import run_job
+from nf_mnist.sweeps.names import run_name
 
 __all__ = ["SweepFolder", "run_job", "run_name", "run_records"]

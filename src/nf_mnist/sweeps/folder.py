@@ -14,10 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from nf_mnist.cli import fail, write_json
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError
 from nf_mnist.runs import COMPLETED, hold, read_record
-from nf_mnist.sweeps.names import run_name, settings
+from nf_mnist.sweeps.names import settings
 from nf_mnist.sweeps.study import queue_unfinished_trials
-
-__all__ = ["SweepFolder", "run_name", "run_records"]
 
 
 class SweepFolder(Callback):
