@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from measuring import time_budget
 from nf_mnist.cli import write_json
 
 RESULT = Path(__file__).parent.parent / "results" / "baselines.json"
@@ -47,7 +48,7 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
     """Train a model and return its figures on test images."""
     run = folder / "run"
     model = MODELS[name] or [f"model={name}"]
-    budget = f"trainer.max_time=00:00:{int(minutes):02d}:{round(60 * minutes) % 60:02d}"
+    budget = time_budget(minutes)
     overrides = [*model, *RECIPE, budget, f"seed={seed}"]
     train = [*overrides, "evaluation=null", f"output_dir={run}", "logger.tensorboard=null"]
     # Models with random dequantization noise get one draw: more of them change the mean by less than the seed does.

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from measuring import time_budget
 from nf_mnist.cli import write_json
 
 RESULT = Path(__file__).parent.parent / "results" / "density_ablation.json"
@@ -30,7 +31,7 @@ VARIANTS = {
 
 def train(overrides: list[str], minutes: float, folder: Path) -> dict[str, float]:
     """Train a variant and return its figures on validation images."""
-    budget = f"trainer.max_time=00:00:{int(minutes):02d}:{round(60 * minutes) % 60:02d}"
+    budget = time_budget(minutes)
     settings = [
         "evaluation.split=validation",
         "evaluation.n_draws=1",

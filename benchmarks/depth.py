@@ -6,13 +6,15 @@ read from Linux's /proc.
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import torch
+
+from measuring import default_device, seconds_per_call, training_step
 from nf_mnist.cli import write_json
+from nf_mnist.training.hardware import describe
 
 RESULT = Path(__file__).parent.parent / "results" / "depth.json"
 DEPTHS = (4, 8, 16, 32)
@@ -27,36 +29,17 @@ def measure(depth: int, recompute: bool, batch_size: int, n_steps: int) -> tuple
         batch_size: Images in a step.
         n_steps: Steps, of which the first does not count for the time.
     """
-    import torch
-    from hydra import compose, initialize_config_dir
-
-    from nf_mnist.config import build_module, config_dir
-    from nf_mnist.data import draw_noise
-
     overrides = ["model=uva_simple", f"model.flow.n_couplings_at=[{depth}]", f"model.recompute={recompute}"]
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        cfg = compose("train", ["name=bench", *overrides])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = build_module(cfg).to(device)
-    optimizer = module.configure_optimizers()
-    levels = torch.randint(256, (batch_size, *cfg.data.event_shape), dtype=torch.uint8, device=device)
-    before, seconds = begin_memory(device), []
-    for _ in range(n_steps):
-        begin = time.perf_counter()
-        x, log_q = module.dequantizer(levels, draw_noise(levels))
-        loss = (log_q - module.flow.log_prob(x)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()  # waits for a GPU
-        seconds.append(time.perf_counter() - begin)
-    return (peak_memory(device) - before) / 2**20, statistics.median(seconds[1:])
+    device = default_device()
+    step = training_step([*overrides, f"data.batch_size={batch_size}"], as_shipped=False)
+    before = begin_memory(device)
+    step()
+    seconds = seconds_per_call(step, n_steps - 1, device)
+    return (peak_memory(device) - before) / 2**20, seconds
 
 
-def begin_memory(device) -> int:
+def begin_memory(device: torch.device) -> int:
     """Forget the peak of memory so far; return the bytes in use."""
-    import torch
-
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -64,10 +47,8 @@ def begin_memory(device) -> int:
     return _status("VmRSS")
 
 
-def peak_memory(device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the bytes that were in use at the peak since :func:`begin_memory`."""
-    import torch
-
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM")
 
 
@@ -78,8 +59,6 @@ def _status(field: str) -> int:
 
 def main() -> None:
     """Measure one depth (as a child process), or all of them with and without recomputing, and write the JSON."""
-    from nf_mnist.training.hardware import describe
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int)
     parser.add_argument("--recompute", action="store_true")

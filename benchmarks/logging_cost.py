@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lightning as L
 
-from measuring import Figures, default_device, machine, seconds_per_call, shipped_configuration, shipped_step, spread
+from measuring import Figures, default_device, machine, seconds_per_call, shipped_configuration, spread, training_step
 from nf_mnist.cli import write_json
 from nf_mnist.config import build_datamodule, build_module, build_trainer
 
@@ -70,7 +70,7 @@ def compare(repeats: int, n_steps: int) -> Figures:
     found = [
         {name: seconds_of_tiny_step(overrides, n_steps) for name, overrides in variants.items()} for _ in range(repeats)
     ]
-    step = shipped_step([])
+    step = training_step([])
     step()
     of_step = spread([seconds_per_call(step, 2, default_device()) for _ in range(repeats)])
     logging = spread([each["with"] - each["without"] for each in found])

@@ -65,13 +65,20 @@ def shipped_configuration(overrides: Sequence[str]) -> DictConfig:
         return compose("train", ["name=bench", *overrides])
 
 
-def shipped_step(overrides: Sequence[str]) -> Callable[[], None]:
-    """Return a call that takes a training step as ``python -m nf_mnist.train OVERRIDES`` does, on one batch."""
+def training_step(overrides: Sequence[str], as_shipped: bool = True) -> Callable[[], None]:
+    """Return a call that takes a training step of ``python -m nf_mnist.train OVERRIDES``, on one batch.
+
+    Args:
+        overrides: Of the configuration.
+        as_shipped: Whether networks run in the precision, and memory is kept, as the train command has it on this
+            machine; else the step is plain float32.
+    """
     from nf_mnist.config import build_module
     from nf_mnist.data import draw_noise
     from nf_mnist.training.hardware import keep_freed_memory
 
-    keep_freed_memory()
+    if as_shipped:
+        keep_freed_memory()
     cfg = shipped_configuration(overrides)
     module = build_module(cfg).to(default_device())
     optimizer = module.configure_optimizers()
@@ -79,13 +86,19 @@ def shipped_step(overrides: Sequence[str]) -> Callable[[], None]:
 
     def step() -> None:
         x, log_q = module.dequantizer(levels, draw_noise(levels))
-        with shipped_autocast():
+        with shipped_autocast(as_shipped):
             _, log_prob = module.flow(x)
         optimizer.zero_grad()
         (log_q - log_prob).mean().backward()
         optimizer.step()
 
     return step
+
+
+def time_budget(minutes: float) -> str:
+    """Return the override that gives a training so many minutes."""
+    whole, seconds = divmod(round(60 * minutes), 60)
+    return f"trainer.max_time=00:00:{whole:02d}:{seconds:02d}"
 
 
 def spread(values: Sequence[float]) -> Figures:

@@ -8,8 +8,9 @@ from torch import Tensor
 from nf_mnist.bijectors import AffineCoupling
 from nf_mnist.diagnostics import LAWS, diagnose
 from nf_mnist.flows import Flow
+from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.module import FlowModule
-from riddles_runs import Outcome, Riddle, bits, train
+from riddles_runs import Outcome, Riddle, train
 
 MAP = ("inverse undoes forward", "log-determinants of both directions", "log-determinant is that of the Jacobian")
 
@@ -33,10 +34,10 @@ def log_det_without_mask(riddle: Riddle) -> Outcome:
     wrong, right = train(riddle.name, prepare=_plant), train(riddle.name)
     subject = wrong.subject()
     verdicts = {one.law: one for one in diagnose(subject, [law for law in LAWS.values() if law.name in MAP])}
-    claimed = bits(-subject.scores.log_ratio.mean().item(), 784)
+    claimed = bits_per_dim(subject.scores.log_ratio.mean(), 0.0, 784).item()
     with _mended(wrong.flow):
-        true = bits(-wrong.subject().scores.log_ratio.mean().item(), 784)
-    correct = bits(-right.subject().scores.log_ratio.mean().item(), 784)
+        true = bits_per_dim(wrong.subject().scores.log_ratio.mean(), 0.0, 784).item()
+    correct = bits_per_dim(right.subject().scores.log_ratio.mean(), 0.0, 784).item()
     statuses = [verdicts[name].status for name in MAP]
     figures = {
         "claimed_bpd": claimed,

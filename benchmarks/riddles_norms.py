@@ -10,7 +10,8 @@ from torch import Tensor
 from nf_mnist.bijectors import ActNorm, BatchNorm, Permutation
 from nf_mnist.data import mnist
 from nf_mnist.diagnostics import Subject, reached_layers
-from riddles_runs import Outcome, Riddle, Run, bits, train
+from nf_mnist.metrics import bits_per_dim
+from riddles_runs import Outcome, Riddle, Run, train
 
 NORMS = (BatchNorm, ActNorm)
 N_SCORED = 1000
@@ -72,7 +73,7 @@ def batchnorm_batch_size(riddle: Riddle) -> Outcome:
             steps = [f"data.batch_size={size}", f"trainer.max_steps={N_TRAINED // size}"]
             run = train(riddle.name, [*overrides, *steps, "trainer.val_check_interval=100000"])
             last = run.losses[-max(N_TRAINED // size // 10, 2) :]
-            excess = bits(run.loss - sum(last) / len(last), run.flow.dims)
+            excess = bits_per_dim(sum(last) / len(last) - run.loss, 0.0, run.flow.dims)
             table[policy][size] = {"bpd": run.bpd, "excess": excess}
     small, large = BATCH_SIZES[0], BATCH_SIZES[-1]
     excess = {policy: [row["excess"] for row in rows.values()] for policy, rows in table.items()}

@@ -28,6 +28,7 @@ from nf_mnist.data import Dequantizer, Images
 from nf_mnist.diagnostics import Subject, make_batch
 from nf_mnist.errors import DivergenceError
 from nf_mnist.flows import Flow
+from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.module import FlowModule
 
 SEED = 0
@@ -87,7 +88,7 @@ class Run(NamedTuple):
     @property
     def bpd(self) -> float:
         """The same in bits per dimension, where the data have them."""
-        return bits(self.loss, self.flow.dims)
+        return bits_per_dim(-self.loss, 0.0, self.flow.dims)
 
     def subject(self, n: int = 300) -> Subject:
         """Return the flow beside n validation images, for laws and measures."""
@@ -162,11 +163,6 @@ def released(name: str) -> Run:
     validation, training = load_split(cfg.data, "validation")
     dequantizer = load_dequantizer(f"pretrained:{name}")
     return Run(flow.requires_grad_(False), dequantizer, validation, training)
-
-
-def bits(loss: float, dims: int) -> float:
-    """Return a loss in nats per image as bits per dimension."""
-    return loss / (dims * math.log(2))
 
 
 def finite(value: Any) -> Any:

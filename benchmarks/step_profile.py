@@ -24,8 +24,8 @@ from measuring import (
     seconds_per_call,
     serve,
     shipped_configuration,
-    shipped_step,
     spread,
+    training_step,
 )
 from nf_mnist.cli import write_json
 from nf_mnist.config import build_module
@@ -38,7 +38,7 @@ N_SHOWN = 8
 
 def answers(overrides: list[str], n_steps: int) -> Iterator[Figures]:
     """Yield the profile and the time of the first steps, then the seconds of a step, as often as asked."""
-    step = shipped_step(overrides)
+    step = training_step(overrides)
     begin = time.perf_counter()
     step()
     step()

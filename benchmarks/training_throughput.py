@@ -9,8 +9,11 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from measuring import default_device, seconds_per_call, training_step
+from nf_mnist.nets import normed_conv
+from nf_mnist.training.hardware import describe
 
 VARIANTS = ("plain", "shipped")
 
@@ -24,36 +27,14 @@ def images_per_second(variant: str, batch_size: int, n_steps: int) -> float:
         batch_size: Images in a step.
         n_steps: Steps that count, after three that do not.
     """
-    import torch
-    from hydra import compose, initialize_config_dir
-
-    from nf_mnist.config import build_module, config_dir
-    from nf_mnist.data import draw_noise
-    from nf_mnist.nets import normed_conv
-    from nf_mnist.training.hardware import keep_freed_memory, resolve_precision
-
     is_shipped = variant == "shipped"
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        cfg = compose("train", ["name=bench", f"model.channels_last={is_shipped}"])
-    if is_shipped:
-        keep_freed_memory()
-    else:
+    if not is_shipped:
         normed_conv.LEAST_SAVING = sys.maxsize
-    precision = resolve_precision("auto", "cpu") if is_shipped else "32-true"
-    module = build_module(cfg)
-    optimizer = module.configure_optimizers()
-    levels = torch.randint(256, (batch_size, *cfg.data.event_shape), dtype=torch.uint8)
-    seconds = []
-    for _ in range(n_steps + 3):
-        begin = time.perf_counter()
-        x, log_q = module.dequantizer(levels, draw_noise(levels))
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            _, log_prob = module.flow(x)
-        optimizer.zero_grad()
-        (log_q - log_prob).mean().backward()
-        optimizer.step()
-        seconds.append(time.perf_counter() - begin)
-    return batch_size / statistics.median(seconds[3:])
+    overrides = [f"model.channels_last={is_shipped}", f"data.batch_size={batch_size}"]
+    step = training_step(overrides, as_shipped=is_shipped)
+    for _ in range(3):
+        step()
+    return batch_size / seconds_per_call(step, n_steps, default_device())
 
 
 def compare(repeats: int, batch_size: int, n_steps: int) -> dict[str, object]:
@@ -71,8 +52,6 @@ def compare(repeats: int, batch_size: int, n_steps: int) -> dict[str, object]:
 
 def main() -> None:
     """Measure one variant (as a child process), or compare both and write the JSON."""
-    from nf_mnist.training.hardware import describe
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS)
     parser.add_argument("--repeats", type=int, default=5)
