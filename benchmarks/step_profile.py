@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.autograd import DeviceType
+from torch.autograd.profiler_util import EventList
 from torch.profiler import profile, record_function
 
 from measuring import (
@@ -34,6 +35,7 @@ RESULT = Path(__file__).parent.parent / "results" / "step_profile.json"
 MODELS = ("resflow", "hierarchical")
 PRODUCTS = re.compile(r"^(aten|mkldnn|mkl|inductor)::.*(conv|mm|linear|matmul)")
 N_SHOWN = 8
+N_WARM = 8  # steps until no more memory is asked for
 
 
 def answers(overrides: list[str], n_steps: int) -> Iterator[Figures]:
@@ -49,32 +51,40 @@ def answers(overrides: list[str], n_steps: int) -> Iterator[Figures]:
 
 
 def shares(step: Callable[[], None], n_steps: int) -> Figures:
-    """Profile steps; return what share of their time each kind of operation takes by itself.
+    """Profile steps one by one; return what share of the middling one's time each kind of operation takes by itself.
 
-    On a CPU a share is one of the time between the beginning and the end of steps, Python's included; on a GPU one of
-    the time in which it computes.
+    On a CPU a share is one of the time between the beginning and the end of a step, Python's included; on a GPU one of
+    the time in which it computes. The profiler's own memory is in the way of the activations' now and then, and what
+    the system takes to clear new pages would count as time of whatever asks for them: so the step of median length.
     """
-    with profile() as profiled:
-        for _ in range(n_steps):
-            with record_function("step"):
-                step()
-    events = profiled.key_averages()
+    for _ in range(N_WARM):
+        step()
+    profiled = []
+    for _ in range(2 * n_steps + 1):
+        with profile() as profiler, record_function("step"):
+            step()
+        profiled.append(profiler.key_averages())
+    events = sorted(profiled, key=_length)[n_steps]
     if default_device().type == "cuda":
         own = {event.key: event.self_device_time_total for event in events if event.device_type == DeviceType.CUDA}
         total = sum(own.values())
         pattern = re.compile("conv|gemm|cutlass|cudnn|xmma")
     else:
         own = {event.key: event.self_cpu_time_total for event in events}
-        total = sum(event.cpu_time_total for event in events if event.key == "step")
+        total = _length(events)
         pattern = PRODUCTS
     of_products = sum(time for name, time in own.items() if pattern.search(name)) / total
     others = sorted(((time / total, name) for name, time in own.items() if not pattern.search(name)), reverse=True)
     optimizer = sum(event.cpu_time_total for event in events if event.key.startswith("Optimizer.step"))
     return {
         "share_outside_products": 1 - of_products,
-        "share_of_optimizer": optimizer / sum(event.cpu_time_total for event in events if event.key == "step"),
+        "share_of_optimizer": optimizer / _length(events),
         "largest_others": {name: share for share, name in others[:N_SHOWN]},
     }
+
+
+def _length(events: EventList) -> float:
+    return sum(event.cpu_time_total for event in events if event.key == "step")
 
 
 def compare(models: list[str], repeats: int, n_steps: int) -> dict[str, Figures]:

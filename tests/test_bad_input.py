@@ -61,6 +61,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("uva_simple", "model.flow.n_couplings_at=[1,1]", "one number for each scale"),
     ("uva_vardeq", "data.dequantizer=cp3", "model.noise learns"),
     ("resflow", "trainer.precision=8-bit", "unknown precision '8-bit'"),
+    ("resflow", "trainer.precision=16-mixed trainer.gradient_clip_val=1", "optimizer.fused=false"),
     ("resflow", "trainer.accelerator=nosuch", "nosuch"),
     ("resflow", "trainer.devices=0", "cannot build lightning.Trainer"),
     ("resflow", "trainer.devices=abc", "cannot build lightning.Trainer"),

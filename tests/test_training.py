@@ -53,6 +53,33 @@ def test_the_rate_follows_the_schedule_over_a_budget_of_steps(overrides):
     assert recorder.rates == pytest.approx([0.01 * Schedule(0.25, 0.0).factor(step / 8) for step in range(8)])
 
 
+class GradientNorms(L.Callback):
+    """Keeps the norm of each step's gradient before it is clipped and after."""
+
+    def __init__(self):
+        self.before, self.after = [], []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.before.append(self.norm(pl_module))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.after.append(self.norm(pl_module))
+
+    @staticmethod
+    def norm(module):
+        return float(torch.cat([parameter.grad.flatten() for parameter in module.parameters()]).norm())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_for_a_fused_optimizer_too(precision, overrides):
+    norms = GradientNorms()
+    settings = [f"trainer.precision={precision}", "trainer.gradient_clip_val=0.5", "trainer.max_steps=3"]
+    run = fit([*overrides, *settings], [norms])
+    assert run.trainer.optimizers[0].defaults["fused"]
+    assert min(norms.before) > 0.5
+    assert norms.after == pytest.approx([0.5] * 3, rel=1e-3)
+
+
 def test_the_rate_follows_the_schedule_over_a_budget_of_time(overrides):
     recorder = Recorder()
     fit([*overrides, "trainer.max_time=00:00:00:04", "scheduler.warmup=0.0", "optimizer.lr=0.01"], [recorder])

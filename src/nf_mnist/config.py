@@ -162,7 +162,11 @@ def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":
 
 
 def build_trainer(cfg: DictConfig) -> "L.Trainer":
-    """Build the Lightning trainer with its callbacks and loggers; an entry that is null is left out."""
+    """Build the Lightning trainer with its callbacks and loggers; an entry that is null is left out.
+
+    Raises:
+        ConfigError: If gradients would have to be clipped that are still scaled.
+    """
     from nf_mnist.training.callbacks import StoreConfig
     from nf_mnist.training.hardware import resolve_precision
 
@@ -172,6 +176,11 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
     callbacks.append(StoreConfig(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))))
     loggers = [instantiate(node) for node in cfg.get("logger", {}).values() if node is not None]
     precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    if precision == "16-mixed" and cfg.trainer.gradient_clip_val and cfg.optimizer.get("fused"):
+        raise ConfigError(
+            "a fused optimizer cannot clip the scaled gradients of trainer.precision=16-mixed; use bf16-mixed, "
+            "or optimizer.fused=false"
+        )
     return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, precision=precision)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAST_SAVING = 8  # output channels per element of a patch, below which statistics of patches cost more than they save
+LEAST_SAVING = 7  # output channels per element of a patch, below which statistics of patches cost more than they save
 
 
 def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -37,14 +37,27 @@ def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tenso
 
 def _output_statistics(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor, int]:
     """Return mean and (biased) variance of each channel of ``conv(x)``, and over how many numbers they are taken."""
-    patches = F.unfold(x, conv.kernel_size, padding=cast(tuple[int, int], conv.padding), stride=conv.stride)
-    patches = patches.transpose(0, 1).flatten(1)
+    patches = _patches(x, conv)
     n = patches.shape[1]
     mean = patches.mean(1)
     centred = patches - mean[:, None]
     weight = conv.weight.flatten(1)
     variance = ((weight @ (centred @ centred.T / n)) * weight).sum(1)
     return weight @ mean + cast(Tensor, conv.bias), variance, n
+
+
+def _patches(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return what ``conv`` sees of x, shape (elements, patches); going back is faster than with ``F.unfold``."""
+    (high, wide), (down, right) = cast(tuple[int, int], conv.kernel_size), cast(tuple[int, int], conv.stride)
+    vertical, horizontal = cast(tuple[int, int], conv.padding)
+    padded = F.pad(x, (horizontal, horizontal, vertical, vertical)).transpose(0, 1)
+    rows, columns = (padded.shape[2] - high) // down + 1, (padded.shape[3] - wide) // right + 1
+    seen = [
+        padded[:, :, top : top + rows * down : down, left : left + columns * right : right]
+        for top in range(high)
+        for left in range(wide)
+    ]
+    return torch.stack(seen, dim=1).flatten(2).flatten(0, 1)
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import nn
 from torch.optim import Optimizer
 
@@ -51,6 +53,21 @@ class BudgetedModule(L.LightningModule):
         self.rate_factors.append(factor)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak_lr"] * factor
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, but with fused optimizers in bfloat16 as well.
+
+        Lightning refuses those (https://github.com/Lightning-AI/pytorch-lightning/issues/21435) for the sake of the
+        scaled gradients of float16, which bfloat16 does without.
+        """
+        plugin = self.trainer.precision_plugin
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["rate_factors"] = torch.tensor(self.rate_factors, dtype=torch.float64)
