@@ -16,6 +16,7 @@ from _helpers import NOISE, first_difference, fit, merge, run_command, tiny_over
 from _processes import end, start_training, wait_until
 from nf_mnist.errors import MachineError
 from nf_mnist.runs import hold
+from nf_mnist.training.callbacks import SkipBadSteps
 
 OPTIONS = [
     pytest.param([], id="plain"),
@@ -175,6 +176,46 @@ def test_a_batch_with_nan_stops_the_run_by_name_and_the_last_good_checkpoint_is_
     assert all(value.isfinite().all() for value in last["state_dict"].values() if value.is_floating_point())
     again = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, "ckpt=auto")
     assert again.code == 0, "and from there the run goes on"
+
+
+@pytest.mark.parametrize("norm", ["batchnorm", "actnorm"])
+def test_a_step_with_nan_is_left_out_if_so_configured(norm, images, tmp_path):
+    common = ["trainer.max_steps=6", f"model.norm={norm}", "evaluation=null", "logger.tensorboard=null"]
+    common += ["callbacks=skip_bad_steps", "trainer.val_check_interval=3", "callbacks.last.every_n_train_steps=1"]
+    weights, spoil = Weights(), SpoilBatch(step=3)
+    run = fit([*tiny_overrides(images, tmp_path / "run"), *common], [spoil, weights])
+    before, spoilt, after = weights.seen[2:5]
+    assert all(torch.equal(before[key], spoilt[key]) for key in before), "and statistics of BatchNorm with them"
+    assert not all(torch.equal(before[key], after[key]) for key in before)
+    assert all(value.isfinite().all() for value in after.values())
+    [skip] = [callback for callback in run.trainer.callbacks if isinstance(callback, SkipBadSteps)]
+    assert (skip.n_skipped, run.trainer.global_step) == (1, 6)
+    assert float(run.trainer.logged_metrics["health/skipped_steps"]) == 1
+
+
+def test_too_many_steps_with_nan_in_a_row_stop_the_run(images, tmp_path):
+    common = ["trainer.max_steps=6", "evaluation=null", "logger.tensorboard=null", "callbacks=skip_bad_steps"]
+    common += ["callbacks.skip.most_in_a_row=1", "+callbacks.spoil={_target_:test_resume.SpoilAllBatches}"]
+    ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *common)
+    assert ended.code == 1
+    assert "gradients were not finite in 2 steps in a row, up to step 2" in ended.err
+
+
+class Weights(L.Callback):
+    """Keeps all tensors of the module after each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append({key: value.clone() for key, value in pl_module.state_dict().items()})
+
+
+class SpoilAllBatches(L.Callback):
+    """Makes every batch of data nan."""
+
+    def on_train_start(self, trainer, pl_module):
+        pl_module.dequantizer.register_forward_hook(lambda *call: (call[-1][0] * float("nan"), call[-1][1]))
 
 
 def test_a_validation_loss_that_is_never_finite_is_named(images, tmp_path):

@@ -1,6 +1,6 @@
 """One callback, one view or one guard; pictures are drawn by :mod:`nf_mnist.plots`."""
 
-from nf_mnist.training.callbacks.divergence import StopOnDivergence
+from nf_mnist.training.callbacks.divergence import SkipBadSteps, StopOnDivergence
 from nf_mnist.training.callbacks.health import LogHealth
 from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
 from nf_mnist.training.callbacks.inpainting import LogInpainting
@@ -23,6 +23,7 @@ __all__ = [
     "RecomputeStatistics",
     "RunProgress",
     "SaveResumable",
+    "SkipBadSteps",
     "StopOnDivergence",
     "StoreConfig",
 ]
