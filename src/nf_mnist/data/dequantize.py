@@ -37,7 +37,7 @@ class UniformDequantizer(Dequantizer):
     unit = "log-likelihood of the 8-bit image"
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = (levels + _unit_interval(noise)) / 256
+        x = _unit_interval(noise).add_(levels).div_(256)
         return x, x.new_full((len(x),), x[0].numel() * math.log(256))
 
 
@@ -109,8 +109,13 @@ def to_levels(x: Tensor) -> Tensor:
 
 
 def draw_noise(levels: Tensor) -> Tensor:
-    """Draw dequantization noise from the global random state of the levels' device, for training."""
-    return torch.randint(2**NOISE_BITS, levels.shape, device=levels.device)
+    """Draw dequantization noise from the global random state of the levels' device, for training.
+
+    Each random number of 64 bits is read as four of 16, of which 15 are kept.
+    """
+    n = levels.numel()
+    words = torch.empty(math.ceil(n / 4), dtype=torch.int64, device=levels.device).random_()
+    return words.view(torch.int16)[:n].view(levels.shape).bitwise_and_(2**NOISE_BITS - 1)
 
 
 def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, seed: int) -> Tensor:
@@ -137,7 +142,7 @@ def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, see
 
 def _unit_interval(noise: Tensor) -> Tensor:
     """Return noise as numbers strictly inside (0, 1), in the default dtype."""
-    return (noise.to(torch.get_default_dtype()) + 0.5) / 2**NOISE_BITS
+    return noise.to(torch.get_default_dtype()).add_(0.5).div_(2**NOISE_BITS)
 
 
 def _log_logistic(y: Tensor) -> Tensor:
