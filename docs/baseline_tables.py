@@ -68,10 +68,10 @@ def density_ablation() -> str:
     """Return what each part of ``hierarchical`` is worth at equal time."""
     variants = read_result("density_ablation")["variants"]
     lines = [
-        (name, f"{row['bpd']:.3f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
+        (name, f"{row['bpd']:.3f}", f"{row['minutes']:.0f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
         for name, row in sorted(variants.items(), key=lambda item: item[1]["bpd"])
     ]
-    return table(("variant", "validation bpd", "parameters", "overrides"), lines)
+    return table(("variant", "validation bpd", "minutes", "parameters", "overrides"), lines)
 
 
 def depth() -> str:

@@ -1,28 +1,37 @@
-"""Draw bits per dimension against training time: ``python docs/learning_curve.py RUN NAME``.
+"""Draw bits per dimension against training: ``python docs/learning_curve.py RUN NAME [--against epochs]``.
 
 Reads the TensorBoard scalars of a run's folder, writes them to ``results/learning_curve_NAME.json`` and draws
 ``docs/images/learning_curve_NAME.png``.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "docs" / "published.json"
+N_TRAIN = 50_000
 WINDOW = 20  # logged steps whose training figures are averaged
 
+Curves = dict[str, list[tuple[float, float]]]
 
-def read(run: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return minutes since the first logged step and bits per dimension, for training and validation."""
+
+def read(run: Path, against: str) -> Curves:
+    """Return minutes since the first logged step, or epochs, and bits per dimension, for training and validation."""
     (folder,) = {path.parent for path in run.rglob("events.out.tfevents.*")}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     begin = events.Scalars("train/bpd")[0].wall_time
+    per_step = OmegaConf.load(run / "config.yaml").data.batch_size / N_TRAIN
+
+    def progress(event: ScalarEvent) -> float:
+        return (event.step + 1) * per_step if against == "epochs" else (event.wall_time - begin) / 60
+
     curves = {
-        stage: [((event.wall_time - begin) / 60, event.value) for event in events.Scalars(f"{stage}/bpd")]
+        stage: [(progress(event), event.value) for event in events.Scalars(f"{stage}/bpd")]
         for stage in ("train", "val")
     }
     blocks = [curves["train"][i : i + WINDOW] for i in range(0, len(curves["train"]), WINDOW)]
@@ -30,7 +39,7 @@ def read(run: Path) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
-def draw(curves: dict[str, list[tuple[float, float]]]) -> Figure:
+def draw(curves: Curves, against: str) -> Figure:
     """Return the curves, with the published flows as lines to compare with."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -42,17 +51,22 @@ def draw(curves: dict[str, list[tuple[float, float]]]) -> Figure:
         if "flow" in entry["kind"] and bpd < 1.03:
             axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")
             axes.text(end, bpd, f"{entry['model']} {entry['bpd']} ", va="bottom", ha="right", fontsize=8, color="grey")
-    axes.set(xlim=(0, end), xlabel="minutes of training", ylabel="bits per dimension", ylim=(None, 1.3))
+    highest = max(1.3, 1.1 * curves["val"][0][1])
+    axes.set(xlim=(0, end), xlabel=f"{against} of training", ylabel="bits per dimension", ylim=(None, highest))
     axes.legend()
     return figure
 
 
 def main() -> None:
     """Write the points and the picture."""
-    run, name = Path(sys.argv[1]), sys.argv[2]
-    curves = read(run)
-    (ROOT / "results" / f"learning_curve_{name}.json").write_text(json.dumps(curves) + "\n")
-    draw(curves).savefig(ROOT / "docs" / "images" / f"learning_curve_{name}.png", dpi=100)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--against", choices=("minutes", "epochs"), default="minutes")
+    given = parser.parse_args()
+    curves = read(given.run, given.against)
+    (ROOT / "results" / f"learning_curve_{given.name}.json").write_text(json.dumps(curves) + "\n")
+    draw(curves, given.against).savefig(ROOT / "docs" / "images" / f"learning_curve_{given.name}.png", dpi=100)
 
 
 if __name__ == "__main__":
