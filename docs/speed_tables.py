@@ -52,6 +52,14 @@ def peers() -> str:
     return table(columns, rows)
 
 
+def throughput() -> str:
+    """Return the training speed of the full-size ``resflow``, in float32 and as shipped."""
+    found = read_result("training_throughput")
+    rows = [(name, _spread_of(speeds, 0)) for name, speeds in found["images_per_second"].items()]
+    ratio = f"Shipped over plain, pair by pair: {_spread_of(found['ratios'], 2)} on {found['hardware']}."
+    return f"{table(('settings', 'images/s'), rows)}\n\n{ratio}"
+
+
 def data_path() -> str:
     """Return images per second into the model, ours and torchvision's."""
     found = read_result("data_path")
@@ -120,13 +128,17 @@ def _ratio(libraries: dict[str, Any], our_settings: Sequence[str], their_setting
     others = [libraries[name] for name in libraries if name != OURS]
     ours = _fastest([libraries[OURS]], our_settings)
     ratios = [one / other for one, other in zip(ours, _fastest(others, their_settings), strict=True)]
-    return _spread({"median": median(ratios), "low": min(ratios), "high": max(ratios)}, 2)
+    return _spread_of(ratios, 2)
 
 
 def _fastest(libraries: Sequence[dict[str, Any]], settings: Sequence[str]) -> list[float]:
     """Return the repeats of the training speed whose median is highest."""
     speeds = [library[setting]["training"] for library in libraries for setting in settings]
     return max(speeds, key=lambda found: found["median"])["repeats"]
+
+
+def _spread_of(repeats: Sequence[float], digits: int) -> str:
+    return _spread({"median": median(repeats), "low": min(repeats), "high": max(repeats)}, digits)
 
 
 def _spread(figures: dict[str, Any], digits: int) -> str:

@@ -16,7 +16,7 @@ from diagnosis_tables import laws, named_faults, planted_faults
 from from_results import ROOT, table
 from inpainting_tables import completing, inpainting
 from riddle_tables import riddles
-from speed_tables import adam, data_path, logging_cost, peers, speed_machine, speed_ratios, step_profile
+from speed_tables import adam, data_path, logging_cost, peers, speed_machine, speed_ratios, step_profile, throughput
 
 TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
@@ -40,7 +40,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/diagnose.md": [laws, planted_faults],
     "docs/inpainting.md": [inpainting],
     "docs/riddles.md": [riddles],
-    "docs/speed.md": [speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
+    "docs/speed.md": [throughput, speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
     "README.md": [results, completing, named_faults],
 }
 
