@@ -53,7 +53,8 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
     train = [*overrides, "evaluation=null", f"output_dir={run}", "logger.tensorboard=null"]
     # Models with random dequantization noise get one draw: more of them change the mean by less than the seed does.
     quality = ["quality=true", f"samples.n={n_samples}", "samples.temperatures=[1.0]"]
-    evaluation = [f"ckpt={run}/checkpoints/best.ckpt", "evaluation.n_draws=1", "evaluation.split=test", *quality]
+    evaluation = [f"ckpt={run}/checkpoints/best.ckpt", "evaluation.split=test", *quality]
+    evaluation += ["evaluation.n_draws=1", "evaluation.batch_size=500", "evaluation.seed=0"]
     evaluation += [f"out={folder}/figures.json", f"output_dir={folder}"]
     for command, settings in (("train", train), ("evaluate", evaluation)):
         subprocess.run([sys.executable, "-m", f"nf_mnist.{command}", *settings], check=True, env=_one_thread())

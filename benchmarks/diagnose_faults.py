@@ -35,7 +35,7 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "log_det_of_rest_twice": JACOBIAN,
     "log_det_overwritten": JACOBIAN,
     "log_det_in_float32": ("dtypes",),
-    "log_det_detached": (),  # values are right, and no law looks at gradients
+    "log_det_detached": ("gradients are those of log p",),
     "inverse_log_det_of_forward": ("log-determinants of both directions",),
     "logit_without_margin": JACOBIAN,
     "uncounted_logit": ("every log-determinant counts",),

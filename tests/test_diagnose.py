@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from _subjects import bars, events_of_four, first_broken, subject, trained, verdicts
-from nf_mnist.bijectors import AffineCoupling, BatchNorm, Bijector
-from nf_mnist.diagnostics import LAWS, Finding, Law, diagnose
+from faulty_log_dets import LogDetDetached
+from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector
+from nf_mnist.diagnostics import LAWS, Finding, Law, diagnose, slopes_of_log_p
 from nf_mnist.flows import Flow, StandardNormal
 from registry import FLOWS, make_flow
 from test_contract import FAULTS, Counting, Failing, InPlace, Scale, Transposed
@@ -61,6 +62,38 @@ def test_any_object_with_both_directions_is_measured():
 
 
 JACOBIAN = "log-determinant is that of the Jacobian"
+GRADIENTS = "gradients are those of log p"
+
+
+@pytest.mark.parametrize(("fault", "status"), [(AffineCoupling, "pass"), (LogDetDetached, "fail")])
+def test_a_log_determinant_without_gradient_is_named(fault, status):
+    flow = make_flow("resflow", torch.float32)
+    for layer in flow.modules():
+        if isinstance(layer, AffineCoupling):
+            layer.__class__ = fault
+    found = verdicts(subject(flow), [JACOBIAN, GRADIENTS])
+    assert (found[JACOBIAN].status, found[GRADIENTS].status) == ("pass", status), found
+
+
+def test_slopes_are_those_of_a_density_that_is_known():
+    """Of ``z = exp(s) x + b`` in one dimension: in s, 1 of the log-determinant and ``-exp(s) x z`` of the base."""
+    x = torch.tensor([[0.3], [-1.2]], dtype=torch.float64)
+    flow = Flow(ActNorm((1,)).double().eval(), (1,))
+    with torch.no_grad():
+        flow.bijector.log_scale.fill_(0.5)
+        flow.bijector.shift.fill_(-0.2)
+    slopes = slopes_of_log_p(flow, x, None, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    along = {
+        name: float(torch.randn(1, generator=generator)) * (value.abs().item() + 1e-3)
+        for name, value in flow.bijector.named_parameters()
+    }
+    z = math.exp(0.5) * x - 0.2
+    of_base = -(math.exp(0.5) * x * z).sum() * along["log_scale"] - z.sum() * along["shift"]
+    for slope, expected in ((slopes.base, of_base), (slopes.log_det, 2 * along["log_scale"])):
+        assert slope.claimed == pytest.approx(float(expected), rel=1e-6)
+        assert slope.measured == pytest.approx(float(expected), rel=1e-6)
+        assert slope.error < 1e-6
 
 
 def test_undithered_levels_are_named_and_so_is_the_cure():

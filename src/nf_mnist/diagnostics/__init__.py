@@ -5,6 +5,7 @@ from nf_mnist.diagnostics.contract import Invertible, breaches
 from nf_mnist.diagnostics.couplings import Scales, scale_functions
 from nf_mnist.diagnostics.density_laws import NOISE_SCALES
 from nf_mnist.diagnostics.evaluation import Evaluation, evaluate_flow
+from nf_mnist.diagnostics.gradients import Slope, Slopes, slopes_of_log_p
 from nf_mnist.diagnostics.jacobian import LogDet, Stretch, exact_log_det, stretch
 from nf_mnist.diagnostics.latent import (
     Offenders,
@@ -54,6 +55,8 @@ __all__ = [
     "RoundTrip",
     "Scales",
     "Scores",
+    "Slope",
+    "Slopes",
     "Stretch",
     "Subject",
     "Verdict",
@@ -84,6 +87,7 @@ __all__ = [
     "round_trip_error",
     "scale_functions",
     "silent_layers",
+    "slopes_of_log_p",
     "stretch",
     "undithered_gain",
 ]

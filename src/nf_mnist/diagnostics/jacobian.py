@@ -42,6 +42,28 @@ def exact_log_det(bijector: Invertible, x: Tensor) -> LogDet:
     return LogDet(claimed, torch.linalg.slogdet(jacobian.double()).logabsdet.item())
 
 
+def relation(claimed: float, exact: float, dims: int) -> str:
+    """Return how a claimed log-determinant relates to the exact one, in words; empty if in no simple way."""
+
+    def close(value: float) -> bool:
+        return abs(value - exact) <= 1e-4 * abs(exact)
+
+    if exact in (float("inf"), float("-inf")):
+        return "the Jacobian is singular: the map is not one to one, or autograd does not see all of it"
+    if close(-claimed):
+        return "its sign is wrong: it is that of the other direction"
+    if claimed == 0:
+        return "it is not counted: 0 is returned"
+    if close(claimed * dims):
+        return f"it is averaged over the {dims} dimensions where it has to be summed: mean in place of sum"
+    for factor in range(2, dims + 1):
+        if close(claimed * factor):
+            return f"it is {factor} times too small: not summed over {factor} elements, or a mean in place of a sum"
+        if close(claimed / factor):
+            return f"it is {factor} times too large: counted {factor} times"
+    return ""
+
+
 def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
     """Estimate the local Lipschitz constants of both directions at an event, shape (1, *event).
 
