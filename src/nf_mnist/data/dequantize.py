@@ -142,7 +142,7 @@ def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, see
 
 def _unit_interval(noise: Tensor) -> Tensor:
     """Return noise as numbers strictly inside (0, 1), in the default dtype."""
-    return noise.to(torch.get_default_dtype()).add_(0.5).div_(2**NOISE_BITS)
+    return (noise.to(torch.get_default_dtype()) + 0.5).div_(2**NOISE_BITS)
 
 
 def _log_logistic(y: Tensor) -> Tensor:
