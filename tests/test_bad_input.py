@@ -39,7 +39,10 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "evaluation.split=train", "unknown split 'train'"),
     ("resflow", "model.flow.mask=nosuch", "unknown mask 'nosuch'"),
     ("resflow", "model.flow.mask=channel", "channel mask needs"),
-    ("resflow", "model.flow.scale=nosuch", "unknown scale 'nosuch'"),
+    *[
+        ("resflow", f"model.flow.scale={value}", f"unknown scale {shown}")
+        for value, shown in (("nosuch", "'nosuch'"), ("-1", "-1"))
+    ],
     ("resflow", "model.norm=nosuch", "unknown norm 'nosuch'"),
     ("resflow", "model.preprocess=nosuch", "unknown preprocess 'nosuch'"),
     ("resflow", "model.norm=batchnorm model.flow.norm.policy=nosuch", "policy 'nosuch'"),

@@ -102,11 +102,11 @@ class AffineCoupling(MaskedCoupling):
         scale: str | ScaleFunction = "tanh",
     ) -> None:
         super().__init__(mask)
-        if isinstance(scale, str) and scale not in SCALES:
+        if not callable(scale) and str(scale) not in SCALES:
             raise ConfigError(f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
         self.scale_net = scale_net
         self.shift_net = shift_net
-        self.scale = SCALES[scale] if isinstance(scale, str) else scale
+        self.scale = scale if callable(scale) else SCALES[scale]
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._parameters_given(x, context)
