@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+TRAINING_IMAGES = 50_000  # of an epoch
 
 
 def read_result(name: str) -> Any:

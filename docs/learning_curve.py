@@ -8,13 +8,12 @@ import argparse
 import json
 from pathlib import Path
 
+from from_results import ROOT, TRAINING_IMAGES
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
-ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "docs" / "published.json"
-N_TRAIN = 50_000
 WINDOW = 20  # logged steps whose training figures are averaged
 
 Curves = dict[str, list[tuple[float, float]]]
@@ -25,7 +24,7 @@ def read(run: Path, against: str) -> Curves:
     (folder,) = {path.parent for path in run.rglob("events.out.tfevents.*")}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     begin = events.Scalars("train/bpd")[0].wall_time
-    per_step = OmegaConf.load(run / "config.yaml").data.batch_size / N_TRAIN
+    per_step = OmegaConf.load(run / "config.yaml").data.batch_size / TRAINING_IMAGES
 
     def progress(event: ScalarEvent) -> float:
         return (event.step + 1) * per_step if against == "epochs" else (event.wall_time - begin) / 60

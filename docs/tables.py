@@ -13,12 +13,11 @@ from typing import Any
 
 from baseline_tables import baselines, density_ablation, depth, seeds
 from diagnosis_tables import laws, named_faults, planted_faults
-from from_results import ROOT, table
+from from_results import ROOT, TRAINING_IMAGES, table
 from inpainting_tables import completing, inpainting
 from riddle_tables import riddles
 from speed_tables import adam, data_path, logging_cost, peers, speed_machine, speed_ratios, step_profile, throughput
 
-TRAINING_IMAGES = 50_000
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
 Row = tuple[float, tuple[str, ...]]

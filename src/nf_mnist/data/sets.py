@@ -22,6 +22,10 @@ class Images(NamedTuple):
     levels: Tensor
     labels: Tensor
 
+    def select(self, index: Tensor) -> "Images":
+        """Return the images of these indices; for whole images ``index_select`` is several times as fast as ``[]``."""
+        return Images(*(part.index_select(0, index) for part in self))
+
 
 class ImageSet(NamedTuple):
     """The images to train and validate on, and those of the official test."""
@@ -120,7 +124,7 @@ def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Imag
         raise DataError(f"cannot set {n_first} of {total} images apart; both parts need at least one")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     first, rest = order[:size], order[size:]
-    return Images(*(part[first] for part in images)), Images(*(part[rest] for part in images))
+    return images.select(first), images.select(rest)
 
 
 def random_subset(images: Images, n: int | None, seed: int) -> tuple[Images, Tensor]:
@@ -132,7 +136,7 @@ def random_subset(images: Images, n: int | None, seed: int) -> tuple[Images, Ten
     if n is None or n >= total:
         return images, torch.arange(total)
     index = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
-    return Images(*(part[index] for part in images)), index
+    return images.select(index), index
 
 
 def _read(path: Path) -> bytes:

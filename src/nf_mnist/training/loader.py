@@ -47,7 +47,7 @@ class TrainingLoader:
         while self.n_taken < len(self):
             rows = order[self.n_taken * self.batch_size :][: self.batch_size]
             self.n_taken += 1
-            yield self.images.levels.index_select(0, rows), self.images.labels.index_select(0, rows)
+            yield self.images.select(rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: the epoch and the batches of it that were taken."""
@@ -80,7 +80,7 @@ class EvaluationLoader:
         """Yield the batches."""
         for batch_idx in range(len(self)):
             rows = self.indices(batch_idx)
-            yield self.images.levels.index_select(0, rows), self.images.labels.index_select(0, rows)
+            yield self.images.select(rows)
 
     def indices(self, batch_idx: int) -> Tensor:
         """Return which images of the split are in a batch, shape (batch,)."""
