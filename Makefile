@@ -43,7 +43,7 @@ format: setup  ## Mend style
 types: setup  ## Check types
 	$(BIN)/mypy
 
-bench: setup  ## Measure speed, also against other libraries (about twenty minutes)
+bench: setup  ## Measure speed, also against other libraries (about half an hour)
 	$(PIP) install -c constraints.txt -e '.[peers]'
 	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 

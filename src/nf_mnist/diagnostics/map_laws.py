@@ -18,7 +18,7 @@ SAME = "same input, same output"
 INVERSE = "inverse undoes forward"
 JACOBIAN = "log-determinant is that of the Jacobian"
 N_DIRECTIONS = 3
-NAMES = {"base": "log N(z; 0, 1)", "log_det": "log-determinant"}
+PARTS = {"base": "log N(z; 0, 1)", "log_det": "log-determinant"}
 
 # Each check of the contract is a law that is kept or not: (cause, cure, needs).
 CONTRACT: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -211,7 +211,7 @@ def gradients_are_those_of_log_p(subject: Subject) -> Finding:
         raise NotMeasured("a difference of log p is rounding in float32")
     found = [slopes_of_log_p(flow, few.x, few.context, subject.seed + i) for i in range(N_DIRECTIONS)]
     part, worst = max((pair for slopes in found for pair in slopes._asdict().items()), key=lambda pair: pair[1].error)
-    figure = f"{NAMES[part]}: autograd says {worst.claimed:.6g} nats, a difference {worst.measured:.6g}"
+    figure = f"{PARTS[part]}: autograd says {worst.claimed:.6g} nats, a difference {worst.measured:.6g}"
     return Finding(worst.error, figure)
 
 
