@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from nf_mnist.errors import ConfigError
+from nf_mnist.training import muon
 from nf_mnist.training.muon import Muon, orthogonalize
 
 SETTINGS = {"lr": 1e-2, "matrix_lr": 0.1, "adam": ["last"], "momentum": 0.9, "betas": (0.9, 0.99), "weight_decay": 0.1}
@@ -86,3 +87,9 @@ def test_a_resumed_optimizer_goes_on_as_if_it_had_not_stopped():
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ConfigError, match="matrix_lr >= 0"):
         Muon(network().named_parameters(), **{**SETTINGS, **change})
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_products_are_in_bfloat16_only_where_the_hardware_has_it(has, dtype, monkeypatch):
+    monkeypatch.setattr(muon, "has_bfloat16", lambda device: has)
+    assert orthogonalize(torch.randn(2, 3, 4)).dtype == dtype

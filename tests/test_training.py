@@ -154,7 +154,7 @@ def test_precision_is_detected_and_not_assumed(monkeypatch):
         assert ("AMX" in describe(), "AVX512_BF16" in describe()) == (amx, avx512 and not amx)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for capability, expected in (((9, 0), "bf16-mixed"), ((7, 5), "32-true")):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
         assert resolve_precision("auto", "gpu") == expected
     assert resolve_precision("64-true", "auto") == "64-true"
     with pytest.raises(ConfigError, match="unknown precision"):

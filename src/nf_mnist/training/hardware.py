@@ -43,8 +43,14 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     if precision != "auto":
         return str(precision)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    gains = torch.cuda.get_device_capability() >= (8, 0) if on_gpu else cpu_with_bfloat16() is not None
-    return "bf16-mixed" if gains else "32-true"
+    return "bf16-mixed" if has_bfloat16(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has instructions for bfloat16, and so multiplies matrices of it faster than float32's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return cpu_with_bfloat16() is not None
 
 
 def cpu_with_bfloat16() -> str | None:

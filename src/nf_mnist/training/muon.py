@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from nf_mnist.errors import ConfigError
+from nf_mnist.training.hardware import has_bfloat16
 
 # Of the quintic iteration X -> aX + b(XX')X + c(XX')^2 X, which moves all singular values near 1 in a few steps.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -98,12 +99,13 @@ class Muon(AdamW):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices, shape (n, rows, columns), with the same singular vectors and all singular values near 1.
 
-    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products in bfloat16 instead of a
-    decomposition.
+    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products instead of a decomposition:
+    in bfloat16 where the hardware has it, else in float32, since elsewhere they would take longer than the gradient.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    dtype = torch.bfloat16 if has_bfloat16(matrices.device) else torch.float32
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(N_ITERATIONS):
         gram = x @ x.mT
         x = A * x + (B * gram + C * gram @ gram) @ x
