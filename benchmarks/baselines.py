@@ -7,7 +7,6 @@ test images. Writes ``results/baselines.json`` after each; models that are there
 """
 
 import argparse
-import fcntl
 import json
 import os
 import subprocess
@@ -16,8 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measuring import time_budget
-from nf_mnist.cli import write_json
+from measuring import add_row, rows_of, time_budget
 
 RESULT = Path(__file__).parent.parent / "results" / "baselines.json"
 MODELS = {
@@ -46,18 +44,14 @@ QUALITY = ("frechet_distance", "precision", "recall", "class_kl", "confident_sha
 
 def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) -> dict[str, Any]:
     """Train a model and return its figures on test images."""
-    run = folder / "run"
-    model = MODELS[name] or [f"model={name}"]
-    budget = time_budget(minutes)
-    overrides = [*model, *RECIPE, budget, f"seed={seed}"]
-    train = [*overrides, "evaluation=null", f"output_dir={run}", "logger.tensorboard=null"]
+    overrides = recipe(name, seed, minutes)
+    best = train(overrides, folder / "run")
     # Models with random dequantization noise get one draw: more of them change the mean by less than the seed does.
     quality = ["quality=true", f"samples.n={n_samples}", "samples.temperatures=[1.0]"]
-    evaluation = [f"ckpt={run}/checkpoints/best.ckpt", "evaluation.split=test", *quality]
+    evaluation = [f"ckpt={best}", "evaluation.split=test", *quality]
     evaluation += ["evaluation.n_draws=1", "evaluation.batch_size=500", "evaluation.seed=0"]
     evaluation += [f"out={folder}/figures.json", f"output_dir={folder}"]
-    for command, settings in (("train", train), ("evaluate", evaluation)):
-        subprocess.run([sys.executable, "-m", f"nf_mnist.{command}", *settings], check=True, env=_one_thread())
+    run_command("evaluate", evaluation)
     figures = json.loads((folder / "figures.json").read_text())
     at_one = figures["quality"]["temperatures"][0]
     return {
@@ -73,21 +67,21 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
     }
 
 
-def _one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def recipe(name: str, seed: int, minutes: float) -> list[str]:
+    """Return the overrides of the train command that train a model for that long."""
+    return [*(MODELS[name] or [f"model={name}"]), *RECIPE, time_budget(minutes), f"seed={seed}"]
 
 
-def add_row(key: str, row: dict[str, Any]) -> None:
-    """Add a row to the results; a lock lets two of these commands run side by side, one thread each."""
-    folder = os.open(RESULT.parent, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    write_json(RESULT, {"rows": {**rows(), key: row}})
-    os.close(folder)
+def train(overrides: list[str], run: Path) -> Path:
+    """Train on one thread; return the checkpoint that validates best."""
+    run_command("train", [*overrides, "evaluation=null", f"output_dir={run}", "logger.tensorboard=null"])
+    return run / "checkpoints" / "best.ckpt"
 
 
-def rows() -> dict[str, Any]:
-    """Return the rows that are there."""
-    return json.loads(RESULT.read_text())["rows"] if RESULT.exists() else {}
+def run_command(name: str, overrides: list[str]) -> None:
+    """Run a command of nf_mnist on one thread."""
+    command = [sys.executable, "-m", f"nf_mnist.{name}", *overrides]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def main() -> None:
@@ -101,11 +95,11 @@ def main() -> None:
     for seed in given.seeds:
         for name in given.models:
             key = f"{name}, seed {seed}"
-            if key in rows():
+            if key in rows_of(RESULT):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 row = measure(name, seed, given.minutes, given.samples, Path(folder))
-            add_row(key, row)
+            add_row(RESULT, key, row)
             print(f"{key}: {row['bpd']:.4f} bpd, Frechet distance {row['frechet_distance']:.1f}", flush=True)
 
 

@@ -7,7 +7,6 @@ stopped goes on. Slow methods get fewer images.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from nf_mnist.cli import write_json
+from measuring import add_row, rows_of
 from nf_mnist.config import config_dir, instantiate, load_classifier, load_flow
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow
@@ -104,9 +103,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--masks", nargs="+", default=list(HIDDEN))
     parser.add_argument("--methods", nargs="+", default=[*DRAWING, *WALKING, *CLIMBING])
+    parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     keep_freed_memory()
-    table = json.loads(RESULT.read_text()) if RESULT.exists() else {"seed": SEED, "hardware": describe(), "rows": {}}
     for ckpt in given.ckpt:
         flow, cfg = load_flow(ckpt)
         flow.requires_grad_(False)
@@ -115,16 +114,16 @@ def main() -> None:
         for mask in given.masks:
             for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
-                if key in table["rows"] or name not in given.methods:
+                if key in rows_of(given.out) or name not in given.methods:
                     continue
                 sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
                 figures, completed = row(flow, truth, sample.labels, mask, name, n_samples)
-                table["rows"][key] = {"checkpoint": ckpt, **figures}
-                write_json(RESULT, table)
+                add_row(given.out, key, {"checkpoint": ckpt, "seed": SEED, "hardware": describe(), **figures})
                 COMPLETIONS.mkdir(parents=True, exist_ok=True)
                 torch.save(completed[:SLOW].clone(), COMPLETIONS / f"{key}.pt")
-                print(key, {k: round(v, 3) for k, v in table["rows"][key].items() if isinstance(v, float)}, flush=True)
+                shown = {figure: round(value, 3) for figure, value in figures.items() if isinstance(value, float)}
+                print(key, shown, flush=True)
 
 
 if __name__ == "__main__":

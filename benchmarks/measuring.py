@@ -1,5 +1,6 @@
 """What the benchmarks share: timed calls, processes that take turns, training steps as shipped, machines described."""
 
+import fcntl
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from nf_mnist.cli import write_json
 from nf_mnist.training.hardware import describe, resolve_precision
 
 Figures = dict[str, Any]
@@ -104,6 +106,19 @@ def time_budget(minutes: float) -> str:
 def spread(values: Sequence[float]) -> Figures:
     """Return the median of repeats, their range, and the repeats themselves."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": list(values)}
+
+
+def add_row(result: Path, key: str, row: Figures) -> None:
+    """Add a row to a file of results; a lock lets commands that write to it run side by side, one thread each."""
+    folder = os.open(result.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    write_json(result, {"rows": {**rows_of(result), key: row}})
+    os.close(folder)
+
+
+def rows_of(result: Path) -> Figures:
+    """Return the rows of a file of results by name; none if there is no file yet."""
+    return json.loads(result.read_text())["rows"] if result.exists() else {}
 
 
 def machine() -> Figures:

@@ -33,3 +33,26 @@ def named_faults() -> str:
     return (
         f"{n_named} of {len(faults)} faults are named rightly; {n_alarms} of {len(healthy)} healthy flows fail a law."
     )
+
+
+def diagnosed_flows() -> str:
+    """Return what the diagnosis says of flows that were trained by their recipes, and of released ones."""
+    found = read_result("diagnosed_flows")["rows"]
+    rows = []
+    for name, row in found.items():
+        training = f"{row['minutes']:g} min" if row["minutes"] else "as released"
+        fails, warns = (", ".join(f"{law} ({figure})" for law, figure in row[key].items()) for key in ("fail", "warn"))
+        rows.append(
+            (
+                f"`{name}`",
+                f"{row['parameters']:,}",
+                training,
+                str(row["passed"]),
+                warns,
+                fails,
+                f"{row['seconds']:.0f} s",
+            )
+        )
+    n_alarms = sum(bool(row["fail"]) for row in found.values())
+    columns = ("flow", "parameters", "training on one core", "laws that hold", "warnings", "alarms", "diagnosis")
+    return f"{n_alarms} of {len(found)} flows fail a law.\n\n{table(columns, rows)}"

@@ -15,6 +15,7 @@ COLUMNS = (
     "coverage of 90%",
     "gradients",
     "s per image",
+    "on",
 )
 
 
@@ -31,6 +32,7 @@ def inpainting() -> str:
             f"{row['coverage']:.0%}" if "coverage" in row else "",
             f"{row['gradients_per_image']:,}",
             f"{row['seconds_per_image']:.2f}",
+            row["hardware"].partition(",")[0],
         )
         for mask, model, method, row in _rows()
     ]

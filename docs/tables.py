@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_tables import baselines, density_ablation, depth, seeds
-from diagnosis_tables import laws, named_faults, planted_faults
+from diagnosis_tables import diagnosed_flows, laws, named_faults, planted_faults
 from from_results import ROOT, TRAINING_IMAGES, table
 from inpainting_tables import completing, inpainting
 from riddle_tables import riddles
@@ -36,7 +36,7 @@ def results() -> str:
 TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/baselines.md": [baselines, seeds, depth],
     "docs/density.md": [density_ablation],
-    "docs/diagnose.md": [laws, planted_faults],
+    "docs/diagnose.md": [laws, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
     "docs/riddles.md": [riddles],
     "docs/speed.md": [throughput, speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
