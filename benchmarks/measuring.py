@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nf_mnist.cli import write_json
-from nf_mnist.training.hardware import describe, resolve_precision
+from nf_mnist.training.hardware import describe, has_bfloat16
 
 Figures = dict[str, Any]
 
@@ -46,7 +46,7 @@ def synchronize(device: torch.device) -> None:
 
 def shipped_autocast(enabled: bool = True) -> torch.autocast:
     """Run networks in bfloat16 where the hardware gains, as the train command does."""
-    gains = resolve_precision("auto", "auto") == "bf16-mixed"
+    gains = has_bfloat16(default_device())
     return torch.autocast(default_device().type, torch.bfloat16, enabled=enabled and gains)
 
 

@@ -25,7 +25,7 @@ def test_singular_vectors_stay_and_singular_values_become_about_one(shape):
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.ModuleDict({"hidden": nn.Conv2d(2, 4, 3), "last": nn.Linear(4, 3)})
+    return nn.ModuleDict({"hidden": nn.Conv2d(2, 4, 3), "last": nn.Linear(4, 5)})  # gradients of full rank
 
 
 def train(module: nn.Module, optimizer: torch.optim.Optimizer, n_steps: int) -> None:

@@ -150,15 +150,25 @@ def test_precision_is_detected_and_not_assumed(monkeypatch):
     for amx, avx512, expected in ((True, True, "bf16-mixed"), (False, True, "bf16-mixed"), (False, False, "32-true")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
-        assert resolve_precision("auto", "auto") == expected
+        assert resolve_precision("auto", "cpu") == expected
         assert ("AMX" in describe(), "AVX512_BF16" in describe()) == (amx, avx512 and not amx)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for capability, expected in (((9, 0), "bf16-mixed"), ((7, 5), "32-true")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
         assert resolve_precision("auto", "gpu") == expected
-    assert resolve_precision("64-true", "auto") == "64-true"
+    assert resolve_precision("64-true", "cpu") == "64-true"
     with pytest.raises(ConfigError, match="unknown precision"):
-        resolve_precision("half", "auto")
+        resolve_precision("half", "cpu")
+
+
+def test_an_accelerator_without_float64_is_never_taken(monkeypatch, overrides):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(L.pytorch.accelerators.MPSAccelerator, "is_available", staticmethod(lambda: True))
+    cfg = compose_config(merge([*overrides, "trainer.accelerator=auto"], ["run_dir=${output_dir}"]))
+    assert isinstance(build_trainer(cfg).accelerator, L.pytorch.accelerators.CPUAccelerator)
+    cfg.trainer.accelerator = "mps"
+    with pytest.raises(MachineError, match="float64"):
+        build_trainer(cfg)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterable
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.errors import ConfigError, MachineError
+from nf_mnist.errors import ConfigError
 
 WHOLE, REAL, POSITIVE = "a whole number", "a number", "a number above 0"
 INF = float("inf")
@@ -109,15 +108,3 @@ def check_split(split: str) -> None:
     """
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}; choose validation or test")
-
-
-def check_accelerator(accelerator: str) -> None:
-    """Check that a GPU which is asked for is there.
-
-    Raises:
-        MachineError: If it is not.
-    """
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise MachineError(
-            f"trainer.accelerator={accelerator}, but torch sees no GPU here; use trainer.accelerator=cpu"
-        )

@@ -166,22 +166,25 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
 
     Raises:
         ConfigError: If gradients would have to be clipped that are still scaled.
+        MachineError: As :func:`~nf_mnist.training.hardware.resolve_accelerator`.
     """
     from nf_mnist.training.callbacks import StoreConfig
-    from nf_mnist.training.hardware import resolve_precision
+    from nf_mnist.training.hardware import resolve_accelerator, resolve_precision
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # importing Lightning set it to INFO
     callbacks = [instantiate(node) for node in cfg.get("callbacks", {}).values() if node is not None]
     callbacks.append(StoreConfig(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))))
     loggers = [instantiate(node) for node in cfg.get("logger", {}).values() if node is not None]
-    precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    precision = resolve_precision(cfg.trainer.precision, accelerator)
     if precision == "16-mixed" and cfg.trainer.gradient_clip_val and cfg.optimizer.get("fused"):
         raise ConfigError(
             "a fused optimizer cannot clip the scaled gradients of trainer.precision=16-mixed; use bf16-mixed, "
             "or optimizer.fused=false"
         )
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, precision=precision)
+    machine = {"accelerator": accelerator, "precision": precision}
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, **machine)
 
 
 def load_flow(path: str | Path, trust: Iterable[str] = ()) -> tuple["Flow", DictConfig]:

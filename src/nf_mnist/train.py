@@ -48,15 +48,15 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
     """
     import torch
 
-    from nf_mnist.checks import check_accelerator, check_duration, check_ranges, check_split
+    from nf_mnist.checks import check_duration, check_ranges, check_split
     from nf_mnist.training.fit import fit_marginals
-    from nf_mnist.training.hardware import describe, keep_freed_memory
+    from nf_mnist.training.hardware import describe, keep_freed_memory, resolve_accelerator
 
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
     if cfg.evaluation is not None:
         check_split(cfg.evaluation.split)
-    check_accelerator(cfg.trainer.accelerator)
+    resolve_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
     _check_run_dir(run_dir, cfg)
     keep_freed_memory()

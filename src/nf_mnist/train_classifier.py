@@ -13,11 +13,11 @@ from nf_mnist.errors import ConfigError
 @command("train_classifier")
 def main(cfg: DictConfig) -> float:
     """Train for a fixed number of epochs, measure the last weights; return the accuracy on the test images."""
-    from nf_mnist.checks import check_accelerator, check_ranges
-    from nf_mnist.training.hardware import describe, keep_freed_memory
+    from nf_mnist.checks import check_ranges
+    from nf_mnist.training.hardware import describe, keep_freed_memory, resolve_accelerator
 
     check_ranges(cfg)
-    check_accelerator(cfg.trainer.accelerator)
+    resolve_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
     checkpoint = run_dir / "checkpoints" / "last.ckpt"
     if checkpoint.exists():

@@ -29,11 +29,32 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def resolve_accelerator(name: str) -> str:
+    """Return the accelerator to train on; ``auto`` is a GPU of CUDA where there is one, and the CPU elsewhere.
+
+    Not Apple's GPU, which Lightning would take: it has no float64, in which maps compute what float32 cannot hold.
+
+    Raises:
+        MachineError: If what is asked for is not there, or lacks float64.
+    """
+    if name == "mps":
+        raise MachineError("trainer.accelerator=mps, but Apple's GPUs have no float64; use trainer.accelerator=cpu")
+    if name in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise MachineError(f"trainer.accelerator={name}, but torch sees no GPU here; use trainer.accelerator=cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
 def resolve_precision(precision: str | int, accelerator: str) -> str:
     """Return Lightning's name of the precision to train in.
 
     ``auto`` runs networks in bfloat16 where the hardware has instructions for it (CUDA from compute capability 8, CPUs
     with AMX or AVX512_BF16) and in float32 elsewhere: on other CPUs bfloat16 is several times slower than float32.
+
+    Args:
+        precision: As Lightning has it, or ``auto``.
+        accelerator: As :func:`resolve_accelerator` returns it.
 
     Raises:
         ConfigError: If the precision is unknown.
@@ -42,12 +63,12 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
         raise ConfigError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return str(precision)
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = accelerator in ("gpu", "cuda")
     return "bf16-mixed" if has_bfloat16(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device has instructions for bfloat16, and so multiplies matrices of it faster than float32's."""
+    """Return whether the device has instructions for bfloat16, without which float32 is several times faster."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return cpu_with_bfloat16() is not None

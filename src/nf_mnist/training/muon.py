@@ -99,8 +99,9 @@ class Muon(AdamW):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices, shape (n, rows, columns), with the same singular vectors and all singular values near 1.
 
-    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products instead of a decomposition:
-    in bfloat16 where the hardware has it, else in float32, since elsewhere they would take longer than the gradient.
+    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products instead of a
+    decomposition: in bfloat16 where the hardware has it, else in float32, since elsewhere they would take longer than
+    the gradient.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices
