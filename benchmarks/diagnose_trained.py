@@ -1,8 +1,8 @@
 """Does the diagnosis leave trained flows alone? ``python benchmarks/diagnose_trained.py [--models NAME ...]``.
 
-Trains models as ``benchmarks/baselines.py`` does, for the same time on one thread, and has the command ``diagnose``
-judge the checkpoint that validates best, and the released ones. An alarm is a law that fails. Writes
-``results/diagnosed_flows.json`` after each; models that are there already are not trained again.
+Trains models as ``benchmarks/baselines.py`` does, on one thread, and has the command ``diagnose`` judge the checkpoint
+that validates best, and the released ones. An alarm is a law that fails. Writes ``results/diagnosed_flows.json`` after
+each; what is there already, a model trained for that long, is not trained again.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from baselines import MODELS, recipe, run_command, train
 from measuring import add_row, machine, rows_of
 
 RESULT = Path(__file__).parent.parent / "results" / "diagnosed_flows.json"
+HEALTHY = [name for name in MODELS if name != "resflow_double_tanh"]  # a bug by design
 RELEASED = ("resflow", "cp3", "hierarchical-base", "conditional")
 
 
@@ -37,20 +38,26 @@ def main() -> None:
     """Train and diagnose what is missing, model by model, then what is released."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=HEALTHY, default=HEALTHY)
     given = parser.parse_args()
-    for name in [*given.models, *(f"pretrained:{name}" for name in RELEASED)]:
-        if name in rows_of(RESULT):
-            continue
+    for name in given.models:
+        key = f"{name}, {given.minutes:g} min"
+        overrides = recipe(name, 0, given.minutes)
         with tempfile.TemporaryDirectory() as folder:
-            about: dict[str, Any] = {"minutes": None, "overrides": None}
-            ckpt: Path | str = name
-            if name in MODELS:
-                about = {"minutes": given.minutes, "overrides": " ".join(recipe(name, 0, given.minutes))}
-                ckpt = train(recipe(name, 0, given.minutes), Path(folder) / "run")
-            row = {**about, **machine(), **diagnose(ckpt, Path(folder))}
-        add_row(RESULT, name, row)
-        print(f"{name}: fails {row['fail'] or 'nothing'}, warns {row['warn'] or 'of nothing'}", flush=True)
+            if key not in rows_of(RESULT):
+                ckpt = train(overrides, Path(folder) / "run")
+                about = {"minutes": given.minutes, "overrides": " ".join(overrides)}
+                save(key, {**about, **diagnose(ckpt, Path(folder))})
+    for name in RELEASED:
+        with tempfile.TemporaryDirectory() as folder:
+            if f"pretrained:{name}" not in rows_of(RESULT):
+                save(f"pretrained:{name}", {"minutes": None, **diagnose(f"pretrained:{name}", Path(folder))})
+
+
+def save(key: str, row: dict[str, Any]) -> None:
+    """Write a row, and print what is broken."""
+    add_row(RESULT, key, {**machine(), **row})
+    print(f"{key}: fails {row['fail'] or 'nothing'}, warns {row['warn'] or 'of nothing'}", flush=True)
 
 
 if __name__ == "__main__":

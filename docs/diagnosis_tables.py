@@ -40,19 +40,10 @@ def diagnosed_flows() -> str:
     found = read_result("diagnosed_flows")["rows"]
     rows = []
     for name, row in found.items():
-        training = f"{row['minutes']:g} min" if row["minutes"] else "as released"
         fails, warns = (", ".join(f"{law} ({figure})" for law, figure in row[key].items()) for key in ("fail", "warn"))
         rows.append(
-            (
-                f"`{name}`",
-                f"{row['parameters']:,}",
-                training,
-                str(row["passed"]),
-                warns,
-                fails,
-                f"{row['seconds']:.0f} s",
-            )
+            (f"`{name}`", f"{row['parameters']:,}", str(row["passed"]), warns, fails, f"{row['seconds']:.0f} s")
         )
     n_alarms = sum(bool(row["fail"]) for row in found.values())
-    columns = ("flow", "parameters", "training on one core", "laws that hold", "warnings", "alarms", "diagnosis")
+    columns = ("flow, trained on one core", "parameters", "laws that hold", "warnings", "alarms", "diagnosis")
     return f"{n_alarms} of {len(found)} flows fail a law.\n\n{table(columns, rows)}"

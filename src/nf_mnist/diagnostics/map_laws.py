@@ -108,8 +108,9 @@ def inverse_undoes_forward(subject: Subject) -> Finding:
     unit="of the latents do not come back",
     warn=0.01,
     fail=0.1,
-    cause="the inverse clips or rounds what it decodes, so that different latents become one image",
-    cure="return from the inverse what the formula gives; clip pictures only where they are shown",
+    cause="the inverse clips or rounds what it decodes, so that different latents become one image; or the flow has "
+    "hardly trained, and samples lie so far out that its sigmoid is 0 or 1",
+    cure="return from the inverse what the formula gives, and clip pictures only where they are shown; or train longer",
     needs=(*SOUND, INVERSE),
 )
 def forward_undoes_inverse(subject: Subject) -> Finding:
