@@ -111,9 +111,11 @@ def spread(values: Sequence[float]) -> Figures:
 def add_row(result: Path, key: str, row: Figures) -> None:
     """Add a row to a file of results; a lock lets commands that write to it run side by side, one thread each."""
     folder = os.open(result.parent, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    write_json(result, {"rows": {**rows_of(result), key: row}})
-    os.close(folder)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        write_json(result, {"rows": {**rows_of(result), key: row}})
+    finally:
+        os.close(folder)
 
 
 def rows_of(result: Path) -> Figures:
