@@ -19,14 +19,19 @@ SEED, N_SHOWN = 0, 25  # the seed is that of the table, whose images are shown
 
 
 def rows(mask: str) -> dict[str, Tensor]:
-    """Return what to show: levels of as many images each, shape (n_shown, 1, height, width)."""
+    """Return what to show: levels of as many images each, shape (n_shown, 1, height, width).
+
+    A method that completed fewer is left out.
+    """
     truth = random_subset(mnist().test, N_SHOWN, SEED)[0].levels
     observed = make_observed(mask, tuple(truth.shape[1:]), SEED)
     corrupted = corrupt(truth / 255, observed, "cp3", torch.Generator().manual_seed(SEED))
     found = {}
     for path in sorted(COMPLETIONS.glob(f"* {mask} *.pt")):
         model, _, method = path.stem.split()
-        found[f"{model}\n{method}"] = torch.load(path, weights_only=True)[:N_SHOWN]
+        levels = torch.load(path, weights_only=True)
+        if len(levels) >= N_SHOWN:
+            found[f"{model}\n{method}"] = levels[:N_SHOWN]
     return {"corrupted": (255 * corrupted).round(), **found, "truth": truth}
 
 
