@@ -17,7 +17,8 @@ from measuring import add_row, machine, rows_of
 
 RESULT = Path(__file__).parent.parent / "results" / "diagnosed_flows.json"
 HEALTHY = [name for name in MODELS if name != "resflow_double_tanh"]  # a bug by design
-RELEASED = ("resflow", "cp3", "hierarchical-base", "conditional")
+RELEASED = [f"pretrained:{name}" for name in ("resflow", "cp3", "hierarchical-base", "conditional")]
+FLOWS = [*HEALTHY, *RELEASED]
 
 
 def diagnose(ckpt: Path | str, folder: Path) -> dict[str, Any]:
@@ -34,30 +35,29 @@ def diagnose(ckpt: Path | str, folder: Path) -> dict[str, Any]:
     return {"parameters": report["parameters"], "seconds": seconds, "passed": passed, **broken}
 
 
+def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
+    """Diagnose a released flow, or train one and diagnose it."""
+    if name in RELEASED:
+        return {"minutes": None, **diagnose(name, folder)}
+    overrides = recipe(name, 0, minutes)
+    ckpt = train(overrides, folder / "run")
+    return {"minutes": minutes, "overrides": " ".join(overrides), **diagnose(ckpt, folder)}
+
+
 def main() -> None:
-    """Train and diagnose what is missing, model by model, then what is released."""
+    """Train and diagnose what is missing, flow by flow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--models", nargs="+", choices=HEALTHY, default=HEALTHY)
+    parser.add_argument("--models", nargs="+", choices=FLOWS, default=FLOWS)
     given = parser.parse_args()
     for name in given.models:
-        key = f"{name}, {given.minutes:g} min"
-        overrides = recipe(name, 0, given.minutes)
+        key = name if name in RELEASED else f"{name}, {given.minutes:g} min"
+        if key in rows_of(RESULT):
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            if key not in rows_of(RESULT):
-                ckpt = train(overrides, Path(folder) / "run")
-                about = {"minutes": given.minutes, "overrides": " ".join(overrides)}
-                save(key, {**about, **diagnose(ckpt, Path(folder))})
-    for name in RELEASED:
-        with tempfile.TemporaryDirectory() as folder:
-            if f"pretrained:{name}" not in rows_of(RESULT):
-                save(f"pretrained:{name}", {"minutes": None, **diagnose(f"pretrained:{name}", Path(folder))})
-
-
-def save(key: str, row: dict[str, Any]) -> None:
-    """Write a row, and print what is broken."""
-    add_row(RESULT, key, {**machine(), **row})
-    print(f"{key}: fails {row['fail'] or 'nothing'}, warns {row['warn'] or 'of nothing'}", flush=True)
+            row = measure(name, given.minutes, Path(folder))
+        add_row(RESULT, key, {**machine(), **row})
+        print(f"{key}: fails {row['fail'] or 'nothing'}, warns {row['warn'] or 'of nothing'}", flush=True)
 
 
 if __name__ == "__main__":

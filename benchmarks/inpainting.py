@@ -3,7 +3,8 @@
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
 which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, so a run that was
-stopped goes on. Slow methods get fewer images.
+stopped goes on. Slow methods get fewer images. ``--out FILE`` writes the rows elsewhere: for a picture alone, with few
+images, of what the table has.
 """
 
 import argparse

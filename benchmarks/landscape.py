@@ -10,26 +10,23 @@ from pathlib import Path
 import torch
 
 from nf_mnist.cli import write_json
-from nf_mnist.diagnostics import make_batch
-from nf_mnist.inpainting import logit_adam, logit_ascent, make_observed
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.training.hardware import describe
-from riddles_inpainting import ADAM, ASCENT
+from riddles_inpainting import WAYS
+from riddles_measures import N_COMPLETED, task
 from riddles_runs import SEED, Run, riddles, train
 
 RESULT = Path(__file__).parent.parent / "results" / "landscape.json"
-RIDDLE, N_IMAGES, N_STEPS = 9, 25, 500
-CLIMBS = {"ascent": (logit_ascent, ASCENT), "adam": (logit_adam, ADAM)}
+RIDDLE, N_STEPS = 9, 500
 QUARTILES = (0.25, 0.5, 0.75)
 
 
 def rises(run: Run) -> dict[str, list[list[float]]]:
     """Return of each way to climb the quartiles over images of log p less the truth's in nats, step by step."""
-    x = make_batch(run.flow, run.dequantizer, run.validation, N_IMAGES, SEED).x
-    observed = make_observed("lower", run.flow.event_shape)
+    x, observed = task(run)
     of_truth = log_prob_of_logits(run.flow, to_logits(x))[1]
     found = {}
-    for name, (method, settings) in CLIMBS.items():
+    for name, (method, settings) in WAYS.items():
         generator = torch.Generator().manual_seed(SEED)  # both begin in the same noise
         climbed = method(run.flow, x, observed, n_samples=1, generator=generator, n_steps=N_STEPS, **settings)
         gaps = (climbed.trace[:, 0] - of_truth).double()
@@ -43,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     riddle = riddles()[RIDDLE]
     runs = {"resflow_double_tanh": train(riddle.name), "resflow": train(riddle.name, riddle.cure)}
-    about = {"n_images": N_IMAGES, "quartiles": QUARTILES, "seed": SEED, "hardware": describe()}
+    about = {"n_images": N_COMPLETED, "quartiles": QUARTILES, "seed": SEED, "hardware": describe()}
     flows = {name: {"bpd": run.bpd, **rises(run)} for name, run in runs.items()}
     write_json(RESULT, {**about, "flows": flows})
 

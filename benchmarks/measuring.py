@@ -46,8 +46,8 @@ def synchronize(device: torch.device) -> None:
 
 def shipped_autocast(enabled: bool = True) -> torch.autocast:
     """Run networks in bfloat16 where the hardware gains, as the train command does."""
-    gains = has_bfloat16(default_device())
-    return torch.autocast(default_device().type, torch.bfloat16, enabled=enabled and gains)
+    device = default_device()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and has_bfloat16(device))
 
 
 def training_levels(n: int, seed: int = 0) -> Tensor:

@@ -15,6 +15,7 @@ CLIMBS = (10, 50, 200)
 TIMES = (10, 100, 1000, 10_000)
 ADAM = {"step": 0.1}  # as conf/method has them
 ASCENT = {"step": 0.2, "clip": 10.0}
+WAYS = {"adam": (logit_adam, ADAM), "ascent": (logit_ascent, ASCENT)}
 
 
 def inpainting_in_pixel_space(riddle: Riddle) -> Outcome:
@@ -41,7 +42,7 @@ def double_tanh(riddle: Riddle) -> Outcome:
     table = {
         f"{scale} {name}": {steps: inpaint(run, method, n_steps=steps, **settings) for steps in CLIMBS}
         for scale, run in runs.items()
-        for name, method, settings in (("adam", logit_adam, ADAM), ("ascent", logit_ascent, ASCENT))
+        for name, (method, settings) in WAYS.items()
     }
     without = errors_without_flow(runs["tanh"])
     last = {name: rows[CLIMBS[-1]]["squared_error"] for name, rows in table.items()}

@@ -38,7 +38,7 @@ def inpaint(
         ``squared_error``, summed over pixels; ``log_prob`` and ``log_prob_of_truth`` in logit space, in nats;
         ``more_probable``, the share of completions that are denser than the truth.
     """
-    truth, observed = _task(run, n_images)
+    truth, observed = task(run, n_images)
     complete = functools.partial(method, **settings)
     generator = torch.Generator().manual_seed(SEED)
     found = measure(complete, run.flow, truth, observed, n_samples=1, batch_size=n_images, generator=generator)
@@ -49,13 +49,14 @@ def inpaint(
 
 def errors_without_flow(run: Run, n_images: int = N_COMPLETED) -> dict[str, float]:
     """Return the squared error of the corrupted images, and that of the mean training image in the hidden half."""
-    truth, observed = _task(run, n_images)
+    truth, observed = task(run, n_images)
     noise = corrupt(truth, observed, "cp3", torch.Generator().manual_seed(SEED))
     mean = (run.train.levels.double().mean(0) + 0.5).to(truth) / 256
     guesses = {"corrupted": noise, "mean_image": torch.where(observed, truth, mean)}
     return {name: (guess - truth).square().flatten(1).sum(1).mean().item() for name, guess in guesses.items()}
 
 
-def _task(run: Run, n_images: int) -> tuple[Tensor, Tensor]:
+def task(run: Run, n_images: int = N_COMPLETED) -> tuple[Tensor, Tensor]:
+    """Return validation images, and which of their pixels are given: those of the upper half."""
     truth = make_batch(run.flow, run.dequantizer, run.validation, n_images, SEED).x
     return truth, make_observed("lower", run.flow.event_shape)

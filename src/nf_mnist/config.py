@@ -183,8 +183,7 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
             "a fused optimizer cannot clip the scaled gradients of trainer.precision=16-mixed; use bf16-mixed, "
             "or optimizer.fused=false"
         )
-    machine = {"accelerator": accelerator, "precision": precision}
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, **machine)
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, accelerator=accelerator, precision=precision)
 
 
 def load_flow(path: str | Path, trust: Iterable[str] = ()) -> tuple["Flow", DictConfig]:

@@ -41,16 +41,14 @@ def resolve_accelerator(name: str) -> str:
         raise MachineError("trainer.accelerator=mps, but Apple's GPUs have no float64; use trainer.accelerator=cpu")
     if name in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MachineError(f"trainer.accelerator={name}, but torch sees no GPU here; use trainer.accelerator=cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    return resolve_device(name).type if name == "auto" else name
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str:
     """Return Lightning's name of the precision to train in.
 
     ``auto`` runs networks in bfloat16 where the hardware has instructions for it (CUDA from compute capability 8, CPUs
-    with AMX or AVX512_BF16) and in float32 elsewhere: on other CPUs bfloat16 is several times slower than float32.
+    with AMX or AVX512_BF16) and in float32 elsewhere, where bfloat16 gains nothing.
 
     Args:
         precision: As Lightning has it, or ``auto``.
@@ -68,7 +66,7 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device has instructions for bfloat16, without which float32 is several times faster."""
+    """Return whether the device has instructions for bfloat16; without, products of matrices in it are emulated."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return cpu_with_bfloat16() is not None
