@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: setup  ## Train a small resflow on MNIST, ten minutes on two plain CPU cores
+train: setup  ## Train a small resflow on MNIST, twelve minutes on two plain CPU cores
 	$(BIN)/python -m nf_mnist.train experiment=quickstart
 
 test: setup  ## Run the tests, without the slow ones
