@@ -56,7 +56,7 @@ def _targets(node: Any) -> Iterable[Any]:
             yield node["_target_"]
         for value in node.values():
             yield from _targets(value)
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for value in node:
             yield from _targets(value)
 
@@ -66,7 +66,7 @@ def _strings(node: Any) -> Iterable[str]:
         for key, value in node.items():
             yield str(key)
             yield from _strings(value)
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for value in node:
             yield from _strings(value)
     elif isinstance(node, str):
