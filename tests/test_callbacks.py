@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from _helpers import VIEWS, fit, tiny_overrides, write_images
 from nf_mnist.errors import ConfigError, DivergenceError
-from nf_mnist.training.callbacks import LogLatentRadius, LogSamples, RunProgress, StopOnDivergence
+from nf_mnist.training.callbacks import LogLatentRadius, LogSamples, RecomputeStatistics, RunProgress, StopOnDivergence
 
 IMAGES = {
     "samples/temperature_1",
@@ -155,6 +155,8 @@ def test_progress_says_loss_speed_and_time_left(images, tmp_path, capsys):
         lambda: LogLatentRadius(0),
         lambda: StopOnDivergence(0),
         lambda: RunProgress(0),
+        lambda: RecomputeStatistics(0),
+        lambda: RecomputeStatistics(-1),
     ],
 )
 def test_callbacks_refuse_numbers_out_of_range(build):

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 from torch.testing import assert_close
 
-from _helpers import run_command, write_images
-from nf_mnist.config import load_classifier
+from _helpers import compose_config, run_command, write_images
+from nf_mnist.config import build_trainer, load_classifier
+from nf_mnist.data import array_file, split
 from nf_mnist.nets import Classifier
 from nf_mnist.training.classifier import distort, outliers
 
@@ -39,6 +42,14 @@ def test_outliers_are_no_digits_but_keep_the_shape_and_range():
     assert (sums == images[0].sum()).double().mean() > 0.4, "those with the pixels of the image in another order"
 
 
+def test_a_budget_of_time_ends_the_training(tmp_path):
+    images = write_images(tmp_path / "images.npz", side=28)
+    given = ["data=array", f"path={images}", "run_dir=x", "trainer.accelerator=cpu", "trainer.max_time=00:00:01:00"]
+    trainer = build_trainer(compose_config(given, "train_classifier"))
+    (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))
+    assert timer.time_remaining() == 60
+
+
 def test_a_training_leaves_figures_and_a_checkpoint_that_loads(tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
     given = ["data=array", f"path={images}", "classifier.channels=4", "trainer.max_epochs=2", "data.batch_size=16"]
@@ -53,3 +64,24 @@ def test_a_training_leaves_figures_and_a_checkpoint_that_loads(tmp_path):
     assert not classifier.training
     again = run_command("train_classifier", *run)
     assert (again.code, "holds a run already" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize("n_steps", [3, 7])
+def test_a_budget_that_ends_within_an_epoch_leaves_the_figures_of_the_last_weights(n_steps, tmp_path):
+    images = write_images(tmp_path / "images.npz", side=28)
+    given = ["data=array", f"path={images}", "classifier.channels=4", f"trainer.max_steps={n_steps}"]
+    run = [*given, "data.batch_size=16", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    finished = run_command("train_classifier", *run, "trainer.max_epochs=-1", f"output_dir={tmp_path}/run")
+    assert finished.code == 0, finished.err
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == n_steps
+    validation, _ = split(array_file(str(images), 0.15, 0).train, 0.15, 0)
+    found = load_classifier(checkpoint).probabilities(validation.levels).argmax(1) == validation.labels
+    figures = json.loads((tmp_path / "run" / "figures.json").read_text())
+    assert figures["validation_accuracy"] == pytest.approx(found.double().mean().item(), abs=1e-6)
+
+
+def test_a_budget_of_time_in_other_words_is_refused_in_one_line(tmp_path):
+    finished = run_command("train_classifier", "trainer.max_time=1h", f"output_dir={tmp_path}/run")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "trainer.max_time must be DD:HH:MM:SS" in finished.err

@@ -95,6 +95,42 @@ def test_sample_writes_a_grid_or_single_images_that_are_the_same(best, tmp_path)
     assert json.loads((tmp_path / "grid.json").read_text())["temperature"] == 0.8
 
 
+@pytest.mark.parametrize(("out", "figures"), [("grid.png", "grid.json"), ("run_v1.0", "run_v1.0.json")])
+def test_figures_of_samples_have_a_file_of_their_own_that_is_not_overwritten(out, figures, best, tmp_path):
+    (tmp_path / figures).write_text("of another command")
+    refused = run_command("sample", best, "n=4", f"out={tmp_path}/{out}")
+    assert (refused.code, f"{figures} exists already" in refused.err, refused.out) == (1, True, "")
+    assert not (tmp_path / out).exists()
+    (tmp_path / figures).unlink()
+    assert run_command("sample", best, "n=4", f"out={tmp_path}/{out}").code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {out, figures}
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "null"])
+def test_devices_of_which_nothing_is_known_are_refused(device, best, tmp_path):
+    refused = run_command("sample", best, f"device={device}", f"out={tmp_path}/grid.png")
+    assert (refused.code, refused.err.count("\n")) == (1, 1), refused.err
+    assert "unknown device" in refused.err
+
+
+@pytest.mark.parametrize("given", ["radius_plot={}/radius", "temperature_plot={}/t.foo"])
+def test_a_picture_of_no_format_is_refused_before_work(given, best, tmp_path):
+    refused = run_command("evaluate", best, given.format(tmp_path), f"out={tmp_path}/figures.json")
+    assert (refused.code, refused.err.count("\n"), refused.out) == (1, 1, ""), refused.err
+    assert "has no ending of a picture" in refused.err
+
+
+def test_an_export_that_cannot_be_written_is_a_sentence(best, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    ended = run_command("export", best, f"out={tmp_path}/small.ckpt")
+    said = f"error: cannot write {tmp_path}/small.ckpt: No space left on device; make room, then repeat the command\n"
+    assert (ended.code, ended.err) == (1, said)
+    assert list(tmp_path.iterdir()) == [], "and nothing half-written"
+
+
 def test_samples_depend_on_seed_and_temperature_alone(best, tmp_path):
     settings = {"a": "seed=1", "b": "seed=1 batch_size=4", "c": "seed=2", "d": "seed=1 temperature=0.5"}
     for name, given in settings.items():

@@ -170,6 +170,14 @@ def test_an_array_file_is_read_and_split(tmp_path):
     assert np.array_equal(train.levels[:, 0].numpy(), images[:30])
 
 
+def test_test_images_of_another_shape_are_refused_before_training():
+    shapes = [torch.zeros(20, 1, side, side, dtype=torch.uint8) for side in (4, 6)]
+    images = ImageSet(*(Images(levels, torch.zeros(20, dtype=torch.long)) for levels in shapes))
+    data = ImageDataModule(lambda: images, (1, 4, 4), 5, 0, batch_size=2, eval_batch_size=2, seed=0)
+    with pytest.raises(DataError, match=r"the test images are \(1, 6, 6\), but data.event_shape is \(1, 4, 4\)"):
+        data.setup()
+
+
 def test_a_set_that_cannot_be_downloaded_is_said_in_a_sentence(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise RuntimeError("no route to host")

@@ -12,12 +12,14 @@ import lightning as L
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.testing import assert_close
 
-from _helpers import compose_config, merge, tiny_overrides, write_images
+from _helpers import compose_config, fit, merge, tiny_overrides, write_images
 from _processes import context, end
 from nf_mnist.bijectors import ActNorm, BatchNorm
 from nf_mnist.config import build_datamodule, build_module, build_trainer
+from nf_mnist.errors import DataError
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 
@@ -56,6 +58,25 @@ def test_each_step_of_two_processes_sees_the_images_of_one_with_twice_the_batch(
         assert torch.equal(torch.cat([first, second]).flatten(1).sort(0)[0], whole.flatten(1).sort(0)[0])
         n_steps += 1
     assert n_steps == 4
+
+
+def test_a_process_without_a_batch_is_refused(tmp_path):
+    first, _ = loaders(write_images(tmp_path / "images.npz"), 2, batch_size=36)  # of 70 training images
+    with pytest.raises(DataError, match=r"batch_size=36 for each of 2 processes exceeds the 70 training images; lower"):
+        first.train_dataloader()
+
+
+def test_the_learning_rate_is_that_of_the_first_process(tmp_path, monkeypatch):
+    """Each process has a clock of its own; here the first says that a quarter of the peak rate is left."""
+
+    def broadcast(self, given, src=0):
+        return 0.25 if isinstance(given, float) else given
+
+    monkeypatch.setattr(SingleDeviceStrategy, "broadcast", broadcast)
+    given = ["trainer.max_time=00:00:01:00", "trainer.max_steps=3", "logger.tensorboard=null", "optimizer.lr=1.0e-3"]
+    trainer, module, _ = fit([*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), *given])
+    assert module.rate_factors == [0.25] * 3
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.25e-3
 
 
 def train_norms(rank: int, world_size: int, folder: Path) -> None:

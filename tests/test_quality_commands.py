@@ -37,6 +37,17 @@ def test_evaluate_measures_samples_beside_the_floor(run, tmp_path):
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
+def test_figures_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatch):
+    def no_room(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nf_mnist.plots.temperature_sweep", no_room)
+    given = ["quality=true", "samples.n=4", "samples.temperatures=[1.0]", f"temperature_plot={tmp_path}/t.png"]
+    ended = run_command("evaluate", run, *given, f"out={tmp_path}/figures.json")
+    assert (ended.code, "No space left" in ended.err) == (1, True)
+    assert json.loads((tmp_path / "figures.json").read_text())["quality"]["temperatures"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from _helpers import first_difference, run_command, tiny_overrides, write_images
+from nf_mnist import runs
 from nf_mnist.runs import KILLED, read_record, update_record
 
 STEPS = ("trainer.max_steps=5", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
@@ -41,6 +43,17 @@ def test_a_run_records_what_it_was(folder):
     assert record["val_bpd"] <= best * (1 + rounding), "the last weights may be better still; the log is in float32"
     assert json.loads((folder / "run" / "figures.json").read_text())["split"] == "test"
     assert "lr: 0.002" in (folder / "run" / "config.yaml").read_text()
+
+
+def test_a_diff_has_the_bytes_of_its_files_whatever_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "__init__.py").write_bytes(b"")
+    for command in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    (tmp_path / "__init__.py").write_bytes(b"# caf\xe9\n")  # Latin-1
+    runs.environment(tmp_path)
+    assert "+# caf\N{REPLACEMENT CHARACTER}" in (tmp_path / "uncommitted.diff").read_text()
 
 
 def test_the_tab_of_hyperparameters_is_filled(folder):

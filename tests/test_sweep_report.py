@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nf_mnist.errors import ConfigError
-from nf_mnist.runs import COMPLETED, KILLED, hold, recorded, update_record
+from nf_mnist.runs import COMPLETED, KILLED, hold, read_record, recorded, update_record
 from nf_mnist.sweep_report import main, report
 
 
@@ -47,6 +47,17 @@ def test_the_report_has_a_row_for_each_run_and_the_best_command(sweep, capsys):
         assert text in out
     assert (sweep / "report.png").stat().st_size > 1000
     assert json.loads((sweep / "report.json").read_text())["best"] == "run1"
+
+
+def test_runs_of_which_some_have_no_bits_are_compared_in_nats(sweep, capsys):
+    record = read_record(sweep / "run0")
+    del record["val_bpd"]
+    (sweep / "run0" / "run.json").write_text(json.dumps(record))
+    report(sweep)
+    out = capsys.readouterr().out
+    assert "best: run1, val loss 899.0" in out
+    assert "val bpd" in out, "of the best, in the table"
+    assert (sweep / "report.png").stat().st_size > 1000
 
 
 def test_the_report_of_nothing_is_a_sentence(tmp_path, monkeypatch, capsys):

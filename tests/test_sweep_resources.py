@@ -77,10 +77,40 @@ def test_each_job_has_gpus_of_its_own_until_it_ends(machine):
     machine(8, "4", "5", "6")
     with resources.lease(launcher(), trainer()) as one, resources.lease(launcher(), trainer(devices=2)) as other:
         assert (one["CUDA_VISIBLE_DEVICES"], other["CUDA_VISIBLE_DEVICES"]) == ("4", "5,6")
-    with resources.lease(launcher(), trainer(devices="auto")) as whole:
-        assert whole["CUDA_VISIBLE_DEVICES"] == "4,5,6"
+    for everything in ("auto", -1):
+        with resources.lease(launcher(), trainer(devices=everything)) as whole:
+            assert whole["CUDA_VISIBLE_DEVICES"] == "4,5,6"
     with resources.lease(launcher(), trainer(accelerator="cpu")) as none:
         assert none == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "expected"),
+    [
+        (2, "4,5,6", ["4", "5"]),
+        (0, "0,1", []),
+        (0, "", []),
+        (2, None, ["0", "1"]),
+        (1, "GPU-89", ["GPU-89"]),
+    ],
+)
+def test_gpus_are_those_that_torch_sees(count, visible, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert resources.visible_gpus() == expected
+
+
+def test_a_user_needs_no_name(machine, monkeypatch):
+    def unnamed():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(resources.getpass, "getuser", unnamed)
+    machine(2)
+    with resources.lease(launcher(cpus_per_task=1), trainer()) as environment:
+        assert environment == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_job_waits_for_a_free_part(machine):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from _helpers import run_command, tiny_overrides, write_images
+from _helpers import fit, merge, run_command, tiny_overrides, write_images
 from nf_mnist.errors import MachineError
 from nf_mnist.runs import COMPLETED, DIVERGED, KILLED, hold, update_record
 from nf_mnist.sweep_report import sweep_rows
@@ -144,6 +144,32 @@ def test_a_folder_serves_one_sweep(images, tmp_path, pretended):
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert "holds a sweep that began as" in refused.err
     assert run_command("train", *base, "launcher=basic", "optimizer.lr=4e-4").code == 0, "launchers may change"
+
+
+@pytest.mark.parametrize("given", ["ckpt=auto", "rerun=elsewhere"])
+def test_a_sweep_refuses_what_is_of_a_single_run(given, images, tmp_path, pretended):
+    refused = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=4e-4", given)
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert f"leave out {given}" in refused.err
+    assert not pretended
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_report_that_fails_hides_no_run_without_a_result(images, tmp_path, pretended, monkeypatch):
+    def fails(folder):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr("nf_mnist.sweep_report.report", fails)
+    ended = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=1e-4,4e-4")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("error: 1 of 2 runs")
+
+
+def test_a_sweep_may_be_of_data_without_bits(images, tmp_path):
+    given = ["sweep=base", "data.dequantizer=cp3", "data.count_log_det=false", "trainer.max_steps=2"]
+    given += ["trainer.val_check_interval=1", "logger.tensorboard=null"]
+    run = fit(merge(tiny_overrides(images, tmp_path / "run"), given))
+    assert run.trainer.global_step == 2
 
 
 def test_a_sweep_without_any_result_says_so(images, tmp_path, pretended):

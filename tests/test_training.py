@@ -96,8 +96,9 @@ def test_the_loss_falls_and_is_the_negative_log_likelihood_in_nats(overrides):
     assert metrics["train/bpd"].item() == pytest.approx(metrics["train/loss"].item() / (196 * math.log(2)))
 
 
-def test_nothing_is_called_bpd_where_there_are_no_levels(overrides):
-    trained = fit([*overrides, "trainer.max_steps=2", "data.dequantizer=cp3"])
+@pytest.mark.parametrize("option", ["data.dequantizer=cp3", "data.dequantizer=none", "data.count_log_det=false"])
+def test_nothing_is_called_bpd_where_there_is_none(overrides, option):
+    trained = fit([*overrides, "trainer.max_steps=2", option])
     assert "train/loss" in trained.trainer.callback_metrics
     assert not [name for name in trained.trainer.callback_metrics if "bpd" in name]
 
@@ -202,6 +203,17 @@ def test_statistics_are_recomputed_over_the_training_set_before_validation(overr
     assert_close(norm.running_mean.flatten(), y.mean((0, 2, 3)).detach(), atol=0.2, rtol=0.05)
     assert norm.momentum == 0.1
     assert (norm.running_var - 1).abs().max() > 0.5, "not the initial ones"
+
+
+def test_the_average_of_weights_leaves_whole_numbers_as_they_are(overrides, tmp_path):
+    options = ["model=cp3", "model.flow.n_couplings=1", "callbacks=ema", "callbacks.ema.decay=0.9999"]
+    trained = fit([*overrides, *options, "trainer.max_steps=4", "trainer.val_check_interval=4"])
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    orders = {name: value for name, value in saved.items() if value.dtype == torch.int64 and value.dim()}
+    assert orders
+    for name, order in orders.items():
+        assert order.sort().values.tolist() == list(range(len(order))), f"{name} is no permutation any more"
+        assert torch.equal(order, trained.module.state_dict()[name])
 
 
 def test_ema_weights_are_what_is_validated_and_saved(overrides, tmp_path):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nf_mnist.quality import Sweep
 
 AUROC = "AUROC against {data}, by {score}"
+PLOTS = ("radius_plot", "temperature_plot")
 CURVES = ("frechet_distance", "precision", "recall", "confident_share")  # of the plot against temperature
 
 
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
 
     check_ranges(cfg, nullable={key for key in RANGES if key.startswith("evaluation.")})  # null: as in the training run
     out = new_path(cfg.out)
-    plots = {key: new_path(cfg[key]) for key in ("radius_plot", "temperature_plot") if cfg[key] is not None}
+    plots = {key: _new_picture(key, cfg[key]) for key in PLOTS if cfg[key] is not None}
     scores = None if cfg.per_image is None else new_path(cfg.per_image)
     begin = time.monotonic()
     subject = load_subject(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
@@ -48,13 +49,22 @@ def main(cfg: DictConfig) -> None:
     if cfg.quality:
         figures["quality"], swept = evaluate_samples(subject, cfg.samples)
         print_quality(figures["quality"])
-        if "temperature_plot" in plots:
-            _plot_temperatures(swept, plots["temperature_plot"])
     write_json(out, figures)
     if scores is not None:
         write_text(scores, csv_of(measured.per_image))
+    if "temperature_plot" in plots:
+        _plot_temperatures(swept, plots["temperature_plot"])
     if "radius_plot" in plots:
         radius_histogram(measured.latents).savefig(plots["radius_plot"], dpi=100)
+
+
+def _new_picture(key: str, path: str) -> Path:
+    """Return the path of a picture, its parent folder made; matplotlib tells the format by the ending."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if Path(path).suffix.removeprefix(".").lower() not in FigureCanvasBase.filetypes:
+        raise ConfigError(f"{key}={path} has no ending of a picture; give it one, such as .png, .svg or .pdf")
+    return new_path(path)
 
 
 def _plot_temperatures(swept: "Sweep", path: Path) -> None:

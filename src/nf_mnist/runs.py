@@ -139,6 +139,7 @@ def _git(*arguments: str) -> str | None:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], check=True, capture_output=True)
-        return subprocess.run([*git, *arguments], check=True, capture_output=True, text=True).stdout
+        output = subprocess.run([*git, *arguments], check=True, capture_output=True).stdout
+        return output.decode(errors="replace")  # a diff has the bytes of its files, whatever they are
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command("sample")
 def main(cfg: DictConfig) -> None:
-    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder)."""
+    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder); figures beside it."""
     import torch
     from rich.console import Console
     from rich.progress import track
@@ -29,6 +29,7 @@ def main(cfg: DictConfig) -> None:
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device.type)
     out = new_path(cfg.out)
+    figures = new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
     flow = flow.to(device, torch.float64 if precision == "64-true" else torch.float32)
     keep_freed_memory()
@@ -59,13 +60,17 @@ def main(cfg: DictConfig) -> None:
         "seed": cfg.seed,
     }
     judged = _judged(levels) if cfg.classify else {}
-    write_json(out.with_suffix(".json"), {**about, "seconds": seconds, **judged})
+    write_json(figures, {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
     if judged:
         print(
             f"the classifier is above {CONFIDENT} confident of {judged['confident_share']:.1%}; "
             f"of the digits 0 to 9 it counts {judged['class_histogram']}"
         )
+
+
+def _is_grid(out: Path) -> bool:
+    return out.suffix == ".png"
 
 
 def _judged(levels: "Tensor") -> dict[str, Any]:
@@ -83,7 +88,7 @@ def _write_images(levels: "Tensor", out: Path) -> None:
 
     from nf_mnist.plots import image_grid
 
-    if out.suffix == ".png":
+    if _is_grid(out):
         temporary = out.with_name(f".{out.name}")
         save_image(image_grid(levels / 255), temporary, format="png")
         temporary.replace(out)

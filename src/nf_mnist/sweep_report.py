@@ -42,7 +42,7 @@ def report(folder: Path) -> None:
     write_json(folder / "report.json", {"runs": rows, "best": best and best["run"]})
     write_text(folder / "report.csv", _csv(rows))
     if best is not None:
-        figure = "val bpd" if best["val bpd"] is not None else "val loss"
+        figure = _figure(rows)
         print(f"best: {best['run']}, {figure} {best[figure]:.4f}; repeat it, bit for bit on the same machine, with")
         print(f"  python -m nf_mnist.train rerun={folder / best['run']}")
         _draw(rows, figure, folder / "report.png")
@@ -78,13 +78,13 @@ def sweep_rows(folder: Path) -> list[Row]:
 
 
 def print_rows(rows: Sequence[Row], title: str) -> None:
-    """Print rows as a table, without columns that are empty in all of them, and without nats where there are bits."""
+    """Print rows as a table, without columns that are empty in all of them, and without nats where all have bits."""
     from rich.table import Table
 
     from nf_mnist.report import print_table
 
     shown = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]
-    if "val bpd" in shown:
+    if "val bpd" in shown and _figure(rows) == "val bpd":
         shown = [key for key in shown if not key.endswith(("val loss", "log-likelihood"))]
     table = Table(title=title)
     for key in shown:
@@ -92,6 +92,12 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     for row in rows:
         table.add_row(*(_text(row.get(key)) for key in shown))
     print_table(table, width=200)
+
+
+def _figure(rows: Sequence[Row]) -> str:
+    """Return by which figure all runs that completed can be compared: bits where all have them, else nats."""
+    has_bits = all(row["val bpd"] is not None for row in rows if row["status"] == COMPLETED)
+    return "val bpd" if has_bits else "val loss"
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -17,7 +17,9 @@ from nf_mnist.runs import hold, recorded, update_record
 
 if TYPE_CHECKING:
     import lightning as L
+    from torch import Tensor
 
+    from nf_mnist.flows import Flow
     from nf_mnist.training.datamodule import ImageDataModule
     from nf_mnist.training.module import FlowModule
 
@@ -64,8 +66,9 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
     datamodule.setup()
     module = build_module(cfg)
     module.replayed = rate_factors
+    _check_labels(module.flow, datamodule.train.labels)
     fit_marginals(module.flow, datamodule.train.levels)
-    _load_initial_weights(module, cfg.ckpt, cfg.init_from)
+    _load_initial_weights(module, cfg)
     trainer = build_trainer(cfg)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes one keeps the books
@@ -75,6 +78,16 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             _announce(cfg, module, trainer)
         return _fit_and_measure(cfg, trainer, module, datamodule)
+
+
+def _check_labels(flow: "Flow", labels: "Tensor") -> None:
+    """Refuse labels that are none of the flow's classes, or that are all the same, as those of a file without any."""
+    flow.check_labels(labels)
+    if flow.n_classes > 1 and len(labels.unique()) == 1:
+        raise ConfigError(
+            f"model.flow.n_classes={flow.n_classes}, but every training image has the label {labels[0]}; give the "
+            "file of images an array 'labels', or leave n_classes at 0"
+        )
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
@@ -103,7 +116,7 @@ def _fit_and_measure(
     if not trainer.is_global_zero:
         return loss
     figures = {"val_loss": loss}
-    if module.dequantizer.is_discrete:
+    if module.has_bits:
         figures["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
     update_record(run_dir, **figures)
     log_figures(trainer, {f"best/{key}": value for key, value in figures.items()})
@@ -119,15 +132,19 @@ def _check_run_dir(run_dir: Path, cfg: DictConfig) -> None:
     if cfg.ckpt == "auto":
         cfg.ckpt = str(last) if last.exists() else None
         return
-    resumes_it = cfg.ckpt is not None and Path(cfg.ckpt).resolve().parent == checkpoints.resolve()
-    if checkpoints.exists() and not resumes_it:
+    if checkpoints.exists() and not (cfg.ckpt is not None and _is_in(checkpoints, cfg.ckpt)):
         raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
 
 
-def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str | None) -> None:
-    """Load the weights of ``init_from``, or check that ``ckpt`` can be resumed by this module."""
+def _is_in(folder: Path, ckpt: str) -> bool:
+    return Path(ckpt).resolve().parent == folder.resolve()
+
+
+def _load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:
+    """Load the weights of ``init_from``, or check that ``ckpt`` can be resumed by this module, here and as set."""
     from nf_mnist.training.checkpoint import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
 
+    ckpt, init_from = cfg.ckpt, cfg.init_from
     if ckpt is not None and init_from is not None:
         raise ConfigError("ckpt= resumes a run and init_from= starts a fresh one from weights; give one of them")
     path = ckpt or init_from
@@ -136,8 +153,23 @@ def _load_initial_weights(module: "FlowModule", ckpt: str | None, init_from: str
     checkpoint = read_checkpoint(path)
     load_weights(module.flow, checkpoint, path)
     load_weights(module.dequantizer, checkpoint, path, DEQUANTIZER_PREFIX)
-    if ckpt is not None and not checkpoint.get("optimizer_states"):
+    if ckpt is not None:
+        _check_resumable(checkpoint, cfg)
+
+
+def _check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
+    """Check that a run can go on from ``ckpt`` exactly: with its optimizer, its settings and its best checkpoint."""
+    from nf_mnist.training.checkpoint import check_settings
+
+    ckpt, checkpoints = cfg.ckpt, Path(cfg.run_dir) / "checkpoints"
+    if not checkpoint.get("optimizer_states"):
         raise CheckpointError(f"{ckpt} holds weights only, so its run cannot be resumed; use init_from={ckpt}")
+    check_settings(checkpoint, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), ckpt)
+    if not _is_in(checkpoints, ckpt):
+        raise ConfigError(
+            f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "
+            f"that folder as output_dir=, or start afresh with init_from={ckpt}"
+        )
 
 
 def _report(cfg: DictConfig, best: Path, seconds: float) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from nf_mnist.cli import fail, write_json
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError
 from nf_mnist.runs import COMPLETED, hold, read_record
-from nf_mnist.sweeps.names import settings
+from nf_mnist.sweeps.names import key_of, settings
 from nf_mnist.sweeps.study import queue_unfinished_trials
 
 
@@ -31,6 +32,7 @@ class SweepFolder(Callback):
         """Refuse a folder that is another sweep's or another process's; have Optuna do only what is missing."""
         try:
             _check_launcher(config.hydra.launcher)
+            _check_overrides(config.hydra.overrides.task)
             folder = Path(config.hydra.sweep.dir)
             _check_settings(folder, settings(config.hydra.overrides.task))
             self._held.enter_context(hold(folder, "sweep"))
@@ -52,17 +54,26 @@ class SweepFolder(Callback):
         from nf_mnist.sweep_report import report
 
         folder = Path(config.hydra.sweep.dir)
-        report(folder)
-        self._held.close()
         records = run_records(folder)
         missing = sum(record.get("status") != COMPLETED for record in records.values())
-        if missing:
-            fail(MachineError(f"{missing} of {len(records)} runs in {folder} have no result; the table says why"))
+        try:
+            report(folder)
+        finally:  # Hydra makes warnings of what a callback raises; the status is to tell of runs without a result
+            self._held.close()
+            if missing:
+                fail(MachineError(f"{missing} of {len(records)} runs in {folder} have no result; the table says why"))
 
 
 def run_records(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the record of each run of a sweep, by the name of its folder."""
     return {path.parent.name: read_record(path.parent) for path in sorted(folder.glob("*/run.json"))}
+
+
+def _check_overrides(given: Iterable[str]) -> None:
+    """Refuse what is of a single run."""
+    for text in given:
+        if key_of(text) in ("ckpt", "rerun"):
+            raise ConfigError(f"a sweep goes on with its runs by itself; leave out {text}")
 
 
 def _check_settings(folder: Path, given: list[str]) -> None:

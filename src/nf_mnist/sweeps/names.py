@@ -4,12 +4,17 @@ import hashlib
 from collections.abc import Iterable
 
 # What says where and how a run is made, and not what it is.
-NO_SETTINGS = ("output_dir", "launcher", "ckpt", "rerun")
+NO_SETTINGS = ("output_dir", "launcher")
 
 
 def settings(overrides: Iterable[str]) -> list[str]:
     """Return the overrides that make a run what it is, without those of the folder and the launcher."""
-    return [text for text in overrides if text.lstrip("+~").partition("=")[0] not in NO_SETTINGS]
+    return [text for text in overrides if key_of(text) not in NO_SETTINGS]
+
+
+def key_of(override: str) -> str:
+    """Return the name of the setting that an override changes."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def run_name(overrides: Iterable[str]) -> str:

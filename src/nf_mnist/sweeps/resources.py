@@ -35,7 +35,8 @@ def lease(launcher: DictConfig, trainer: DictConfig) -> Iterator[dict[str, str]]
         return
     threads = {} if n_threads is None else {"OMP_NUM_THREADS": str(n_threads)}
     if gpus:
-        n_wanted = trainer.devices if isinstance(trainer.devices, int) else len(gpus)
+        counts = isinstance(trainer.devices, int) and trainer.devices > 0  # auto, -1 and a list of some: all
+        n_wanted = trainer.devices if counts else len(gpus)
         with _any_of([f"gpu-{gpu}" for gpu in gpus], n_wanted) as taken:
             yield {**threads, "CUDA_VISIBLE_DEVICES": ",".join(gpus[number] for number in taken)}
     else:
@@ -44,13 +45,13 @@ def lease(launcher: DictConfig, trainer: DictConfig) -> Iterator[dict[str, str]]
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them: those before the first that is not there."""
     import torch
 
+    count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
+    names = [str(number) for number in range(count)] if visible is None else visible.split(",")
+    return names[:count]
 
 
 def _n_cpus() -> int:
@@ -67,7 +68,8 @@ def _n_threads(launcher: DictConfig) -> int | None:
 @contextlib.contextmanager
 def _any_of(names: Sequence[str], n_wanted: int) -> Iterator[list[int]]:
     """Hold ``n_wanted`` of the locks (all, if there are fewer), or none while they are not free; yield which."""
-    folder = Path(tempfile.gettempdir()) / f"nf_mnist-{getpass.getuser()}"
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in containers, users often have no name
+    folder = Path(tempfile.gettempdir()) / f"nf_mnist-{user}"
     folder.mkdir(exist_ok=True)
     locks = [FileLock(folder / f"{name}.lock") for name in names]
     while True:

@@ -50,6 +50,7 @@ class BudgetedModule(L.LightningModule):
         n_taken = len(self.rate_factors)
         replays = n_taken < len(self.replayed)
         factor = self.replayed[n_taken] if replays else self.schedule.factor(self.progress())
+        factor = self.trainer.strategy.broadcast(factor)  # each process has a clock of its own
         self.rate_factors.append(factor)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak_lr"] * factor

@@ -2,19 +2,23 @@
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.errors import CheckpointError
+from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.training.pretrained import checkpoint_path
 
 FLOW_PREFIX, DEQUANTIZER_PREFIX = "flow.", "dequantizer."
 # Of a configuration, what belongs to the machine and the folder of a run, and to nobody who reads its weights.
 OF_THE_RUN = ("output_dir", "run_dir", "ckpt", "init_from", "callbacks", "logger")
+# What a run keeps from its first step to its last, and of that, what changes no weight: speed, and where images lie.
+KEPT = ("seed", "data", "model", "optimizer", "scheduler")
+FREE = {"model.channels_last", "model.compile", "model.recompute", "data.eval_batch_size"}
+FREE |= {f"data.source.{place}" for place in ("path", "folder", "root")}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -77,6 +81,38 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         if there.layout != torch.strided or there.is_meta or not torch.can_cast(there.dtype, here.dtype):
             raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of {here.dtype}")
     module.load_state_dict(state)
+
+
+def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> None:
+    """Check that a run would go on with the settings it began with; those that either does not know are not compared.
+
+    Budgets, devices, callbacks and loggers may change. The optimizer's state brings its own rate with it, so that
+    another one would be recorded and not used.
+
+    Args:
+        checkpoint: Of the run, as read.
+        config: To go on with, as plain dicts, resolved.
+        path: Of the checkpoint, for the message.
+
+    Raises:
+        ConfigError: Naming the first setting that differs.
+    """
+    now = dict(_settings({part: config[part] for part in KEPT if part in config}))
+    for key, value in _settings({part: checkpoint["config"].get(part) for part in KEPT}):
+        if key in now and now[key] != value and key not in FREE:
+            raise ConfigError(
+                f"{key} is {now[key]}, but the run of {path} has {value}; go on with the settings that it began with, "
+                f"or start afresh with init_from={path}"
+            )
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting under its whole name, as a command line gives it."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def weights_only(checkpoint: Mapping[str, Any], *modules: nn.Module) -> dict[str, Any]:

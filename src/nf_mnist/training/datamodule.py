@@ -58,17 +58,29 @@ class ImageDataModule(L.LightningDataModule):
         if self.is_ready:
             return
         images, self.test = self.source()
-        found = tuple(images.levels.shape[1:])
-        if found != self.event_shape:
-            raise DataError(f"the images are {found}, but data.event_shape is {self.event_shape}")
+        for name, part in (("images", images), ("test images", self.test)):
+            found = tuple(part.levels.shape[1:])
+            if found != self.event_shape:
+                raise DataError(f"the {name} are {found}, but data.event_shape is {self.event_shape}")
         self.validation, self.train = split(images, self.n_validation, self.split_seed)
         if len(self.train.levels) < self.batch_size:
             raise DataError(f"batch_size={self.batch_size} exceeds the {len(self.train.levels)} training images")
         self.is_ready = True
 
     def train_dataloader(self) -> TrainingLoader:
-        """Return shuffled batches of this process's share."""
-        return TrainingLoader(self.train, self.batch_size, self.seed, *self._process())
+        """Return shuffled batches of this process's share.
+
+        Raises:
+            DataError: If the images are fewer than a batch for each process.
+        """
+        rank, world_size = self._process()
+        loader = TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size)
+        if not len(loader):
+            raise DataError(
+                f"batch_size={self.batch_size} for each of {world_size} processes exceeds the "
+                f"{len(self.train.levels)} training images; lower data.batch_size or trainer.devices"
+            )
+        return loader
 
     def val_dataloader(self) -> EvaluationLoader:
         """Return validation batches, in the split's (random) order."""

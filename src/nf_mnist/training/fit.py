@@ -13,9 +13,10 @@ from torch import Tensor
 from nf_mnist.bijectors import MarginalGaussianization
 from nf_mnist.errors import DivergenceError
 from nf_mnist.flows import Flow
+from nf_mnist.training.callbacks import SaveBest
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
-from nf_mnist.training.whole_files import write_whole
+from nf_mnist.training.whole_files import how_to_resume, write_whole
 
 
 def fit(
@@ -24,7 +25,7 @@ def fit(
     """Train, then validate and save the last weights, which are often the best: a budget may end between validations.
 
     Args:
-        trainer: With a ModelCheckpoint that monitors ``val/loss``.
+        trainer: With a ModelCheckpoint that monitors ``val/loss``, such as SaveBest.
         module: The flow to train.
         datamodule: Its images.
         run_dir: The folder of the run; checkpoints go to ``checkpoints`` in it.
@@ -39,11 +40,15 @@ def fit(
     last, best = run_dir / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "best.ckpt"
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
-    trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
     best_loss = _least_validation_loss(trainer)
+    if last_loss < best_loss:
+        for callback in _savers(trainer):
+            if isinstance(callback, SaveBest):
+                callback.take(best, last_loss)
+    trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
     if last_loss < best_loss and trainer.is_global_zero:
         with last.open("rb") as source:
-            write_whole(best, partial(shutil.copyfileobj, source))
+            write_whole(best, partial(shutil.copyfileobj, source), how_to_resume(best.parent))
     trainer.strategy.barrier()
     least = min(loss for loss in (last_loss, best_loss) if not math.isnan(loss))
     if math.isinf(least):
@@ -65,7 +70,11 @@ def fit_marginals(flow: Flow, levels: Tensor) -> None:
             bijector.fit(levels)
 
 
+def _savers(trainer: L.Trainer) -> list[ModelCheckpoint]:
+    savers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return [callback for callback in savers if callback.monitor == "val/loss"]
+
+
 def _least_validation_loss(trainer: L.Trainer) -> float:
-    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    scores = [callback.best_model_score for callback in checkpoints if callback.monitor == "val/loss"]
+    scores = [callback.best_model_score for callback in _savers(trainer)]
     return min((float(score) for score in scores if score is not None), default=float("inf"))

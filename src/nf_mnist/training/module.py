@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise
+from nf_mnist.diagnostics import has_bits
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.budget import BudgetedModule, OptimizerFactory
@@ -17,8 +18,8 @@ from nf_mnist.training.schedule import Schedule
 class FlowModule(BudgetedModule):
     """Trains a flow by maximum likelihood.
 
-    The loss is the mean negative log-likelihood in nats per image; bits per dimension are logged beside it where the
-    data has them.
+    The loss is the mean negative log-likelihood in nats per image; bits per dimension are logged beside it where there
+    are any.
 
     Args:
         flow: The density.
@@ -39,6 +40,7 @@ class FlowModule(BudgetedModule):
         super().__init__(optimizer, schedule, seed)
         self.flow = flow
         self.dequantizer = dequantizer
+        self.has_bits = has_bits(flow, dequantizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         levels, labels = batch
@@ -70,5 +72,5 @@ class FlowModule(BudgetedModule):
         # Lightning averages the count over processes, and would cut off the fraction of a whole number's average.
         settings: dict[str, Any] = {"batch_size": float(batch_size), "sync_dist": sync_dist}
         self.log(f"{stage}/loss", loss, **settings)
-        if self.dequantizer.is_discrete:
+        if self.has_bits:
             self.log(f"{stage}/bpd", bits_per_dim(-loss.detach(), 0.0, self.flow.dims), **settings)

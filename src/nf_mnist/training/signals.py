@@ -10,13 +10,17 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)  # SLURM's and submitit's, besides SIGTERM
+# SLURM's and submitit's, besides SIGTERM; Windows has neither, and there Lightning takes no SIGTERM.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 STOPPED = 128 + signal.SIGTERM
 
 
 @contextlib.contextmanager
 def stop_on_signals(trainer: L.Trainer, last: Path) -> Iterator[None]:
-    """Take SIGUSR1 and SIGUSR2 for SIGTERM, and end this process once Lightning has ended the training for it.
+    """Take SIGUSR1, SIGUSR2 and Ctrl-C for SIGTERM, and end this process once Lightning has ended the training for it.
+
+    A second Ctrl-C ends it at once, and so does the first where several processes train: each would get it, and what
+    Lightning then sends from one to the other would be sent twice.
 
     Args:
         trainer: Whose callbacks save a checkpoint; see :class:`~nf_mnist.training.callbacks.SaveResumable`.
@@ -27,7 +31,11 @@ def stop_on_signals(trainer: L.Trainer, last: Path) -> Iterator[None]:
     """
     earlier = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
-        earlier = {number: signal.signal(number, _terminate) for number in STOP_SIGNALS}
+        handlers = dict.fromkeys(STOP_SIGNALS, _terminate)
+        is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in the background of a script
+        if STOP_SIGNALS and is_heard and trainer.world_size == 1:
+            handlers[signal.SIGINT] = _terminate_once
+        earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     except SIGTERMException:
@@ -40,3 +48,8 @@ def stop_on_signals(trainer: L.Trainer, last: Path) -> Iterator[None]:
 
 def _terminate(number: int, frame: object) -> None:
     signal.raise_signal(signal.SIGTERM)
+
+
+def _terminate_once(number: int, frame: object) -> None:
+    signal.signal(number, signal.default_int_handler)
+    _terminate(number, frame)

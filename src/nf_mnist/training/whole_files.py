@@ -23,11 +23,21 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        write_whole(path, lambda file: file.write(content.getbuffer()))
+        write_whole(path, lambda file: file.write(content.getbuffer()), how_to_resume(Path(path).parent))
 
 
-def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> None:
+def how_to_resume(checkpoints: Path) -> str:
+    """Say what to do about a training that could not write into its folder of checkpoints."""
+    return f"earlier checkpoints are whole: make room, then resume with ckpt={checkpoints / 'last.ckpt'}"
+
+
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any], advice: str) -> None:
     """Let ``write`` fill a file; it takes its name once all of it is on the disk.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        write: Is given the file to write into.
+        advice: What to do if the disk is full, for the message.
 
     Raises:
         MachineError: If the disk is full or cannot be written to; what was at ``path`` is still there.
@@ -44,7 +54,4 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise MachineError(
-            f"cannot write {path}: {error.strerror}; earlier checkpoints are whole: make room, then resume with "
-            f"ckpt={path.parent / 'last.ckpt'}"
-        ) from error
+        raise MachineError(f"cannot write {path}: {error.strerror}; {advice}") from error

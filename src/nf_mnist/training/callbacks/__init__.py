@@ -1,5 +1,6 @@
 """One callback, one view or one guard; pictures are drawn by :mod:`nf_mnist.plots`."""
 
+from nf_mnist.training.callbacks.averaging import AverageWeights
 from nf_mnist.training.callbacks.divergence import SkipBadSteps, StopOnDivergence
 from nf_mnist.training.callbacks.health import LogHealth
 from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
@@ -7,11 +8,12 @@ from nf_mnist.training.callbacks.inpainting import LogInpainting
 from nf_mnist.training.callbacks.latent import LogLatentMoments, LogLatentProjection, LogLatentRadius
 from nf_mnist.training.callbacks.progress import RunProgress
 from nf_mnist.training.callbacks.quality import LogQuality
-from nf_mnist.training.callbacks.resumable import SaveResumable
+from nf_mnist.training.callbacks.resumable import SaveBest, SaveResumable
 from nf_mnist.training.callbacks.statistics import RecomputeStatistics
 from nf_mnist.training.callbacks.store_config import StoreConfig
 
 __all__ = [
+    "AverageWeights",
     "LogHealth",
     "LogInpainting",
     "LogLatentMoments",
@@ -22,6 +24,7 @@ __all__ = [
     "LogSamples",
     "RecomputeStatistics",
     "RunProgress",
+    "SaveBest",
     "SaveResumable",
     "SkipBadSteps",
     "StopOnDivergence",

@@ -1,9 +1,41 @@
 """Checkpoints from which a run goes on as if it had never stopped."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class SaveBest(ModelCheckpoint):
+    """Saves after a validation that is better than all before, also where the folder of the run has been moved.
+
+    Lightning's own forgets its best score with the name of the folder, and the next validation, a worse one too, would
+    take the place of the best checkpoint. Takes the arguments of ModelCheckpoint.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Name its state as ModelCheckpoint does, whose checkpoints it can go on from."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what is known of the checkpoints if they are in this folder."""
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved: dict[str, Any] = {name: self._here(state_dict[name]) for name in names}
+        moved["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        if Path(moved["best_model_path"]).is_file():
+            super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath})
+
+    def take(self, path: Path, score: float) -> None:
+        """Take a file in this folder, which holds the weights of this score, for the best checkpoint."""
+        self.best_model_path = self.kth_best_model_path = self._here(str(path))
+        self.best_model_score = self.kth_value = torch.tensor(score)
+        self.best_k_models = {self.best_model_path: self.best_model_score}
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "") / Path(path).name) if path else ""
 
 
 class SaveResumable(ModelCheckpoint):

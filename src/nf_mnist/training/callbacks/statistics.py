@@ -9,7 +9,7 @@ from torch import nn
 
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
-from nf_mnist.training.callbacks.base import flow_module
+from nf_mnist.training.callbacks.base import check_counts, flow_module
 
 
 class RecomputeStatistics(L.Callback):
@@ -22,9 +22,14 @@ class RecomputeStatistics(L.Callback):
     Args:
         n_batches: Training batches to average over; the whole training set if null.
         seed: Of the dequantization noise.
+
+    Raises:
+        ConfigError: If there are no batches to average over.
     """
 
     def __init__(self, n_batches: int | None, seed: int = 0) -> None:
+        if n_batches is not None:
+            check_counts(n_batches=n_batches)
         self.n_batches, self.seed = n_batches, seed
 
     @torch.no_grad()

@@ -1,0 +1,23 @@
+"""A moving average of the weights, which is what validation, checkpoints and figures use."""
+
+import functools
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class AverageWeights(WeightAveraging):
+    """Keep an exponential moving average of weights and statistics (Polyak and Juditsky 1992), updated by each step.
+
+    Lightning's own average also takes that of whole numbers, such as the order of a permutation, and rounds it down.
+
+    Args:
+        decay: Share of the old average that a step keeps.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__(avg_fn=functools.partial(_moving_average, decay=decay))
+
+
+def _moving_average(average: Tensor, current: Tensor, n_averaged: Tensor, *, decay: float) -> Tensor:
+    return average.lerp(current, 1 - decay) if average.is_floating_point() else current
