@@ -52,9 +52,18 @@ def methods_of(flow: Flow) -> dict[str, Method]:
 
 
 def row(
-    flow: Flow, truth: Tensor, labels: Tensor, mask: str, method: str, n_samples: int
+    flow: Flow, truth: Tensor, labels: Tensor, mean: Tensor, mask: str, method: str, n_samples: int
 ) -> tuple[dict[str, Any], Tensor]:
     """Complete images by one method under one mask.
+
+    Args:
+        flow: The density.
+        truth: Images in [0, 1], shape (n_images, 1, height, width).
+        labels: Of the images.
+        mean: The mean training image, shape (1, height, width).
+        mask: A name of :data:`~nf_mnist.inpainting.HIDDEN`.
+        method: A file of ``conf/method``.
+        n_samples: Completions of each image.
 
     Returns:
         Figures, means over images, and the levels of a completion of each, shape (n_images, 1, height, width).
@@ -79,15 +88,15 @@ def row(
         generator=generator,
         progress=lambda batches: track(batches, mask, console=Console(stderr=True)),
     )
-    black = torch.where(observed, truth, 0.0)
     noise = corrupt(truth, observed, "cp3", generator)
     completed = torch.cat(levels)
     seen = torch.cat([classifier.probabilities(part).argmax(1) for part in completed.split(BATCH)])
     figures = {
         "n_images": len(truth),
         "n_samples": n_samples,
-        "black": (black - truth).square().flatten(1).sum(1).mean().item(),
-        "corrupted": (noise - truth).square().flatten(1).sum(1).mean().item(),
+        "black": squared_error(torch.where(observed, truth, 0.0), truth),
+        "corrupted": squared_error(noise, truth),
+        "mean_image": squared_error(torch.where(observed, truth, mean), truth),
         **{name: values.double().mean().item() for name, values in measured.figures.items()},
         "label_kept": (seen == labels).double().mean().item(),
         "gradients_per_image": measured.first.n_gradients,
@@ -95,6 +104,16 @@ def row(
         **measured.report,
     }
     return figures, completed
+
+
+def squared_error(guess: Tensor, truth: Tensor) -> float:
+    """Return the squared error of images, shape (n, 1, height, width), summed over pixels, the mean over images."""
+    return (guess - truth).square().flatten(1).sum(1).mean().item()
+
+
+def mean_image(levels: Tensor) -> Tensor:
+    """Return the mean of dithered images, shape (1, height, width), of levels of shape (n, 1, height, width)."""
+    return ((levels.double().mean(0) + 0.5) / 256).float()
 
 
 def main() -> None:
@@ -111,7 +130,8 @@ def main() -> None:
         flow, cfg = load_flow(ckpt)
         flow.requires_grad_(False)
         dequantizer = DEQUANTIZERS[cfg.data.dequantizer]()
-        test = instantiate(cfg.data.source).test
+        train, test = instantiate(cfg.data.source)
+        mean = mean_image(train.levels)
         for mask in given.masks:
             for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
@@ -119,7 +139,7 @@ def main() -> None:
                     continue
                 sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                figures, completed = row(flow, truth, sample.labels, mask, name, n_samples)
+                figures, completed = row(flow, truth, sample.labels, mean, mask, name, n_samples)
                 add_row(given.out, key, {"checkpoint": ckpt, "seed": SEED, "hardware": describe(), **figures})
                 COMPLETIONS.mkdir(parents=True, exist_ok=True)
                 torch.save(completed[:SLOW].clone(), COMPLETIONS / f"{key}.pt")

@@ -6,6 +6,7 @@ import io
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,13 +130,14 @@ def fit(
 
 
 def run_command(name: str, *argv: str) -> Finished:
-    """Run ``python -m nf_mnist.NAME argv`` in this process; leave arguments, logging and SIGTERM as they were."""
+    """Run ``python -m nf_mnist.NAME argv`` in this process; leave everything else as it was."""
     command = importlib.import_module(f"nf_mnist.{name}").main
     out, err, code = io.StringIO(), io.StringIO(), 0
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, _logging_kept():
         patch.setattr(sys, "argv", [f"nf_mnist.{name}", *argv])
         patch.setenv("HYDRA_FULL_ERROR", "")
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which commands replace
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 command()

@@ -75,6 +75,29 @@ class SameSign(Scale):
         return x, -log_det
 
 
+class Diverged(Scale):
+    def __init__(self):
+        super().__init__()
+        self.factor[1] = torch.nan
+
+
+class OutsideItsDomain(Scale):
+    """z = log(x - 1/2), which most images have not."""
+
+    def forward_and_log_det(self, x, context=None):
+        z = (x - 0.5).log()
+        return z, -z.sum(1)
+
+    def inverse_and_log_det(self, z, context=None):
+        return z.exp() + 0.5, z.sum(1)
+
+
+class InverseOverflows(Scale):
+    def inverse_and_log_det(self, z, context=None):
+        x, log_det = super().inverse_and_log_det(z)
+        return x + (1e3 * z.abs().sum()).exp(), log_det
+
+
 class Failing(Scale):
     def forward_and_log_det(self, x, context=None):
         raise RuntimeError("no kernel image")
@@ -89,6 +112,9 @@ FAULTS = {
     Resampling: ("same input, same output", "drawn anew"),
     BatchMean: ("events do not mix", "batch statistics"),
     SameSign: ("log-determinants of both directions", "add up to"),
+    Diverged: ("values are finite", "0.25 of the latents and 1 of the log-determinants are not finite"),
+    OutsideItsDomain: ("values are finite", "log-determinants are not finite"),
+    InverseOverflows: ("values are finite", "1 of the values that the inverse returns are not finite"),
     Failing: ("shapes", "raises RuntimeError: no kernel image"),
 }
 
@@ -98,6 +124,13 @@ def test_each_planted_fault_is_named(fault):
     check, said = FAULTS[fault]
     found = dict(breaches(fault(), torch.rand(3, 4, dtype=torch.float64)))
     assert said in found[check]
+
+
+@pytest.mark.parametrize("fault", [Diverged, OutsideItsDomain])
+def test_what_is_no_number_is_blamed_on_nothing_else(fault):
+    found = dict(breaches(fault(), torch.rand(3, 4, dtype=torch.float64)))
+    named = [name for name, wrong in found.items() if wrong is not None]
+    assert named == ["values are finite"]
 
 
 @pytest.mark.parametrize("name", BIJECTORS)

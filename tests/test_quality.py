@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from nf_mnist.bijectors import Bijector
@@ -174,7 +175,7 @@ def test_the_floor_is_measured_on_training_images_and_copies_nothing(floor):
     assert floor.memorized_share == pytest.approx(0.01, abs=0.001)
 
 
-@pytest.mark.parametrize("temperatures", [[], [0.9, 1.0], [1.0, -0.5], [1.0, "warm"], [1.0, math.inf]])
+@pytest.mark.parametrize("temperatures", [[], [0.9, 1.0], [1.0, -0.5], [1.0, "warm"], [1.0, math.inf], 0.8, 1.0, None])
 def test_a_sweep_begins_with_the_flows_own_temperature(temperatures):
     with pytest.raises(ConfigError, match=r"temperatures must be 1\.0, the flow's own"):
         check_temperatures(temperatures)
@@ -192,19 +193,33 @@ def test_the_picture_shows_figures_in_the_order_of_temperatures():
     assert recall.get_ylim()[1] > 0.95
 
 
-def test_draws_of_a_flow_with_labels_have_the_label():
-    class Constant(Bijector):
-        """Images that are as bright as their label."""
+def flow_of_constants(values: Tensor) -> Flow:
+    """Return a flow with labels whose images have the value of their label everywhere."""
 
+    class Constant(Bijector):
         def forward_and_log_det(self, x, context=None):
             raise NotImplementedError
 
         def inverse_and_log_det(self, z, context=None):
-            return (context / 10).reshape(-1, 1, 1, 1).expand(len(z), 1, 2, 2), z.new_zeros(len(z))
+            return values[context].reshape(-1, 1, 1, 1).expand(len(z), 1, 2, 2), z.new_zeros(len(z))
 
-    flow = Flow(Constant(), (1, 2, 2), n_classes=10)
+    flow = Flow(Constant(), (1, 2, 2), n_classes=len(values))
     flow.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
+    return flow
+
+
+def test_draws_of_a_flow_with_labels_have_the_label_or_each_in_turn_whatever_the_batch_size():
+    flow = flow_of_constants(torch.arange(10) / 10)
     levels = draw_levels(flow, 7, batch_size=3, seed=0, label=5)
     assert levels.shape == (7, 1, 2, 2)
     assert levels.unique().tolist() == [128]
-    assert draw_levels(flow, 3, batch_size=3, seed=0)[:, 0, 0, 0].tolist() == [0, 25, 51]
+    for batch_size in (3, 4, 20):
+        drawn = draw_levels(flow, 11, batch_size=batch_size, seed=0)[:, 0, 0, 0]
+        assert drawn.tolist() == [0, 25, 51, 76, 102, 128, 153, 179, 204, 230, 0]
+
+
+def test_samples_with_pixels_that_are_no_number_are_counted():
+    flow = flow_of_constants(torch.tensor([0.5, math.nan, math.inf]))
+    with pytest.warns(UserWarning, match="2 of 7 samples have pixels that are no number"):
+        drawn = draw_levels(flow, 7, batch_size=3, seed=0)
+    assert drawn[:3, 0, 0, 0].tolist() == [128, 0, 255]

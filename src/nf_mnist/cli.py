@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import json
+import math
 import os
 import sys
 import traceback
@@ -50,6 +51,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
             warnings.filterwarnings("ignore", module="lightning")
+            warnings.formatwarning = _warning_line
             register_resolvers()
             run = hydra.main(version_base="1.3", config_path=config_dir(), config_name=config_name)(one_job)
             try:
@@ -97,6 +99,13 @@ def _is_lightnings(error: Exception) -> bool:
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     packages = [module.partition(".")[0] for module in modules]
     return next((name for name in reversed(packages) if name in ("lightning", "nf_mnist")), None) == "lightning"
+
+
+def _warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning as one line, for people who look for a result and not for the code."""
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def one_line(error: BaseException) -> str:
@@ -147,8 +156,17 @@ def new_path(path: str | Path) -> Path:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON whole or not at all: under a temporary name first, then renamed."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write JSON whole or not at all: under a temporary name first, then renamed; NaN and infinity are null."""
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    """Return content as JSON can say it, which has no word for what is not finite."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_text(path: str | Path, text: str) -> None:

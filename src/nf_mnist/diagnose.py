@@ -1,6 +1,5 @@
 """Say what is wrong with a flow, and what to try: ``python -m nf_mnist.diagnose ckpt=FILE``."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -46,7 +45,7 @@ def main(cfg: DictConfig) -> None:
     }
     out.mkdir()
     write_text(out / "report.html", page(about, verdicts, pictures(subject)))
-    write_json(out / "report.json", {**about, "verdicts": [_plain(verdict) for verdict in verdicts]})
+    write_json(out / "report.json", {**about, "verdicts": [verdict._asdict() for verdict in verdicts]})
     print_verdicts(verdicts)
     print(f"with pictures: {out / 'report.html'}")
 
@@ -152,12 +151,6 @@ def _build(cfg: DictConfig) -> Any:
         lacks = " and no ".join(missing)
         raise ConfigError(f"{cfg.flow._target_} built a {type(built).__name__}, which has no {lacks}")
     return built
-
-
-def _plain(verdict: "Verdict") -> dict[str, Any]:
-    """Return a verdict as JSON takes it: what is no number is null."""
-    size = verdict.size
-    return {**verdict._asdict(), "size": size if size is not None and math.isfinite(size) else None}
 
 
 if __name__ == "__main__":

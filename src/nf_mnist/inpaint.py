@@ -1,13 +1,16 @@
 """Complete images of which a part is hidden: ``python -m nf_mnist.inpaint ckpt=FILE mask=lower method=mode``."""
 
+import inspect
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
-from nf_mnist.config import instantiate, load_flow, load_split
-from nf_mnist.errors import DataError
+from nf_mnist.config import build_dequantizer, instantiate, load_flow, load_split
+from nf_mnist.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +37,15 @@ def main(cfg: DictConfig) -> None:
     out = new_path(cfg.out)
     device = resolve_device(cfg.device)
     flow, trained = load_flow(cfg.ckpt, cfg.trust)
-    truth = _images(cfg, flow, cfg.get("data") or trained.data).to(device)
+    method = _method(cfg.method)
+    truth, index = _images(cfg, flow, cfg.get("data") or trained.data)
+    truth = truth.to(device)
     observed = make_observed(cfg.mask, flow.event_shape, cfg.seed).to(device)
     generator = torch.Generator().manual_seed(cfg.seed)
     corrupted = corrupt(truth, observed, cfg.corruption, generator)
     keep_freed_memory()
     measured = measure(
-        instantiate(cfg.method),
+        method,
         flow.to(device).requires_grad_(False),
         truth,
         observed,
@@ -53,6 +58,7 @@ def main(cfg: DictConfig) -> None:
     figures = {"squared_error_corrupted": errors, **measured.figures}
     about = {
         "checkpoint": str(cfg.ckpt),
+        "images": cfg.split if cfg.image is None else str(cfg.image),
         "mask": cfg.mask,
         "method": cfg.method._target_.rpartition(".")[2],
         "n_images": len(truth),
@@ -65,28 +71,49 @@ def main(cfg: DictConfig) -> None:
     }
     out.mkdir()
     _write_picture(out / "inpainting.png", truth, corrupted, measured.first)
-    write_text(out / "images.csv", csv_of(figures))
+    write_text(out / "images.csv", csv_of({**index, **figures}))
     write_json(out / "figures.json", about)
     _print(about, out)
 
 
-def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "Tensor":
-    """Return the images to complete, in [0, 1]: a user's picture, or a seeded random sample of a split."""
+def _method(node: DictConfig) -> "Callable[..., Completions]":
+    """Return a method with its settings.
+
+    Raises:
+        ConfigError: If it lacks one, or is given one that it does not have.
+    """
+    method = instantiate(node)
+    try:
+        inspect.signature(method.func).bind(None, None, None, n_samples=1, generator=None, **method.keywords)
+    except TypeError as error:
+        raise ConfigError(f"cannot build {node._target_}: {error}") from error
+    return method
+
+
+def _images(cfg: DictConfig, flow: "Flow", data: DictConfig) -> "tuple[Tensor, dict[str, Tensor]]":
+    """Return the images to complete, in [0, 1]: a user's picture, or a seeded random sample of a split.
+
+    Returns:
+        The images, and the ``index`` of each in the split; a picture of one's own has none.
+
+    Raises:
+        ShapeError: If they have another shape than the flow's data.
+    """
     import torch
 
-    from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, read_picture
+    from nf_mnist.data import evaluation_noise, random_subset, read_picture
 
-    dequantizer = DEQUANTIZERS[data.dequantizer]()
+    dequantizer = build_dequantizer(data, OmegaConf.create())
     if cfg.image is not None:
-        levels = read_picture(cfg.image)
-        if levels.shape != flow.event_shape:
-            raise DataError(f"{cfg.image} is {tuple(levels.shape)}, but this flow completes {flow.event_shape}")
-        return dequantizer(
-            levels[None], evaluation_noise(torch.zeros(1, dtype=torch.int64), flow.event_shape, 0, cfg.seed)
-        )[0]
-    chosen, _ = load_split(data, cfg.split)
-    sample, index = random_subset(chosen, cfg.n_images, cfg.seed)
-    return dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))[0]
+        levels, index = read_picture(str(cfg.image))[None], torch.zeros(1, dtype=torch.int64)
+    else:
+        chosen, _ = load_split(data, cfg.split)
+        (levels, _), index = random_subset(chosen, cfg.n_images, cfg.seed)
+    if levels.shape[1:] != flow.event_shape:
+        what = "an image" if cfg.image is None else cfg.image
+        raise ShapeError(f"{what} is {tuple(levels.shape[1:])}, but this flow completes {flow.event_shape}")
+    x, _ = dequantizer(levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))
+    return x, {"index": index} if cfg.image is None else {}
 
 
 def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Completions") -> None:
@@ -111,14 +138,29 @@ def _print(figures: dict[str, Any], out: Path) -> None:
     print(f"{figures['n_images']} images, mask {figures['mask']}, {figures['method']}: {out}")
     print(f"squared error per image {error:.2f}, corrupted {corrupted:.2f}, ratio {error / corrupted:.2f}")
     if "squared_error_of_mean" in figures:
-        print(
-            f"of the mean of {figures['n_samples']} completions {figures['squared_error_of_mean']:.2f}, "
-            f"coverage of the 90% interval {figures['coverage']:.2f}"
-        )
+        covered = f", coverage of the 90% interval {figures['coverage_90']:.2f}" if "coverage_90" in figures else ""
+        print(f"of the mean of {figures['n_samples']} completions {figures['squared_error_of_mean']:.2f}{covered}")
     print(f"log p in logit space {figures['log_prob']:.1f} nats, of the true images {figures['log_prob_of_truth']:.1f}")
     print(f"{figures['seconds_per_image']:.2f} s and {figures['gradients_per_image']} gradients per image")
+    walks = "acceptance" in figures
+    if walks:
+        print(f"acceptance {figures['acceptance']:.2f}, {_convergence(figures.get('r_hat'))}")
     if figures.get("stopped"):
-        print(f"warning: {figures['stopped']:.0f} completions met a value that is not finite and were stopped")
+        what = "chains" if walks else "climbs"
+        print(f"warning: {figures['stopped']:.0f} {what} met a value that is not finite and were stopped")
+
+
+def _convergence(r_hat: float | None) -> str:
+    """Say whether chains have met, by the largest split R-hat; None: there are too few draws to tell."""
+    from nf_mnist.inpainting.convergence import MET, N_NEEDED
+
+    if r_hat is None:
+        return f"too few draws for split R-hat, which takes {N_NEEDED} of each chain: a larger n_samples="
+    if math.isinf(r_hat):
+        return "no split R-hat: a chain does not move, so the chains have not met"
+    if r_hat > MET:
+        return f"largest split R-hat {r_hat:.2f}, above {MET}: the chains have not met; try a larger method.thinning="
+    return f"largest split R-hat {r_hat:.2f}: the chains have met"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,17 @@ def wrong_shapes(bijector: Invertible, x: Tensor) -> str | None:
 
 
 @torch.no_grad()
+def not_finite(bijector: Invertible, x: Tensor) -> str | None:
+    """Latents of data, what comes back of them, and log-determinants are finite numbers."""
+    z, log_det = bijector.forward_and_log_det(x)
+    wrong = _not_finite({"latents": z, "log-determinants": log_det})
+    if wrong is not None:
+        return wrong
+    back, log_det = bijector.inverse_and_log_det(z)
+    return _not_finite({"values that the inverse returns": back, "log-determinants of the inverse": log_det})
+
+
+@torch.no_grad()
 def wrong_dtypes(bijector: Invertible, x: Tensor) -> str | None:
     """What goes in as float64 comes out as float64."""
     z, log_det = bijector.forward_and_log_det(x)
@@ -52,11 +63,11 @@ def written_inputs(bijector: Invertible, x: Tensor) -> str | None:
     """A call leaves its input as it was."""
     given = x.clone()
     z, _ = bijector.forward_and_log_det(given)
-    if not torch.equal(given, x):
+    if not _same(given, x):
         return "forward writes to its input"
     kept = z.clone()
     bijector.inverse_and_log_det(z)
-    return None if torch.equal(z, kept) else "the inverse writes to its input"
+    return None if _same(z, kept) else "the inverse writes to its input"
 
 
 @torch.no_grad()
@@ -68,7 +79,7 @@ def changed_state(bijector: Invertible, x: Tensor) -> str | None:
     z, _ = bijector.forward_and_log_det(x)
     bijector.inverse_and_log_det(z)
     after = bijector.state_dict()
-    changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    changed = [name for name, value in before.items() if not _same(value, after[name])]
     return f"a call in evaluation mode changes {', '.join(changed[:3])}" if changed else None
 
 
@@ -76,10 +87,10 @@ def changed_state(bijector: Invertible, x: Tensor) -> str | None:
 def random_output(bijector: Invertible, x: Tensor) -> str | None:
     """The same input has the same output."""
     (z, log_det), (other_z, other_log_det) = (bijector.forward_and_log_det(x) for _ in range(2))
-    if not torch.equal(z, other_z) or not torch.equal(log_det, other_log_det):
+    if not _same(z, other_z) or not _same(log_det, other_log_det):
         return "two calls with the same data differ: something is drawn at random, or kept from call to call"
     back, other = (bijector.inverse_and_log_det(z)[0] for _ in range(2))
-    return None if torch.equal(back, other) else "two inverses of the same latents differ: latents are drawn anew"
+    return None if _same(back, other) else "two inverses of the same latents differ: latents are drawn anew"
 
 
 @torch.no_grad()
@@ -90,11 +101,11 @@ def kept_values(bijector: Invertible, x: Tensor) -> str | None:
     back, back_log_det = bijector.inverse_and_log_det(z)
     other_z, _ = bijector.forward_and_log_det(other)
     after, after_log_det = bijector.inverse_and_log_det(z)
-    if not torch.equal(back, after) or not torch.equal(back_log_det, after_log_det):
+    if not _same(back, after) or not _same(back_log_det, after_log_det):
         return "the inverse depends on which data were last mapped forward: it uses what that call left in a cache"
     bijector.inverse_and_log_det(other_z)
     after, after_log_det = bijector.forward_and_log_det(x)
-    if not torch.equal(z, after) or not torch.equal(log_det, after_log_det):
+    if not _same(z, after) or not _same(log_det, after_log_det):
         return "forward depends on the call before it: it uses what that call left in a cache"
     return None
 
@@ -126,6 +137,7 @@ def unequal_log_dets(bijector: Invertible, x: Tensor) -> str | None:
 
 CHECKS: dict[str, Callable[[Any, Tensor], str | None]] = {
     "shapes": wrong_shapes,
+    "values are finite": not_finite,
     "dtypes": wrong_dtypes,
     "inputs are left alone": written_inputs,
     "state is left alone": changed_state,
@@ -148,3 +160,15 @@ def breaches(bijector: Invertible, x: Tensor) -> Iterator[tuple[str, str | None]
             yield name, check(bijector, x)
         except Exception as error:  # a user's flow may fail in any way, and the other checks go on
             yield name, f"raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether tensors are equal, taking what is no number for equal to itself."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def _not_finite(values: dict[str, Tensor]) -> str | None:
+    """Say which of some values, by name, are not finite, and how many; None if all are."""
+    shares = {name: 1 - part.isfinite().double().mean().item() for name, part in values.items()}
+    wrong = [f"{share:.2g} of the {name}" for name, share in shares.items() if share]
+    return f"{' and '.join(wrong)} are not finite" if wrong else None

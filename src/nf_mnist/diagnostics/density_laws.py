@@ -5,7 +5,7 @@ import torch
 from nf_mnist.data import UniformDequantizer, evaluation_noise, to_levels
 from nf_mnist.diagnostics.behaviour import noise_drop
 from nf_mnist.diagnostics.data_laws import FREQUENT
-from nf_mnist.diagnostics.law import SOUND, Finding, NotMeasured, law
+from nf_mnist.diagnostics.law import SOUND, Finding, NotMeasured, check_enough, law
 from nf_mnist.diagnostics.likelihood import generalisation_gap, most_frequent_share, silent_layers, undithered_gain
 from nf_mnist.diagnostics.map_laws import JACOBIAN
 from nf_mnist.diagnostics.number_laws import FINITE
@@ -75,11 +75,12 @@ def validation_scores_as_training_does(subject: Subject) -> Finding:
     train = subject.train_scores
     if train is None:
         raise NotMeasured("there are no training images")
+    check_enough(min(len(train.z), len(subject.batch.x)))
     gap = generalisation_gap(train.log_ratio, subject.scores.log_ratio, subject.flow.dims)
     figure = f"{gap.mean:.3g} bits per dimension, of the medians {gap.median:.3g}"
     if gap.median < 0.2 * gap.mean:
         cause = "a few images explode: dimensions that hardly vary are magnified layer upon layer (flow BatchNorm)"
-        cure = "model.norm=actnorm, data.dequantizer=uniform, model.flow.norm.eps=1e-2"
+        cure = "data.dequantizer=uniform, or model.flow.norm.policy=running"
         return Finding(gap.mean, figure, cause, cure)
     return Finding(gap.mean, figure)
 

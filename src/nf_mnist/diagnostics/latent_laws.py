@@ -6,7 +6,7 @@ import torch
 
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
 from nf_mnist.diagnostics.latent import offenders, projection_distance, radius
-from nf_mnist.diagnostics.law import SOUND, Finding, law
+from nf_mnist.diagnostics.law import SOUND, Finding, check_enough, law
 from nf_mnist.diagnostics.number_laws import FINITE, FLOAT32
 from nf_mnist.diagnostics.subject import Subject
 from nf_mnist.metrics import chi_moments
@@ -40,6 +40,7 @@ def norm_of_z(subject: Subject) -> Finding:
 )
 def norm_is_a_shell(subject: Subject) -> Finding:
     """Its deviation is 0.707 whatever the number of dimensions; affine flows on MNIST reach up to twice that."""
+    check_enough(len(subject.batch.x))
     found, (_, expected) = radius(subject.scores.z), chi_moments(subject.flow.dims)
     return Finding(found.std / expected)
 
@@ -56,6 +57,7 @@ def norm_is_a_shell(subject: Subject) -> Finding:
 def samples_have_the_norm_of_the_prior(subject: Subject) -> Finding:
     """What samples encode to must be draws of the prior again: their mean norm is known to less than 1%."""
     samples = subject.samples
+    check_enough(len(samples.x))
     with torch.no_grad():
         found = radius(subject.flow.encode(samples.x, samples.context))
     expected, _ = chi_moments(subject.flow.dims)
@@ -74,6 +76,7 @@ def samples_have_the_norm_of_the_prior(subject: Subject) -> Finding:
 )
 def dimensions_of_z(subject: Subject) -> Finding:
     """The share whose mean is beyond +-0.5 or whose deviation is outside [0.5, 2]."""
+    check_enough(len(subject.batch.x))
     found = offenders(subject.scores.z)
     worst = f"the worst, number {found.worst}, has mean {found.mean:.2g} and deviation {found.std:.2g}"
     return Finding(found.share, f"{found.share:.2g} of the dimensions; {worst}")
@@ -105,6 +108,7 @@ def projections_of_z(subject: Subject) -> Finding:
 )
 def nearby_latents(subject: Subject) -> Finding:
     """How far an image moves when 0.1 of noise is added to its latent, root mean square; two unrelated images: 1.4."""
+    check_enough(len(subject.batch.x))
     few = subject.batch.first(32)
     moved = perturbation_error(subject.flow, few.x, 0.1, subject.seed, few.context)
     return Finding(moved / subject.batch.x.var(0).mean().sqrt().item())
@@ -125,6 +129,7 @@ def fresh_samples(subject: Subject) -> Finding:
     How far the mean image is off, in deviations of the pixels (64 images of the data themselves: 0.2), and how many
     times more or fewer pixels are lit, as a logarithm: 1 is e-fold.
     """
+    check_enough(len(subject.batch.x))
     found = likeness(subject.samples.x.clamp(0, 1).nan_to_num(0.5), subject.batch.x)
     figure = f"mean image off by {found.mean_error:.2g} deviations, {found.lit_ratio:.2g} times the lit pixels"
     return Finding(max(found.mean_error, abs(math.log(max(found.lit_ratio, 1e-9)))), figure)

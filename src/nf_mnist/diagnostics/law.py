@@ -85,7 +85,8 @@ class Verdict(NamedTuple):
 
 LAWS: dict[str, Law] = {}
 
-SOUND = ("shapes", "inputs are left alone")
+SOUND = ("shapes", "values are finite", "inputs are left alone")
+ENOUGH = 20  # images for means over them: the standard deviation of 20 normals is known to a sixth
 
 
 def law(
@@ -138,6 +139,16 @@ def judge(one: Law, subject: Subject, unsound: Collection[str] = ()) -> Verdict:
     if status == PASS:
         return Verdict(one.name, status, found.size, figure, one.expected)
     return Verdict(one.name, status, found.size, figure, one.expected, found.cause or one.cause, found.cure or one.cure)
+
+
+def check_enough(n_images: int) -> None:
+    """Check the number of images of which means and deviations are to be taken.
+
+    Raises:
+        NotMeasured: If it is so small that these say more of chance than of the flow.
+    """
+    if n_images < ENOUGH:
+        raise NotMeasured(f"of {n_images} images this is mostly chance; look at more: n_images=200 batch_size=100")
 
 
 def first_line(error: Any) -> str:

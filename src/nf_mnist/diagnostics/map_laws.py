@@ -27,6 +27,12 @@ CONTRACT: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "return log-determinants of shape (batch,), summed: log_det.flatten(1).sum(1); keep factored-out parts in z",
         (),
     ),
+    "values are finite": (
+        "scales overflow, something is divided by 0 or a logarithm taken outside its domain, or the weights diverged",
+        "model.flow.scale=tanh; of diverged weights an earlier checkpoint, then optimizer.lr=1e-4 with "
+        "trainer.gradient_clip_val=100",
+        ("shapes",),
+    ),
     "inputs are left alone": ("an in-place operation (mul_, +=) on the input", "work on a new tensor", ()),
     "dtypes": (
         "a float32 accumulator or constant, such as torch.zeros(n), in a float64 computation",

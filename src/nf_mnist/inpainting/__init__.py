@@ -1,7 +1,7 @@
 """Inpainting: what may stand in the hidden part of an image, given the rest."""
 
 from nf_mnist.inpainting.amortized import amortized
-from nf_mnist.inpainting.convergence import split_r_hat
+from nf_mnist.inpainting.convergence import largest_r_hat, split_r_hat
 from nf_mnist.inpainting.crank_nicolson import crank_nicolson
 from nf_mnist.inpainting.logits import Completions
 from nf_mnist.inpainting.masks import HIDDEN, check_observed, corrupt, make_observed
@@ -19,6 +19,7 @@ __all__ = [
     "completes_quickly",
     "corrupt",
     "crank_nicolson",
+    "largest_r_hat",
     "logit_adam",
     "logit_ascent",
     "make_observed",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.inpainting.convergence import split_r_hat
+from nf_mnist.inpainting.convergence import N_NEEDED, largest_r_hat
 from nf_mnist.inpainting.logits import Completions, log_prob_of_logits, to_logits
 
 
@@ -101,8 +101,9 @@ def draw(
 
     Returns:
         Completions, all chains of the first draw first, whose report has ``acceptance`` and ``step`` (means over
-        chains), the largest ``r_hat`` of a hidden pixel if there are draws enough, and ``stopped``: chains that met a
-        value that is not a number; they stay at their last sound state.
+        chains), ``stopped``: chains that met a value that is not a number; they stay at their last sound state, and,
+        if there are draws enough, ``r_hat``, as :func:`~nf_mnist.inpainting.convergence.largest_r_hat` has it of the
+        hidden pixels.
     """
     for _ in range(n_warmup):
         chains.transition(adapts=True)
@@ -119,7 +120,6 @@ def draw(
         "step": chains.step.mean().item(),
         "stopped": float((~chains.is_sound).sum()),
     }
-    if len(found) >= 4:
-        hidden = torch.stack(found, 1)[..., ~observed]
-        report["r_hat"] = split_r_hat(hidden).nan_to_num(1.0).max().item()
+    if len(found) >= N_NEEDED:
+        report["r_hat"] = largest_r_hat(torch.stack(found, 1)[..., ~observed])
     return Completions(torch.cat(found), torch.cat(values), torch.stack(values), n_chains * chains.n_gradients, report)

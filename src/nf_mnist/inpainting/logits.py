@@ -44,8 +44,9 @@ def to_images(y: Tensor) -> Tensor:
 def log_prob_of_images(flow: Flow, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return latents, and log p(x) in nats per unit of x, shape (batch,), whatever space the flow was trained in."""
     z, log_prob = flow(x)
-    if any(isinstance(part, Logit) and not part.count_log_det for part in flow.modules()):
-        log_prob = log_prob + LOGIT(x)[1]  # what such a flow calls log p is that of logits
+    for part in flow.modules():
+        if isinstance(part, Logit) and not part.count_log_det:  # what such a flow calls log p is that of its logits
+            log_prob = log_prob + Logit(part.alpha)(x)[1]
     return z, log_prob
 
 
@@ -70,12 +71,18 @@ def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gr
     """Refuse what no method can complete, before anything is computed.
 
     Raises:
-        ConfigError: If no sample is asked for, or a gradient of a density that has none.
+        ConfigError: If no sample is asked for, the flow has class labels, or a gradient is needed of a density that
+            has none.
         DataError: If an image leaves [0, 1].
         ShapeError: If the mask has another size, or hides everything or nothing.
     """
     if n_samples < 1:
         raise ConfigError(f"n_samples must be at least 1, got {n_samples}")
+    if flow.n_classes:
+        raise ConfigError(
+            f"inpainting takes flows without class labels, this one has {flow.n_classes}; train with "
+            "model.flow.n_classes=0"
+        )
     if needs_gradient and not has_gradient(flow):
         raise ConfigError(
             "the density of this flow has no gradient in x that leads anywhere: it jumps from level to level; use "

@@ -38,10 +38,11 @@ def make_observed(hidden: str, event_shape: Shape, seed: int = 0) -> Tensor:
         DataError: If the file cannot be read.
         ShapeError: If the file has another size than the image, or everything or nothing is hidden.
     """
-    if hidden.endswith(".png"):
-        observed = read_picture(hidden) >= 128
-    elif hidden in HIDDEN:
-        observed = ~HIDDEN[hidden](event_shape[1], event_shape[2], torch.Generator().manual_seed(seed))[None]
+    name = str(hidden)  # a configuration may hold a number, or nothing
+    if name.endswith(".png"):
+        observed = read_picture(name) >= 128
+    elif name in HIDDEN:
+        observed = ~HIDDEN[name](event_shape[1], event_shape[2], torch.Generator().manual_seed(seed))[None]
     else:
         raise ConfigError(f"unknown mask {hidden!r}; choose one of {', '.join(HIDDEN)}, or a .png")
     check_observed(observed, event_shape)

@@ -3,7 +3,8 @@
 A mode is one completion and says nothing of the others; :mod:`~nf_mnist.inpainting.posterior` draws from all. All
 methods take a density with a gradient, images ``x`` in [0, 1], shape (batch, 1, height, width), whose hidden pixels are
 not looked at, which pixels are ``observed``, shape (1, height, width), the number of starts ``n_samples``, and a
-``generator`` of the starts. A climb that meets a value that is not finite stays where it was, and is counted.
+``generator`` of the starts. A climb that meets a value that is not finite ends at the last place that has one, and is
+counted.
 """
 
 import math
@@ -122,8 +123,11 @@ def _climb(
     clip: float = math.inf,
     is_falling: bool = False,
 ) -> tuple[Tensor, Tensor, int]:
-    """Return where the climb ends, its values before each step, shape (n_steps, batch), and how many were stopped."""
-    place = start.clone().requires_grad_()
+    """Return where the climb ends, its values before each step, shape (n_steps, batch), and how many were stopped.
+
+    One that is stopped ends at the last place where its value is finite, at the start if there is none.
+    """
+    place, sound = start.clone().requires_grad_(), start.clone()
     optimizer = optimizer_of([place], maximize=True)
     peak = optimizer.param_groups[0]["lr"]
     is_sound = torch.ones(len(start), dtype=torch.bool, device=start.device)
@@ -135,14 +139,22 @@ def _climb(
             value = objective(place)
             (gradient,) = torch.autograd.grad(value.sum(), place)
         trace.append(value.detach())
+        sound = _where(value.isfinite(), place.detach(), sound)
         is_sound &= value.isfinite() & gradient.flatten(1).isfinite().all(1)
         moves = ~observed & is_sound[:, None, None, None]
-        before = place.detach().clone()
         place.grad = torch.where(moves, gradient, 0.0).clamp(-clip, clip)
         optimizer.step()
         with torch.no_grad():
-            place.copy_(torch.where(moves, place.clamp(*bounds), before))
-    return place.detach(), torch.stack(trace) if trace else start.new_empty(0, len(start)), int((~is_sound).sum())
+            place.copy_(torch.where(moves, place.clamp(*bounds), sound))
+    with torch.no_grad():
+        is_finite = objective(place).isfinite()
+    sound, is_sound = _where(is_finite, place.detach(), sound), is_sound & is_finite
+    return sound, torch.stack(trace) if trace else start.new_empty(0, len(start)), int((~is_sound).sum())
+
+
+def _where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Return the images of ``one`` that are chosen, shape (batch,), and those of ``other`` elsewhere."""
+    return torch.where(chosen[:, None, None, None], one, other)
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """Samples as grey levels, batch by batch."""
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +21,9 @@ def draw_levels(
     label: int | None = None,
     progress: Any = iter,
 ) -> Tensor:
-    """Draw images as levels, shape (n, 1, height, width) and dtype uint8, on the CPU.
+    """Draw images as levels, shape (n, 1, height, width) and dtype uint8, on the CPU; the same whatever the batch size.
+
+    Pixels that are no number become black, with a warning that counts the images that have some.
 
     Args:
         flow: In evaluation mode.
@@ -32,14 +36,24 @@ def draw_levels(
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
-    return torch.cat(
-        [
-            to_levels(flow.sample(size, temperature, _labels(label, size, flow), generator)).cpu()
-            for size in progress(sizes)
-        ]
-    )
+    drawn, n_spoilt = [], 0
+    for size, labels in zip(progress(sizes), _labels(label, sizes, flow), strict=True):
+        x = flow.sample(size, temperature, labels, generator)
+        n_spoilt += int(x.isnan().flatten(1).any(1).sum())
+        drawn.append(to_levels(x.nan_to_num()).cpu())
+    if n_spoilt:
+        warnings.warn(
+            f"{n_spoilt} of {n} samples have pixels that are no number, which are drawn black; "
+            "python -m nf_mnist.diagnose says why",
+            stacklevel=2,
+        )
+    return torch.cat(drawn)
 
 
-def _labels(label: int | None, n: int, flow: Flow) -> Tensor | None:
-    """Return n times a label, on the device of the flow; None if there is no label."""
-    return None if label is None else torch.full((n,), label, device=next(flow.parameters()).device)
+def _labels(label: int | None, sizes: list[int], flow: Flow) -> Sequence[Tensor | None]:
+    """Return the labels of each pass, on the device of the flow; None if it has none."""
+    if label is None and not flow.n_classes:
+        return [None] * len(sizes)
+    n = sum(sizes)
+    labels = torch.arange(n) % flow.n_classes if label is None else torch.full((n,), label)
+    return labels.to(next(flow.parameters()).device).split(sizes)

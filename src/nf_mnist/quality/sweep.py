@@ -42,11 +42,14 @@ def check_temperatures(temperatures: Sequence[float]) -> None:
     """Check the temperatures of a sweep.
 
     Raises:
-        ConfigError: If the first is not 1.0, or one is no number above 0.
+        ConfigError: If they are no list, the first is not 1.0, or one is no number above 0.
     """
-    numbers = [value for value in temperatures if isinstance(value, int | float) and 0 < value < float("inf")]
-    if list(temperatures[:1]) != [1.0] or len(numbers) < len(temperatures):
-        raise ConfigError(f"temperatures must be 1.0, the flow's own, then others above 0; got {list(temperatures)}")
+    given = list(temperatures) if isinstance(temperatures, Sequence) else []
+    numbers = [value for value in given if isinstance(value, int | float) and 0 < value < float("inf")]
+    if given[:1] != [1.0] or len(numbers) < len(given):
+        raise ConfigError(
+            f"temperatures must be 1.0, the flow's own, then others above 0, as in [1.0,0.8]; got {temperatures}"
+        )
 
 
 def sweep(
