@@ -126,9 +126,7 @@ def _cell(run: Run) -> dict[str, float | None]:
 def log_det_budget(flow: Flow) -> float:
     """Return the largest log-determinant that the affine couplings can have, in nats."""
     couplings = [part for part in flow.modules() if isinstance(part, AffineCoupling)]
-    huge = [torch.full_like(part.mask, 100.0) for part in couplings]
-    scales = [part.scale(raw, torch.zeros_like(raw)) for part, raw in zip(couplings, huge, strict=True)]
-    return sum(((1 - part.mask) * scale).sum().item() for part, scale in zip(couplings, scales, strict=True))
+    return sum(((1 - part.mask) * part.scale(torch.full_like(part.mask, 100.0))).sum().item() for part in couplings)
 
 
 @torch.no_grad()

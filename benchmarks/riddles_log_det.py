@@ -26,7 +26,7 @@ class LogDetWithoutMask(AffineCoupling):
 
     def _unmasked(self, values: Tensor, context: Tensor | None) -> Tensor:
         raw = self._predicted_by(self.scale_net, values, context)
-        return self.scale(raw, values * self.mask).flatten(1).sum(1)
+        return self.scale(raw).flatten(1).sum(1)
 
 
 def log_det_without_mask(riddle: Riddle) -> Outcome:

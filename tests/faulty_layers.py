@@ -67,7 +67,7 @@ class ConditionerSeesAll(AffineCoupling):
 
     def _parameters_given(self, values, context):
         free = 1 - self.mask
-        return free * self.scale(self.scale_net(values), values), free * self.shift_net(values)
+        return free * self.scale(self.scale_net(values)), free * self.shift_net(values)
 
 
 class CouplingWithCache(AffineCoupling):

@@ -23,7 +23,7 @@ class LogDetWithoutMask(AffineCoupling):
 
     def _raw(self, values: Tensor) -> Tensor:
         kept = values * self.mask
-        return self.scale(self.scale_net(kept), kept).flatten(1).sum(1)
+        return self.scale(self.scale_net(kept)).flatten(1).sum(1)
 
 
 class LogDetOfWrongSign(ActNorm):

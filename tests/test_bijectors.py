@@ -1,5 +1,6 @@
 """What single bijectors and masks do beyond the common laws."""
 
+import copy
 import math
 
 import pytest
@@ -74,11 +75,22 @@ def test_a_coupling_does_not_see_what_it_transforms():
     assert torch.equal(layer(x)[1], layer(other)[1])
 
 
-@pytest.mark.parametrize(("scale", "bound"), [("tanh", 1), ("soft_clamp", 2), ("double_tanh", 1)])
+@pytest.mark.parametrize(("scale", "bound"), [("tanh", 1), ("soft_clamp", 2), ("double_tanh", math.tanh(1))])
 def test_log_scales_are_bounded(scale, bound):
     raw = torch.tensor([-1e30, -3, 0, 3, 1e30], dtype=torch.float64)
-    assert SCALES[scale](raw, torch.zeros_like(raw)).abs().max() <= bound
-    assert SCALES[scale](raw[2:3], torch.zeros(1).double()) == 0
+    assert SCALES[scale](raw).abs().max() <= bound
+    assert SCALES[scale](raw[2:3]) == 0
+
+
+def test_the_second_skip_and_tanh_of_the_diary_only_tighten_the_bound():
+    layer, x = coupling(IMAGE, "checkerboard").double(), 10 * events(IMAGE)
+    kept = x * layer.mask
+    network = torch.tanh(layer.scale_net(kept) + kept)  # as the diary's networks end
+    planted = (1 - layer.mask) * torch.tanh(network + kept)
+    layer.scale = SCALES["double_tanh"]
+    log_scale, _ = layer._parameters_given(x, None)
+    assert_close(log_scale, planted)
+    assert planted.abs().max() <= math.tanh(1)
 
 
 def test_an_unbounded_scale_overflows_and_a_bounded_one_does_not():
@@ -149,6 +161,20 @@ def test_actnorm_normalizes_its_first_batch_and_only_that(shape):
     reloaded = ActNorm(shape, eps=1e-12).double()
     reloaded.load_state_dict(before)
     assert torch.equal(reloaded(x + 1)[0], layer(x + 1)[0]), "a reloaded layer does not initialise itself again"
+
+
+def test_actnorm_begins_anew_when_a_state_from_before_its_first_batch_is_loaded():
+    layer, x = ActNorm(FLAT).double(), 3 + 5 * torch.randn(50, *FLAT).double()
+    begin = copy.deepcopy(layer.state_dict())
+    layer.train()(x)
+    layer.load_state_dict(begin)
+    assert layer(x)[0].std(0, correction=0).mean().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("layer", [BatchNorm(FLAT), ActNorm(FLAT)])
+def test_statistics_of_a_single_number_are_refused(layer):
+    with pytest.raises(ConfigError, match=r"raise data\.batch_size"):
+        layer.train()(torch.rand(1, *FLAT))
 
 
 def test_actnorm_is_the_identity_until_it_has_seen_a_training_batch():

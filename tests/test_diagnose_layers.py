@@ -58,7 +58,7 @@ def without_mask(layer: AffineCoupling) -> Bijector:
 
         def _all(self, values):
             kept = values * self.mask
-            return self.scale(self.scale_net(kept), kept).flatten(1).sum(1)
+            return self.scale(self.scale_net(kept)).flatten(1).sum(1)
 
     layer.__class__ = WithoutMask
     return layer

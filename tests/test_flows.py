@@ -1,6 +1,7 @@
 """Flows as densities, and the models' sizes and structure."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from nf_mnist.bijectors import ActNorm, AffineCoupling, Sequential, make_mask
 from nf_mnist.config import build_flow
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, StandardNormal, normalization, preprocessing, resflow
-from registry import FLOWS, make_flow, unsettle
+from registry import FLOWS, make_flow, small_glow, unsettle
 
 
 def two_dimensional_flow() -> Flow:
@@ -101,6 +102,25 @@ def test_an_mlp_head_lets_a_coupling_see_the_whole_image():
             torch.rand(1, 1, 28, 28, dtype=torch.float64)
         )
         assert bool(corner[0, 0, 20:, 20:].abs().sum() > 0) == sees_all
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_can_be_pickled(name):
+    flow = make_flow(name, torch.float32)
+    x = torch.rand(2, *flow.event_shape, generator=torch.Generator().manual_seed(0))
+    context = torch.tensor([0, 1]) if flow.n_classes else None
+    assert torch.equal(pickle.loads(pickle.dumps(flow)).log_prob(x, context), flow.log_prob(x, context))
+
+
+def test_labels_are_classes_and_one_for_each_image():
+    flow = small_glow(n_classes=3).eval()
+    x = torch.rand(4, *flow.event_shape)
+    with pytest.raises(ShapeError, match="4 images need as many labels"):
+        flow.log_prob(x, torch.tensor([1]))
+    flow.check_labels(torch.tensor([0, 2]))
+    for labels in ([0, 3], [-1, 2]):
+        with pytest.raises(ConfigError, match="labels 0 to 2, the images have"):
+            flow.check_labels(torch.tensor(labels))
 
 
 def test_parts_refuse_unknown_names():

@@ -11,6 +11,7 @@ from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
     fullest_sixteenth,
     generalisation_gap,
+    largest_log_scale,
     magnification,
     make_batch,
     most_frequent_share,
@@ -19,7 +20,6 @@ from nf_mnist.diagnostics import (
     projection_distance,
     reached_layers,
     round_trip,
-    scale_functions,
     silent_layers,
     undithered_gain,
 )
@@ -121,14 +121,14 @@ def test_the_largest_magnification_is_that_of_the_smallest_variance():
     assert magnification(nn.Linear(1, 1)) is None
 
 
-def test_scale_functions_are_probed_for_bound_and_bypass():
+def test_scale_functions_are_probed_for_their_bound():
     def coupling(scale: str) -> AffineCoupling:
         return AffineCoupling(make_mask("halves", (4,)), nn.Linear(4, 4), nn.Linear(4, 4), scale)
 
-    assert scale_functions(nn.Linear(1, 1)) is None
-    assert scale_functions(coupling("tanh")) == (pytest.approx(1), 0)
-    assert scale_functions(coupling("none")) == (pytest.approx(100), 0)
-    assert scale_functions(coupling("double_tanh")).bypass == pytest.approx(math.tanh(1))
+    assert largest_log_scale(nn.Linear(1, 1)) is None
+    assert largest_log_scale(coupling("tanh")) == pytest.approx(1)
+    assert largest_log_scale(coupling("double_tanh")) == pytest.approx(math.tanh(1))
+    assert largest_log_scale(nn.ModuleList([coupling("tanh"), coupling("none")])) == pytest.approx(100)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])

@@ -21,6 +21,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "optimizer.lr": (REAL, 0, INF),
     "optimizer.matrix_lr": (REAL, 0, INF),
     "optimizer.weight_decay": (REAL, 0, INF),
+    "callbacks.ema.decay": (REAL, 0, 1),
     "scheduler.warmup": (REAL, 0, 1),
     "scheduler.final": (REAL, 0, 1),
     "trainer.max_steps": (WHOLE, -1, INF),
@@ -47,6 +48,15 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "model.flow.hidden_features": (WHOLE, 1, INF),
     "model.flow.n_bins": (WHOLE, 1, INF),
     "model.flow.n_classes": (WHOLE, 0, INF),
+    "model.flow.n_levels": (WHOLE, 0, 16),
+    "model.flow.n_groups": (WHOLE, 1, INF),
+    "model.flow.channels": (WHOLE, 1, INF),
+    "model.flow.n_components": (WHOLE, 1, INF),
+    "model.flow.n_references": (WHOLE, 0, INF),
+    "model.flow.n_frequent": (WHOLE, 0, 255),
+    "model.flow.transformer_features": (WHOLE, 1, INF),
+    "model.flow.transformer_heads": (WHOLE, 1, INF),
+    "model.flow.transformer_blocks": (WHOLE, 0, INF),
     "model.noise.n_couplings": (WHOLE, 1, INF),
     "model.noise.hidden_channels": (WHOLE, 1, INF),
     "classifier.channels": (WHOLE, 1, INF),
@@ -54,8 +64,11 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "batch_size": (WHOLE, 1, INF),
     "label": (WHOLE, 0, INF),
     "method.n_steps": (WHOLE, 1, INF),
-    "method.step": (REAL, 0, INF),
-    "method.clip": (REAL, 0, INF),
+    "method.n_chains": (WHOLE, 1, INF),
+    "method.thinning": (WHOLE, 1, INF),
+    "method.n_leapfrog": (WHOLE, 1, INF),
+    "method.step": (POSITIVE, 0, INF),
+    "method.clip": (POSITIVE, 0, INF),
     "method.latent_weight": (REAL, 0, INF),
     "method.n_warmup": (WHOLE, 0, INF),
     "n": (WHOLE, 1, INF),
@@ -63,13 +76,14 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "n_samples": (WHOLE, 1, INF),
     "temperature": (REAL, 0, INF),
 }
+SWITCHES = ("model.channels_last", "model.compile", "model.recompute", "data.count_log_det")
 NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
 
 SPLITS = ("validation", "test")
 
 
 def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:
-    """Check every setting of :data:`RANGES` that is present.
+    """Check every setting of :data:`RANGES` and :data:`SWITCHES` that is present.
 
     Args:
         cfg: The configuration of a command.
@@ -88,6 +102,10 @@ def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:
                 "" if kind is POSITIVE else f" of at least {low:g}" if high == INF else f" from {low:g} to {high:g}"
             )
             raise ConfigError(f"{key} must be {kind}{bounds}, got {value!r}")
+    for key in SWITCHES:
+        value = OmegaConf.select(cfg, key, default=False)
+        if not isinstance(value, bool):  # "no" and "off" are words here, and a word would switch it on
+            raise ConfigError(f"{key} must be true or false, got {value!r}")
 
 
 def check_duration(duration: object) -> None:

@@ -82,7 +82,7 @@ def evaluate_subject(subject: Subject) -> Measured:
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.diagnostics import evaluate_flow
+    from nf_mnist.diagnostics import evaluate_flow, likelihood_unit
     from nf_mnist.training.hardware import keep_freed_memory
 
     settings = subject.settings
@@ -99,7 +99,8 @@ def evaluate_subject(subject: Subject) -> Measured:
             passes, f"evaluating on {settings['split']} images", console=Console(stderr=True)
         ),
     )
-    return Measured({"split": settings["split"], **figures}, subject.dequantizer.unit, per_image, latents)
+    unit = likelihood_unit(subject.flow, subject.dequantizer)
+    return Measured({"split": settings["split"], **figures}, unit, per_image, latents)
 
 
 def load_other(name: str, subject: Subject) -> "Images":

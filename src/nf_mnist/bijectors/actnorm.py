@@ -1,5 +1,7 @@
 """Activation normalisation (Kingma and Dhariwal 2018, "Glow", section 3.1)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,10 @@ class ActNorm(Bijector):
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (z - self.shift) * (-self.log_scale).exp(), -self._log_det(z)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._settled = False
 
     @torch.no_grad()
     def _initialize_once(self, x: Tensor) -> None:

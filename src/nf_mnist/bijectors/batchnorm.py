@@ -63,7 +63,7 @@ class BatchNorm(Bijector):
 
     def _training_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Update the running statistics; return the moments to normalise by under the policy."""
-        mean, variance = batch_moments(x)
+        mean, variance = batch_moments(x, n_least=2 if self.policy == "batch" else 1)
         mixed_mean = torch.lerp(self.running_mean, mean, self.momentum)
         mixed_variance = torch.lerp(self.running_var, variance, self.momentum)
         self.running_mean.copy_(mixed_mean.detach())

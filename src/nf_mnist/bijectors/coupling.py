@@ -10,30 +10,42 @@ from torch.nn import functional as F
 from nf_mnist.bijectors.base import Bijector
 from nf_mnist.errors import ConfigError
 
-ScaleFunction = Callable[[Tensor, Tensor], Tensor]
+ScaleFunction = Callable[[Tensor], Tensor]
 
 SOFT_CLAMP_BOUND = 2.0
 
 
-def _soft_clamp(raw: Tensor, kept: Tensor) -> Tensor:
+def _tanh(raw: Tensor) -> Tensor:
+    return torch.tanh(raw)
+
+
+def _soft_clamp(raw: Tensor) -> Tensor:
     """Bound the log-scale by +-2 with an arctangent, linear near 0 (as in Ardizzone et al. 2019, conditional INNs)."""
     return SOFT_CLAMP_BOUND * (2 / math.pi) * torch.atan(raw / SOFT_CLAMP_BOUND)
 
 
-def _double_tanh(raw: Tensor, kept: Tensor) -> Tensor:
-    """Apply a second skip and tanh to a network that already ends in both: the bug of ``resflow_double_tanh``.
+def _sigmoid(raw: Tensor) -> Tensor:
+    return F.logsigmoid(raw + 2)
 
-    The log-scale still depends on the kept half alone, so the inverse and the log-determinant stay right; but the
-    kept values, logits of size up to 11, saturate the outer tanh, and its gradient vanishes.
+
+def _none(raw: Tensor) -> Tensor:
+    return raw
+
+
+def _double_tanh(raw: Tensor) -> Tensor:
+    """Bound twice: what is left of the bug of ``resflow_double_tanh``, ``tanh(s(mx) + mx)`` where s ends in a tanh.
+
+    The skip adds the kept elements, which are 0 wherever the coupling transforms. The bug saturates nothing, then, and
+    inverse and log-determinant stay right: the log-scale is bounded by tanh(1) = 0.76 instead of 1.
     """
-    return torch.tanh(torch.tanh(raw) + kept)
+    return torch.tanh(torch.tanh(raw))
 
 
-SCALES: dict[str, ScaleFunction] = {
-    "tanh": lambda raw, kept: torch.tanh(raw),
+SCALES: dict[str, ScaleFunction] = {  # named functions, so that a flow can be pickled
+    "tanh": _tanh,
     "soft_clamp": _soft_clamp,
-    "sigmoid": lambda raw, kept: F.logsigmoid(raw + 2),
-    "none": lambda raw, kept: raw,
+    "sigmoid": _sigmoid,
+    "none": _none,
     "double_tanh": _double_tanh,
 }
 
@@ -48,7 +60,7 @@ class LearnedTanh(nn.Module):
         super().__init__()
         self.log_bound = nn.Parameter(torch.zeros(channels, 1, 1))
 
-    def forward(self, raw: Tensor, kept: Tensor) -> Tensor:
+    def forward(self, raw: Tensor) -> Tensor:
         bound = self.log_bound.exp()
         return bound * torch.tanh(raw / bound)
 
@@ -87,8 +99,8 @@ class AffineCoupling(MaskedCoupling):
         shift_net: The same for the shift. None: ``scale_net`` predicts both, in twice as many channels, log-scales
             first.
         scale: What bounds the log-scale: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's, scales in
-            (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the raw log-scale
-            and the kept elements.
+            (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the raw
+            log-scale.
 
     Raises:
         ConfigError: If ``scale`` is unknown.
@@ -124,7 +136,7 @@ class AffineCoupling(MaskedCoupling):
         else:
             shift = self._predicted_by(self.shift_net, values, context)
         free = 1 - self.mask
-        return free * self.scale(raw, values * self.mask), free * shift
+        return free * self.scale(raw), free * shift
 
 
 class AdditiveCoupling(MaskedCoupling):

@@ -22,7 +22,6 @@ class MarginalGaussianization(Bijector):
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__()
-        self.event_shape = tuple(event_shape)
         dims = torch.Size(event_shape).numel()
         self.register_buffer("probabilities", torch.full((dims, N_LEVELS), 1 / N_LEVELS))
 

@@ -40,7 +40,9 @@ def to_normal(fraction: Tensor, probability: Tensor, below: Tensor, above: Tenso
         z, and the elementwise log|dz/dx| in nats.
     """
     left, right = below + fraction * probability, above + (1 - fraction) * probability
-    z = torch.special.ndtri(torch.minimum(left, right)) * torch.where(left < right, 1.0, -1.0).to(left)
+    # A level of probability 0 is log p = -inf; its quantile stays finite, or their sum would be no number.
+    tail = torch.minimum(left, right).clamp(min=torch.finfo(left.dtype).tiny)
+    z = torch.special.ndtri(tail) * torch.where(left < right, 1.0, -1.0).to(left)
     log_normal = -0.5 * (z.square() + math.log(2 * math.pi))
     return z, probability.log() + math.log(N_LEVELS) - log_normal
 

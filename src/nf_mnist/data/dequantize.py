@@ -3,7 +3,8 @@
 A dequantizer is called with levels, shape (batch, 1, height, width) and dtype uint8, and with noise: whole numbers
 ``k`` in 0 .. 2^15 - 1 of the same shape. It returns x in the default dtype and log q(x | levels) in nats, shape
 (batch,). ``is_discrete`` tells whether log p(x) - log q(x | levels) bounds a probability of levels, and thus whether
-bits per dimension are defined; ``unit`` names the figure where they are not.
+bits per dimension are defined. ``unit`` names that difference, and ``logit_unit`` what it is where the flow leaves out
+its logit's log-determinant.
 """
 
 import math
@@ -21,6 +22,7 @@ class Dequantizer(nn.Module, ABC):
 
     is_discrete: bool
     unit: str
+    logit_unit: str
 
     @abstractmethod
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,6 +37,7 @@ class UniformDequantizer(Dequantizer):
 
     is_discrete = True
     unit = "log-likelihood of the 8-bit image"
+    logit_unit = "log-likelihood without the logit's log-determinant (not of the 8-bit image)"
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x = _unit_interval(noise).add_(levels).div_(256)
@@ -73,6 +76,7 @@ class NoDequantizer(Dequantizer):
 
     is_discrete = False
     unit = "log-density of undithered levels (unbounded, not a likelihood)"
+    logit_unit = "log-density of undithered levels without the logit's log-determinant (unbounded, not a likelihood)"
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x = levels.to(torch.get_default_dtype()) / 255
@@ -86,7 +90,8 @@ class CP3Dequantizer(Dequantizer):
     """
 
     is_discrete = False
-    unit = "log-likelihood in logit space, CP3's protocol"
+    unit = "log-likelihood of CP3's data, logit counted"
+    logit_unit = "log-likelihood in logit space, CP3's protocol"
     margin = 1e-4
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
 from nf_mnist.diagnostics.contract import Invertible, breaches
-from nf_mnist.diagnostics.couplings import Scales, scale_functions
+from nf_mnist.diagnostics.couplings import largest_log_scale
 from nf_mnist.diagnostics.density_laws import NOISE_SCALES
 from nf_mnist.diagnostics.evaluation import Evaluation, evaluate_flow
 from nf_mnist.diagnostics.gradients import Slope, Slopes, slopes_of_log_p
@@ -23,6 +23,8 @@ from nf_mnist.diagnostics.likelihood import (
     Gap,
     fullest_sixteenth,
     generalisation_gap,
+    has_bits,
+    likelihood_unit,
     most_frequent_share,
     silent_layers,
     undithered_gain,
@@ -53,7 +55,6 @@ __all__ = [
     "Outliers",
     "Radius",
     "RoundTrip",
-    "Scales",
     "Scores",
     "Slope",
     "Slopes",
@@ -68,7 +69,10 @@ __all__ = [
     "first_layer",
     "fullest_sixteenth",
     "generalisation_gap",
+    "has_bits",
+    "largest_log_scale",
     "law",
+    "likelihood_unit",
     "likeness",
     "magnification",
     "make_batch",
@@ -85,7 +89,6 @@ __all__ = [
     "reached_layers",
     "round_trip",
     "round_trip_error",
-    "scale_functions",
     "silent_layers",
     "slopes_of_log_p",
     "stretch",

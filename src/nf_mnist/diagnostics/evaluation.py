@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nf_mnist.data import Dequantizer, Images, evaluation_noise, random_subset
 from nf_mnist.diagnostics.latent import radius
+from nf_mnist.diagnostics.likelihood import has_bits
 from nf_mnist.diagnostics.round_trip import round_trip_error
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
@@ -49,16 +50,16 @@ def evaluate_flow(
         progress: Wraps the iterable of passes, to show a bar.
 
     Returns:
-        These figures: ``log_likelihood``, mean over images and draws in nats, of the 8-bit image if the dequantizer is
-        discrete, else in the dequantizer's own unit; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), only if it is
-        discrete; ``log_density``, mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z beside
-        ``radius_expected`` and ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
-        ``_samples`` and ``_noise``, over 100 prior samples and 100 images of uniform noise; ``parameters``,
-        ``n_images``, ``n_draws`` and ``seed``. Of each image its ``index`` in the split, ``log_likelihood`` and, if
-        defined, ``bpd`` (means over draws), and the ``radius`` of its latent. And the latents.
+        These figures: ``log_likelihood``, mean over images and draws in nats, in the unit that :func:`likelihood_unit`
+        names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), only if there are bits; ``log_density``, mean log p(x)
+        in nats; ``radius_mean`` and ``radius_std`` of z beside ``radius_expected`` and ``radius_std_expected``;
+        ``round_trip_error``, the largest over up to 500 images, and ``_samples`` and ``_noise``, over 100 prior samples
+        and 100 images of uniform noise; ``parameters``, ``n_images``, ``n_draws`` and ``seed``. Of each image its
+        ``index`` in the split, ``log_likelihood`` and, if defined, ``bpd`` (means over draws), and the ``radius`` of
+        its latent. And the latents.
 
     Raises:
-        ConfigError: If a count is below 1.
+        ConfigError: If a count is below 1, or a label none of the flow's classes.
         ShapeError: If the images have another shape than the flow's data.
     """
     if n_draws < 1 or batch_size < 1 or (n_images is not None and n_images < 1):
@@ -67,6 +68,7 @@ def evaluate_flow(
         )
     if images.levels.shape[1:] != flow.event_shape:
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(images.levels.shape[1:])}")
+    flow.check_labels(images.labels)
     chosen, index = random_subset(images, n_images, seed)
     device = next(flow.parameters(), torch.empty(0)).device
     log_p = torch.empty(n_draws, len(index), dtype=torch.float64)
@@ -108,7 +110,7 @@ def evaluate_flow(
         "seed": seed,
     }
     per_image = {"index": index, "log_likelihood": log_ratio.mean(0), "radius": z.norm(dim=1)}
-    if dequantizer.is_discrete:
+    if has_bits(flow, dequantizer):
         per_image["bpd"] = bits_per_dim(per_image["log_likelihood"], 0.0, flow.dims)
         figures["bpd"] = bits_per_dim(log_ratio, 0.0, flow.dims).mean().item()
         figures["bpd_log_mean_exp"] = bits_per_dim(log_mean_exp(log_ratio), 0.0, flow.dims).mean().item()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Logit
+from nf_mnist.data import Dequantizer
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 
@@ -56,6 +57,16 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
 def silent_layers(flow: nn.Module) -> list[str]:
     """Return the names of the logits whose log-determinant is not counted."""
     return [name for name, module in flow.named_modules() if isinstance(module, Logit) and not module.count_log_det]
+
+
+def has_bits(flow: nn.Module, dequantizer: Dequantizer) -> bool:
+    """Return whether the figure bounds a probability of levels: they are dithered, and every log-determinant counts."""
+    return dequantizer.is_discrete and not silent_layers(flow)
+
+
+def likelihood_unit(flow: nn.Module, dequantizer: Dequantizer) -> str:
+    """Return in words what log p(x) - log q(x | levels) is the logarithm of."""
+    return dequantizer.logit_unit if silent_layers(flow) else dequantizer.unit
 
 
 def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:

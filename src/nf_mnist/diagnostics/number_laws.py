@@ -2,9 +2,9 @@
 
 import torch
 
-from nf_mnist.diagnostics.couplings import scale_functions
+from nf_mnist.diagnostics.couplings import largest_log_scale
 from nf_mnist.diagnostics.jacobian import stretch
-from nf_mnist.diagnostics.law import SOUND, Finding, NotMeasured, first_line, law
+from nf_mnist.diagnostics.law import SOUND, Finding, NotMeasured, check_enough, first_line, law
 from nf_mnist.diagnostics.layers import Given
 from nf_mnist.diagnostics.map_laws import INVERSE, SAME
 from nf_mnist.diagnostics.norms import magnification, norm_statistics
@@ -21,6 +21,7 @@ FINITE, FLOAT32 = "log-likelihoods are finite", "images come back in float32"
     fail=0.0,
     cause="scales overflow, or pixels of exactly 0 or 1 meet a logit",
     cure="model.flow.scale=tanh data.dequantizer=uniform, or optimizer.lr=1e-4 with trainer.gradient_clip_val=100",
+    needs=("shapes", "inputs are left alone"),
     is_cheap=True,
 )
 def log_likelihoods_are_finite(subject: Subject) -> Finding:
@@ -134,28 +135,10 @@ def neither_direction_explodes(subject: Subject) -> Finding:
 )
 def scales_are_bounded(subject: Subject) -> Finding:
     """What the couplings make of a raw log-scale of 100: e^10 in one layer is beyond what any image needs."""
-    scales = scale_functions(subject.flow)
-    if scales is None:
+    largest = largest_log_scale(subject.flow)
+    if largest is None:
         raise NotMeasured("there are no affine couplings")
-    return Finding(scales.bound, f"a raw log-scale of 100 becomes {scales.bound:.3g}")
-
-
-@law(
-    "scales come from networks alone",
-    unit="of log-scale",
-    warn=0.1,
-    fail=float("inf"),
-    cause="the log-scale has a second skip, tanh(net(x) + x) of a net that ends in one: kept values saturate it",
-    cure="model.flow.scale=tanh",
-    needs=(),
-    is_cheap=True,
-)
-def scales_come_from_networks_alone(subject: Subject) -> Finding:
-    """How far a log-scale moves with the kept values while what the network predicts is 0: not at all."""
-    scales = scale_functions(subject.flow)
-    if scales is None:
-        raise NotMeasured("there are no affine couplings")
-    return Finding(scales.bypass, f"kept values move a log-scale by {scales.bypass:.3g} past its network")
+    return Finding(largest, f"a raw log-scale of 100 becomes {largest:.3g}")
 
 
 @law(
@@ -178,6 +161,7 @@ def running_statistics_fit(subject: Subject) -> Finding:
     found = norm_statistics(subject.flow, few.x, few.context)
     if not found:
         raise NotMeasured("no layer has running statistics")
+    check_enough(len(few.x))
     worst = max(found, key=lambda one: max(one.shift, one.ratio))
     figure = f"mean off by {worst.shift:.2g}, log of the deviation by {worst.ratio:.2g}, in {worst.name}"
     return Finding(max(worst.shift, worst.ratio), figure)
@@ -189,7 +173,7 @@ def running_statistics_fit(subject: Subject) -> Finding:
     warn=30.0,
     fail=100.0,
     cause="dimensions that are constant in the data have a variance near eps: a rare other value is blown up",
-    cure="data.dequantizer=uniform, or model.norm=actnorm, or model.flow.norm.eps=1e-2",
+    cure="data.dequantizer=uniform, or model.flow.norm.policy=running",
     needs=(),
     is_cheap=True,
 )

@@ -40,7 +40,7 @@ class ConditionalFlow(Flow):
         """Return a random part of each image of a batch, drawn from the global random state."""
         return torch.cat([levels, random_observed(levels)], 1).to(torch.get_default_dtype())
 
-    def _check_context(self, context: Tensor | None) -> None:
+    def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if context is not None and context.shape[1:] != (2, *self.event_shape[1:]):
             raise ShapeError(
                 f"this flow is conditioned on observed images, (batch, 2, {self.event_shape[1]}, "
@@ -48,9 +48,10 @@ class ConditionalFlow(Flow):
             )
 
     def _observed(self, batch_size: int, context: Tensor | None) -> Tensor:
-        self._check_context(context)
+        self._check_context(context, batch_size)
         if context is not None:
-            return torch.cat([context[:, :1] * context[:, 1:], context[:, 1:]], 1)
+            level, seen = context[:, :1], context[:, 1:]
+            return torch.cat([torch.where(seen > 0, level, 0.0), seen], 1)
         reference = next(self.parameters())
         return reference.new_zeros(batch_size, 2, *self.event_shape[1:])
 

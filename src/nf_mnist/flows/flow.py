@@ -52,7 +52,7 @@ class Flow(nn.Module):
         """Return latent, shape (batch, dims), and log p(x) in nats, shape (batch,): both from one pass."""
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
-        self._check_context(context)
+        self._check_context(context, len(x))
         z, log_det = self.bijector(x, context)
         return z, self.base.log_prob(z) + log_det
 
@@ -68,7 +68,7 @@ class Flow(nn.Module):
         """Map latents, shape (batch, dims), to data; ``decode(encode(x))`` is x."""
         if z.shape[1:] != (self.dims,):
             raise ShapeError(f"this flow's latents are (batch, {self.dims}), got ({_commas(z.shape)})")
-        self._check_context(context)
+        self._check_context(context, len(z))
         return self.bijector.inverse_and_log_det(z, context)[0]
 
     @torch.no_grad()
@@ -106,11 +106,26 @@ class Flow(nn.Module):
         """Return the context of a training batch; here that of its labels."""
         return self.context(labels)
 
-    def _check_context(self, context: Tensor | None) -> None:
+    def check_labels(self, labels: Tensor) -> None:
+        """Check the labels of a set of images, shape (n,), before any of them is used.
+
+        Raises:
+            ConfigError: If the flow is conditioned on labels and one of these is none of its classes.
+        """
+        low, high = labels.min().item(), labels.max().item()
+        if self.n_classes and not 0 <= low <= high < self.n_classes:
+            raise ConfigError(
+                f"this flow is conditioned on labels 0 to {self.n_classes - 1}, the images have {low} to {high}; "
+                f"use model.flow.n_classes={high + 1}"
+            )
+
+    def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if self.n_classes and context is None:
             raise ConfigError(f"this flow is conditioned on {self.n_classes} class labels; give them as context")
         if not self.n_classes and context is not None:
             raise ConfigError("this flow has no labels; leave the context out")
+        if context is not None and context.shape != (batch_size,):
+            raise ShapeError(f"{batch_size} images need as many labels, got ({_commas(context.shape)})")
 
 
 def _commas(shape: Shape) -> str:

@@ -71,7 +71,8 @@ class Hierarchy:
             raise ShapeError(f"a hierarchy needs grey images, one channel, got {event_shape[0]}")
         if self.n_references < 0 or not 0 <= self.n_frequent < N_LEVELS:
             raise ConfigError(
-                f"n_references and n_frequent must be from 0 up, got {self.n_references} and {self.n_frequent}"
+                f"n_references must be 0 or more and n_frequent from 0 to {N_LEVELS - 1}, got {self.n_references} "
+                f"and {self.n_frequent}"
             )
         return self._level(tuple(event_shape), 1)
 

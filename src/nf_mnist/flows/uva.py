@@ -38,7 +38,7 @@ def uva(
         n_classes: Number of class labels that condition everything; 0 for none.
 
     Raises:
-        ConfigError: If the two lists differ in length, or are empty.
+        ConfigError: If the two lists differ in length, are empty, or a number of couplings is negative.
         ShapeError: If the sides do not halve often enough.
     """
     if not n_couplings_at or len(n_couplings_at) != len(hidden_channels_at):
@@ -46,6 +46,8 @@ def uva(
             "n_couplings_at and hidden_channels_at need one number for each scale, at least one, got "
             f"{list(n_couplings_at)} and {list(hidden_channels_at)}"
         )
+    if min(n_couplings_at) < 0:
+        raise ConfigError(f"n_couplings_at must be 0 or more at each scale, got {list(n_couplings_at)}")
     first, *others = zip(n_couplings_at, hidden_channels_at, strict=True)
 
     def scales(shape: Shape, sizes: list[tuple[int, int]]) -> list[Bijector]:

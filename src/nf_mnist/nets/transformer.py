@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nf_mnist.errors import ConfigError
+
 
 class Attention(nn.Module):
     """Multi-head attention of queries to keys and values, written as matmul and softmax.
@@ -24,7 +26,8 @@ class Attention(nn.Module):
         query = self._heads(self.query(queries))
         key, value = (self._heads(part) for part in self.key_value(content).chunk(2, -1))
         scores = (query @ key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
-        weights = scores.masked_fill(~allowed, -1e9).softmax(-1) * allowed  # a row without content attends to nothing
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1) * allowed  # a row without content attends to nothing
         return self.out((weights @ value).transpose(1, 2).flatten(2))
 
     def _heads(self, tokens: Tensor) -> Tensor:
@@ -62,6 +65,9 @@ class GroupedTransformer(nn.Module):
         condition: Maps the image that the network is conditioned on instead to one of ``features`` channels, which is
             added to the tokens. It must see all of the image: tokens of the first group attend to nothing. None: the
             network is not conditioned on an image.
+
+    Raises:
+        ConfigError: If the width of the tokens is no multiple of the heads.
     """
 
     sees_own: Tensor
@@ -79,6 +85,8 @@ class GroupedTransformer(nn.Module):
         condition: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if features % n_heads:
+            raise ConfigError(f"transformer_features={features} must be a multiple of transformer_heads={n_heads}")
         flat = groups.flatten()
         self.register_buffer("sees_own", flat[:, None] >= flat[None], persistent=False)
         self.register_buffer("sees_earlier", flat[:, None] > flat[None], persistent=False)
