@@ -35,6 +35,17 @@ def named_faults() -> str:
     )
 
 
+def alarms() -> str:
+    """Return in a sentence how many trained flows raise an alarm."""
+    found = read_result("diagnosed_flows")["rows"].values()
+    return f"{sum(bool(row['fail']) for row in found)} of {len(found)} trained flows fail a law."
+
+
+def diagnosis() -> str:
+    """Return the two sentences: faults that are named, and alarms on flows without any."""
+    return f"{named_faults()} {alarms()}"
+
+
 def diagnosed_flows() -> str:
     """Return what the diagnosis says of flows that were trained by their recipes, and of released ones."""
     found = read_result("diagnosed_flows")["rows"]
@@ -44,6 +55,5 @@ def diagnosed_flows() -> str:
         rows.append(
             (f"`{name}`", f"{row['parameters']:,}", str(row["passed"]), warns, fails, f"{row['seconds']:.0f} s")
         )
-    n_alarms = sum(bool(row["fail"]) for row in found.values())
     columns = ("flow, trained on one core", "parameters", "laws that hold", "warnings", "alarms", "diagnosis")
-    return f"{n_alarms} of {len(found)} flows fail a law.\n\n{table(columns, rows)}"
+    return f"{alarms()}\n\n{table(columns, rows)}"

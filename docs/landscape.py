@@ -8,7 +8,8 @@ from typing import Any
 from from_results import ROOT, read_result
 from matplotlib.figure import Figure
 
-LINEAR = 100  # nats on either side of the truth's; beyond, the axis is logarithmic
+TICKS = (-3000, -1000, -300, -100, 0, 100, 300)
+LINEAR = 100  # nats on either side of the truth's, where the axis is nearly linear; far beyond it is logarithmic
 
 
 def picture(flows: dict[str, Any]) -> Figure:
@@ -16,15 +17,17 @@ def picture(flows: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, len(flows), sharey=True)
     for axes, (name, flow) in zip(panels, flows.items(), strict=True):
-        for climb, label in (("ascent", "plain steps"), ("adam", "Adam")):
+        for climb, label in (("ascent", "CP3's clipped steps"), ("adam", "Adam")):
             low, middle, high = flow[climb]
             steps = range(1, len(middle) + 1)
             axes.plot(steps, middle, label=label)
             axes.fill_between(steps, low, high, alpha=0.25)
         axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
         axes.set(title=f"{name}, {flow['bpd']:.2f} bpd", xlabel="step", xscale="log")
-        axes.set_yscale("symlog", linthresh=LINEAR)
-    panels[0].set_ylabel("log p less the true image's, nats")
+        axes.set_yscale("asinh", linear_width=LINEAR)
+        axes.set_yticks(TICKS, [f"{tick:,}" for tick in TICKS])
+        axes.set_yticks([], minor=True)
+    panels[0].set_ylabel("log p less the true image's, nats (asinh scale)")
     panels[0].legend(loc="lower right")
     return figure
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_tables import baselines, density_ablation, depth, seeds
-from diagnosis_tables import diagnosed_flows, laws, named_faults, planted_faults
+from diagnosis_tables import diagnosed_flows, diagnosis, laws, planted_faults
 from from_results import ROOT, TRAINING_IMAGES, table
 from inpainting_tables import completing, inpainting
 from riddle_tables import riddles
@@ -40,7 +40,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/inpainting.md": [inpainting],
     "docs/riddles.md": [riddles],
     "docs/speed.md": [throughput, speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
-    "README.md": [results, completing, named_faults],
+    "README.md": [results, completing, diagnosis],
 }
 
 
