@@ -19,8 +19,7 @@ setup: $(VENV)/.ready  ## Make the environment .venv
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (torch is large; this takes a few minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision
-	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
 	@touch $@
 
 train: setup  ## Train a small resflow on MNIST, twelve minutes on two plain CPU cores
@@ -46,6 +45,7 @@ types: setup  ## Check types
 bench: setup  ## Measure speed, also against other libraries (about half an hour)
 	$(PIP) install -c constraints.txt -e '.[peers]'
 	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python docs/tables.py
 
 tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs

@@ -135,7 +135,10 @@ def main() -> None:
         for mask in given.masks:
             for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
-                if key in rows_of(given.out) or name not in given.methods:
+                if name not in given.methods:
+                    continue
+                if key in (there := rows_of(given.out)):
+                    print(f"{key}: there already, of {there[key]['checkpoint']}, {there[key]['n_images']} images")
                     continue
                 sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))

@@ -89,7 +89,7 @@ def main() -> None:
     """Measure and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     figures = compare(options.repeats, options.steps)

@@ -100,7 +100,7 @@ def training_step(overrides: Sequence[str], as_shipped: bool = True) -> Callable
 def time_budget(minutes: float) -> str:
     """Return the override that gives a training so many minutes."""
     whole, seconds = divmod(round(60 * minutes), 60)
-    return f"trainer.max_time=00:00:{whole:02d}:{seconds:02d}"
+    return f"trainer.max_time=00:{whole // 60:02d}:{whole % 60:02d}:{seconds:02d}"
 
 
 def spread(values: Sequence[float]) -> Figures:

@@ -38,7 +38,7 @@ class Subject:
         self.flow = build(variant.architecture, variant.library).to(self.device)
         if self.is_tuned or is_ours:
             self.flow = self.flow.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=1e-3, fused=self.is_tuned or None)
+        self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=1e-3, fused=self.is_tuned or is_ours or None)
         self.dequantizer = UniformDequantizer()
         self.levels = training_levels(50 * batch_size).to(self.device).split(batch_size)
         self.n_taken = 0

@@ -66,7 +66,8 @@ def shares(step: Callable[[], None], n_steps: int) -> Figures:
         profiled.append(profiler.key_averages())
     events = sorted(profiled, key=_length)[n_steps]
     if default_device().type == "cuda":
-        own = {event.key: event.self_device_time_total for event in events if event.device_type == DeviceType.CUDA}
+        kernels = [event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation]
+        own = {event.key: event.self_device_time_total for event in kernels}
         total = sum(own.values())
         pattern = re.compile("conv|gemm|cutlass|cudnn|xmma")
     else:

@@ -1,20 +1,21 @@
 """Training speed of the full-size resflow: plain float32 against the shipped defaults, side by side.
 
 Both variants run in turn, each in a process of its own, so that a drift of the machine meets both alike and memory
-settings of one do not reach the other: ``python benchmarks/training_throughput.py [--repeats 5] [--out FILE]``.
+settings of one do not reach the other: ``python benchmarks/training_throughput.py [--repeats 7] [--out FILE]``.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from measuring import default_device, seconds_per_call, training_step
+from nf_mnist.cli import write_json
 from nf_mnist.nets import normed_conv
 from nf_mnist.training.hardware import describe
 
+RESULT = Path(__file__).parent.parent / "results" / "training_throughput.json"
 VARIANTS = ("plain", "shipped")
 
 
@@ -54,19 +55,17 @@ def main() -> None:
     """Measure one variant (as a child process), or compare both and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("outputs/training_throughput.json"))
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.variant:
         print(images_per_second(options.variant, options.batch_size, options.steps))
         return
     figures = compare(options.repeats, options.batch_size, options.steps)
     print(f"shipped / plain: median {figures['ratio_median']:.2f} on {describe()}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"model": "resflow", "batch_size": options.batch_size, "hardware": describe()}
-    options.out.write_text(json.dumps({**settings, **figures}, indent=2) + "\n")
+    write_json(options.out, {"model": "resflow", "batch_size": options.batch_size, "hardware": describe(), **figures})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Pictures are ``tensorboard_NAME.png`` in OUT, ``docs/images`` by default. Chromi
 (``apt-get install chromium chromium-driver``), selenium from ``pip install -e .[browser]``.
 """
 
+import argparse
 import contextlib
 import io
 import re
@@ -125,12 +126,15 @@ def _address(server: "subprocess.Popen[str]") -> str:
 
 def main() -> None:
     """Photograph the tabs that the documentation shows."""
-    logdir, out = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else IMAGES
-    with Dashboard(logdir) as dashboard:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logdir", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", default=IMAGES)
+    given = parser.parse_args()
+    with Dashboard(given.logdir) as dashboard:
         for name, tab in PICTURES.items():
             dashboard.open(tab)
             time.sleep(3)  # charts are drawn as they come into sight
-            dashboard.save(out / f"tensorboard_{name}.png")
+            dashboard.save(given.out / f"tensorboard_{name}.png")
 
 
 if __name__ == "__main__":

@@ -104,16 +104,20 @@ def logging_cost() -> str:
     rows = [
         (
             "callbacks and loggers, per step",
-            f"{1e3 * found['seconds_of_logging_per_step']['median']:.1f} ms",
+            f"{_spread(_milliseconds(found['seconds_of_logging_per_step']), 1)} ms",
             f"{found['share_of_logging']:.1%}",
         ),
         (
             "pictures and verdicts, per validation",
-            f"{found['seconds_of_views_per_validation']['median']:.1f} s",
+            f"{_spread(found['seconds_of_views_per_validation'], 1)} s",
             f"{found['share_of_views']:.1%}",
         ),
     ]
     return table(("what", "time", f"share of the training of `{found['model']}`"), rows)
+
+
+def _milliseconds(seconds: dict[str, Any]) -> dict[str, Any]:
+    return {name: 1e3 * seconds[name] for name in ("median", "low", "high")}
 
 
 def _variants(found: dict[str, Any]) -> Any:

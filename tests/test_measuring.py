@@ -31,6 +31,8 @@ def test_the_lock_is_given_back_when_a_row_cannot_be_written(tmp_path):
     assert list(rows_of(result)) == ["good"]
 
 
-@pytest.mark.parametrize(("minutes", "override"), [(3, "00:00:03:00"), (2.999, "00:00:03:00"), (0.5, "00:00:00:30")])
+@pytest.mark.parametrize(
+    ("minutes", "override"), [(3, "00:00:03:00"), (2.999, "00:00:03:00"), (0.5, "00:00:00:30"), (120, "00:02:00:00")]
+)
 def test_a_budget_of_minutes_is_what_lightning_reads(minutes, override):
     assert time_budget(minutes) == f"trainer.max_time={override}"

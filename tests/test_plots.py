@@ -38,6 +38,13 @@ def test_the_radius_histogram_shows_the_chi_density_and_all_radii():
     assert axes.patches[-1].get_x() > 80
 
 
+def test_the_chi_density_is_whole_beside_the_farthest_latents():
+    (axes,) = radius_histogram(torch.cat([torch.randn(99, 784), 400 * torch.randn(1, 784)])).axes
+    radii, density = axes.lines[0].get_data()
+    area = torch.trapezoid(torch.as_tensor(density), torch.as_tensor(radii)).item()
+    assert area == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     "z", [torch.full((3, 784), float("nan")), torch.full((3, 784), float("inf")), torch.ones(1, 4)]
 )
@@ -57,3 +64,5 @@ def test_moment_maps_have_one_pixel_a_dimension():
 def test_a_projection_has_one_point_an_image():
     (axes,) = projection_scatter(torch.randn(37, 2)).axes
     assert len(axes.collections[0].get_offsets()) == 37
+    (axes,) = projection_scatter(torch.tensor([[0.0, 0.0], [300.0, -20.0], [torch.nan, 1.0]])).axes
+    assert axes.get_xlim()[1] >= 300, "far points are in the picture"

@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     check_ranges(cfg)
     check_split(cfg.split)
     out = new_path(cfg.out)
-    subject = load_subject(cfg)
+    subject, n_parameters = load_subject(cfg)
     keep_freed_memory()
     laws = track(LAWS.values(), "diagnosing", console=Console(stderr=True))
     verdicts = list(diagnose(subject, laws))
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         "split": cfg.split,
         "n_images": len(subject.batch.x),
         "seed": cfg.seed,
-        "parameters": sum(parameter.numel() for parameter in subject.flow.parameters()),
+        "parameters": n_parameters,
     }
     out.mkdir()
     write_text(out / "report.html", page(about, verdicts, pictures(subject)))
@@ -50,8 +50,11 @@ def main(cfg: DictConfig) -> None:
     print(f"with pictures: {out / 'report.html'}")
 
 
-def load_subject(cfg: DictConfig) -> "Subject":
+def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
     """Load the flow of a checkpoint, or build a user's own, and put it beside the images to look at it with.
+
+    Returns:
+        The two, and the number of parameters of the flow and of what learns its dequantization.
 
     Raises:
         ConfigError: If there is neither a checkpoint nor a flow, both, or an object that is no flow.
@@ -77,7 +80,8 @@ def load_subject(cfg: DictConfig) -> "Subject":
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(scored.levels.shape[1:])}")
     flow, dequantizer = flow.to(device), dequantizer.to(device)
     batch, seen = (make_batch(flow, dequantizer, part, cfg.n_images, cfg.seed) for part in (scored, train))
-    return Subject(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed)
+    n_parameters = sum(parameter.numel() for part in (flow, dequantizer) for parameter in part.parameters())
+    return Subject(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed), n_parameters
 
 
 def pictures(subject: "Subject") -> dict[str, bytes]:

@@ -30,7 +30,8 @@ def radius_histogram(z: Tensor, title: str = "") -> Figure:
     low = min(centre - 4, norms.min().item() if len(norms) else centre)
     high = max(centre + 4, norms.max().item() if len(norms) else centre)
     axes.hist(norms.numpy(), bins=60, range=(low, high), density=True, alpha=0.6, label=f"{len(norms)} images")
-    radii = torch.linspace(max(low, 1e-3), high, 500, dtype=torch.float64)
+    # Around the shell alone: over the range of far outliers, points would be too sparse to meet a peak of width 0.7.
+    radii = torch.linspace(max(centre - 4, 1e-3), centre + 4, 500, dtype=torch.float64)
     axes.plot(radii.numpy(), chi_density(radii, dims).numpy(), color="black", label=f"chi({dims})")
     axes.set(xlabel="norm of z", ylabel="density")
     axes.legend()
@@ -54,13 +55,15 @@ def moment_maps(mean: Tensor, std: Tensor) -> Figure:
 def projection_scatter(points: Tensor) -> Figure:
     """Projected latents, shape (n, 2), with the circles that hold 50%, 90% and 99% of a standard normal."""
     figure, axes = _axes("random projection of z", size=(4.5, 4.5))
-    horizontal, vertical = points.detach().float().cpu().T.numpy()
-    axes.scatter(horizontal, vertical, s=4, alpha=0.5)
+    points = points.detach().float().cpu()
+    points = points[points.isfinite().all(1)]
+    limit = max(5.0, points.abs().max().item() if len(points) else 0.0)
+    axes.scatter(*points.T.numpy(), s=4, alpha=0.5)
     for share in (0.5, 0.9, 0.99):
         circle_radius = math.sqrt(-2 * math.log(1 - share))
         axes.add_patch(plt.Circle((0, 0), circle_radius, fill=False, color="black", linewidth=0.8))
         axes.annotate(f"{share:.0%}", (0, circle_radius), ha="center", va="bottom", fontsize=7)
-    axes.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     return figure
 
 

@@ -93,10 +93,11 @@ class SkipBadSteps(L.Callback):
         pl_module.log("health/skipped_steps", float(self.n_skipped), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"n_skipped": self.n_skipped}
+        return {"n_skipped": self.n_skipped, "n_in_a_row": self.n_in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.n_skipped = state_dict["n_skipped"]
+        self.n_in_a_row = state_dict.get("n_in_a_row", 0)  # which earlier checkpoints lack
 
     def _undo(self, module: nn.Module) -> None:
         self.n_skipped += 1
