@@ -32,14 +32,15 @@ MISTAKES = [  # command, overrides, what the error says
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a folder with images of two sizes, and ``flow.ckpt``, a flow that was never trained."""
+    """Return a folder with images of two sizes, and two flows that were never trained."""
     folder = tmp_path_factory.mktemp("inpainting")
     images = write_images(folder / "images.npz", side=28)
     write_images(folder / "small.npz", side=14)
     write_png(torch.zeros(1, 14, 14, dtype=torch.uint8), str(folder / "small.png"))
-    cfg = compose_config(merge(tiny_overrides(images, folder / "run"), ["run_dir=x"]))
-    config = OmegaConf.to_container(cfg, resolve=True)
-    torch.save({"state_dict": build_module(cfg).state_dict(), "config": config}, folder / "flow.ckpt")
+    for model, name in (("resflow", "flow"), ("hierarchical", "hierarchical")):
+        cfg = compose_config(merge(tiny_overrides(images, folder / "run", model), ["run_dir=x"]))
+        config = OmegaConf.to_container(cfg, resolve=True)
+        torch.save({"state_dict": build_module(cfg).state_dict(), "config": config}, folder / f"{name}.ckpt")
     return folder
 
 
@@ -47,6 +48,24 @@ def folder(tmp_path_factory) -> Path:
 def test_a_mistake_is_refused_in_one_line(command, overrides, said, folder, tmp_path):
     given = overrides.replace("{}", str(folder)).split()
     refuses(command, [f"ckpt={folder}/flow.ckpt", f"output_dir={tmp_path}/run", *given], said, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flow", "overrides", "said"),
+    [
+        (
+            "flow",
+            "method=posterior method.n_chains=3 n_samples=4",
+            "n_samples must be a multiple of n_chains, and counts positive, got n_samples=4, n_chains=3",
+        ),
+        ("hierarchical", "method=crank_nicolson method.step=2 n_samples=4", "step must lie in (0, 1], got 2"),
+    ],
+)
+def test_what_a_method_refuses_is_said_in_the_last_line(flow, overrides, said, folder, tmp_path):
+    ended = run_command("inpaint", f"ckpt={folder}/{flow}.ckpt", f"output_dir={tmp_path}/run", *overrides.split())
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[-1].startswith(f"error: {said}"), ended.err
+    assert not list(tmp_path.rglob("*.csv"))
 
 
 def walk(folder: Path, out: Path, step: float, n_samples: int) -> tuple[str, dict]:

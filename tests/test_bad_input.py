@@ -64,6 +64,8 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("uva_simple", "model.flow.n_couplings_at=[1,1]", "one number for each scale"),
     ("uva_simple", "model.flow.n_couplings_at=[-1]", "n_couplings_at must be 0 or more"),
     ("glow", "model.flow.n_classes=5", "labels 0 to 4, the images have 0 to 9"),
+    ("hierarchical", "path={}/unlabelled.npz model.flow.n_classes=10", "every training image has the label 0"),
+    ("hierarchical", "model.flow.event_shape=[3,8,8]", "a hierarchy needs grey images, one channel, got 3"),
     ("hierarchical", "model.flow.transformer_heads=3", "must be a multiple of transformer_heads=3"),
     ("hierarchical", "model.flow.n_levels=1.5", "model.flow.n_levels must be"),
     ("hierarchical", "model.flow.n_frequent=256", "from 0 to 255"),
@@ -129,6 +131,7 @@ OTHERS = [  # command, overrides, what the error says
     ("evaluate", "", "ckpt"),
     *[("sample", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "text.npz", "mnist")],
     *[("evaluate", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
+    ("evaluate", "ckpt={}/unmeasured.ckpt", "with evaluation=null; say batch_size and n_draws and seed and split"),
     *[(command, "{ckpt} device=nosuch", "unknown device 'nosuch'") for command in ("sample", "evaluate")],
     *[pytest.param(command, "{ckpt} device=cuda", "cuda", marks=GPU) for command in ("sample", "evaluate")],
     *[("sample", f"{{ckpt}} n={value}", "n must be") for value in ("0", "1.5", "abc", "null")],
@@ -166,6 +169,7 @@ def files(tmp_path_factory) -> Path:
         "none": {"images": levels[:0]},
         "object": {"images": np.array([None])},
         "labels": {"images": levels, "labels": np.zeros(7)},
+        "unlabelled": {"images": levels},
     }
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
@@ -179,6 +183,7 @@ def files(tmp_path_factory) -> Path:
     checkpoint = torch.load(last, weights_only=True)
     torch.save(checkpoint["state_dict"], folder / "foreign.ckpt")
     torch.save({key: checkpoint[key] for key in ("state_dict", "config")}, folder / "weights.ckpt")
+    torch.save({**checkpoint, "config": {**checkpoint["config"], "evaluation": None}}, folder / "unmeasured.ckpt")
     return folder
 
 
@@ -204,6 +209,13 @@ def test_train_refuses_a_mistake(model, overrides, said, files, tmp_path):
 def test_evaluate_and_sample_refuse_a_mistake(command, overrides, said, files, tmp_path):
     given = overrides.replace("{ckpt}", f"ckpt={files}/run/checkpoints/last.ckpt").replace("{}", str(files)).split()
     refuses(command, [f"output_dir={tmp_path}/run", *given], said, tmp_path)
+
+
+def test_a_run_without_an_evaluation_is_evaluated_once_its_settings_are_given(files, tmp_path):
+    given = {"batch_size": "8", "n_draws": "1", "seed": "0", "split": "test"}
+    settings = [f"evaluation.{key}={value}" for key, value in given.items()]
+    ended = run_command("evaluate", f"ckpt={files}/unmeasured.ckpt", *settings, f"output_dir={tmp_path}/figures")
+    assert ended.code == 0, ended.err
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """Every file in conf/ composes, and everything that can be trained takes a step."""
 
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from omegaconf import OmegaConf
 
-from _helpers import SMALL, compose_config, fit, merge, tiny_overrides, write_images
-from nf_mnist.config import config_dir
+from _helpers import NOISE, SMALL, compose_config, fit, merge, tiny_overrides, write_images
+from nf_mnist.bijectors import AffineCoupling, DiscretizedMixture, GroupedMixture
+from nf_mnist.checks import check_ranges
+from nf_mnist.config import build_dequantizer, build_flow, build_module, config_dir
 from nf_mnist.errors import DivergenceError
 
 CONF = Path(config_dir())
@@ -40,7 +48,7 @@ def test_every_file_composes_and_resolves(path, tmp_path):
 def test_every_file_says_what_it_is_for(path):
     text = path.read_text()
     assert yaml.safe_load(text), "it holds something"
-    assert "#" in text
+    assert re.search(r"^# [^@]", text, re.M), "a line in words, besides the package"
 
 
 def steps(tmp_path: Path, *overrides: str, model: str = "resflow"):
@@ -55,10 +63,49 @@ def test_every_model_takes_a_step(model, tmp_path):
     assert trained.trainer.callback_metrics["train/loss"].isfinite()
 
 
-@pytest.mark.parametrize("model", ["resflow", "cp3", "glow", "uva_vardeq"])
-@pytest.mark.parametrize("switch", ["norm=none", "norm=batchnorm", "norm=actnorm", "preprocess=gaussianize"])
-def test_every_switch_of_affine_models_takes_a_step(model, switch, tmp_path):
+def understands_switches(model: str) -> bool:
+    """Return whether the defaults of a model's file lead to base/image.yaml."""
+    entries = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text()).get("defaults", [])
+    names = [entry.partition("@")[0] for entry in entries if isinstance(entry, str)]
+    return any(name == "base/image" or (name in options("model") and understands_switches(name)) for name in names)
+
+
+IMAGE_MODELS = [model for model in options("model") if understands_switches(model)]
+SWITCHES = [  # by their key in base/image.yaml
+    *("norm=none", "norm=batchnorm", "norm=actnorm", "preprocess=none", "preprocess=gaussianize", "preprocess=logit"),
+    *("channels_last=false", "recompute=true", f"noise={NOISE}"),
+]
+QUICK = ("resflow", "cp3", "glow", "uva_vardeq")
+
+
+def test_every_switch_is_tried():
+    base = yaml.safe_load((CONF / "model" / "base" / "image.yaml").read_text())
+    assert base.keys() - {"flow", "compile"} == {switch.partition("=")[0] for switch in SWITCHES}
+    assert set(QUICK) < set(IMAGE_MODELS)
+    assert not {"hierarchical", "conditional"} & set(IMAGE_MODELS)
+
+
+@pytest.mark.parametrize(
+    "model", [model if model in QUICK else pytest.param(model, marks=pytest.mark.slow) for model in IMAGE_MODELS]
+)
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.partition("={")[0])
+def test_every_switch_that_every_image_model_understands_takes_a_step(model, switch, tmp_path):
     assert steps(tmp_path, f"model.{switch}", model=model).trainer.global_step == 1
+
+
+@pytest.mark.parametrize("model", ["resflow", "hierarchical", "uva_vardeq"])
+def test_compile_compiles_the_networks_of_bijectors_and_nothing_else(model):
+    """Compilation waits for the first call, which never comes."""
+    cfg = compose_config([f"model={model}", *SMALL[model], "model.compile=true"])
+    flow, dequantizer = build_flow(cfg.model), build_dequantizer(cfg.data, cfg.model)
+    modules = [*flow.modules(), *dequantizer.modules()]
+    compiled = {module for module in modules if module._compiled_call_impl is not None}
+    affine = [part for part in modules if isinstance(part, AffineCoupling)]
+    mixtures = [part for part in modules if isinstance(part, DiscretizedMixture | GroupedMixture)]
+    networks = {net for part in affine for net in (part.scale_net, part.shift_net, part.scale)}
+    networks |= {part.net for part in mixtures}
+    assert compiled
+    assert compiled == {net for net in networks if isinstance(net, torch.nn.Module)}
 
 
 @pytest.mark.parametrize(
@@ -69,13 +116,66 @@ def test_every_switch_of_affine_models_takes_a_step(model, switch, tmp_path):
         for name in options(group)
         if name not in ("classifier", "quality")  # quality judges images of 28x28 pixels alone
     ]
-    + ["logger=default", "model.preprocess=none", "model.channels_last=false", "data.dequantizer=none"]
-    + ["model.recompute=true"]
+    + ["logger=default", "data.dequantizer=none"]
     + [f"model.flow.scale={scale}" for scale in ("tanh", "soft_clamp", "none", "double_tanh")]
     + ["model.flow.mask=stripes", "model.flow.mlp_features=0", "model.flow.n_scales=1"],
 )
 def test_every_option_takes_a_step(override, tmp_path):
     assert steps(tmp_path, override).trainer.global_step == 1
+
+
+def searched(name: str) -> dict[str, Any]:
+    """Return the settings that a sweep's file searches, each with its first choice."""
+    node = yaml.safe_load((CONF / "sweep" / f"{name}.yaml").read_text())
+    params = node.get("hydra", {}).get("sweeper", {}).get("params", {})
+    first = {}
+    for key, text in params.items():
+        value = OverridesParser.create().parse_override(f"{key}={text}").value()
+        first[key] = value.list[0] if isinstance(value, ChoiceSweep) else value.start
+    return first
+
+
+@pytest.mark.parametrize("sweep", [name for name in options("sweep") if searched(name)])
+def test_what_a_sweep_searches_is_there_and_in_range(sweep, tmp_path):
+    if "search" in sweep:
+        pytest.importorskip("optuna", reason="needs nf_mnist[sweep]")
+    first = searched(sweep)
+    given = [f"sweep={sweep}", f"output_dir={tmp_path}", "run_dir=x", "name=x"]
+    cfg = compose_config([*given, *(f"{key}={value}" for key, value in first.items())])
+    assert all(OmegaConf.select(cfg, key) == value for key, value in first.items())
+    check_ranges(cfg)
+    build_module(cfg)
+
+
+@pytest.mark.parametrize(("debug", "n_images"), [("limit", 70), ("overfit", 1)])
+def test_every_way_to_debug_takes_a_step(debug, n_images, tmp_path):
+    base = tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run")
+    base = [override for override in base if not override.startswith("evaluation.")]  # it may be null
+    given = [f"debug={debug}", "data.batch_size=1", "trainer.max_steps=1", "logger.tensorboard=null"]
+    trained = fit(merge(base, given))
+    assert trained.trainer.global_step == 1
+    assert len(trained.data.train.levels) == n_images, "of the 82 that are not for the test"
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an array of unsigned bytes as http://yann.lecun.com/exdb/mnist describes it."""
+    sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + sides + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(("data", "folder"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
+def test_a_set_of_torchvision_takes_a_step_where_it_is_already(data, folder, tmp_path):
+    raw = tmp_path / folder / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", 20), ("t10k", 5)):
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.arange(n * 784).reshape(n, 28, 28) % 256)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(n) % 10)
+    overrides = [f"data={data}", f"data.source.root={tmp_path}", "data.n_validation=4", "data.batch_size=8"]
+    overrides += [*SMALL["resflow"], f"output_dir={tmp_path}/run", "name=x", "trainer.max_steps=1", "~logger"]
+    trained = fit(overrides)
+    assert trained.trainer.global_step == 1
+    assert (len(trained.data.train.levels), len(trained.data.test.levels)) == (16, 5)
+    assert trained.data.test.levels.flatten().tolist() == [number % 256 for number in range(5 * 784)]
 
 
 def test_a_model_with_labels_takes_a_step_and_shows_its_views(tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from nf_mnist.data import (
     CP3Dequantizer,
@@ -133,6 +134,14 @@ def test_other_dequantizers_have_no_bits():
     assert UniformDequantizer.is_discrete
     assert not NoDequantizer.is_discrete
     assert not CP3Dequantizer.is_discrete
+
+
+@pytest.mark.parametrize("k", [0, LAST // 3, LAST])
+def test_noise_that_is_equal_everywhere_drops_out_of_cp3s_rescaling(k):
+    levels = torch.tensor([[[[0, 255], [7, 128]]]], dtype=torch.uint8)
+    x, log_q = CP3Dequantizer()(levels, torch.full_like(levels, k, dtype=torch.long))
+    assert_close(x, 1e-4 + (1 - 2e-4) * levels.double() / 255, atol=2e-7, rtol=0, check_dtype=False)
+    assert log_q.tolist() == [0]
 
 
 def test_evaluation_noise_depends_on_the_index_alone():

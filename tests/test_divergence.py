@@ -8,6 +8,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from _helpers import fit, run_command, tiny_overrides, write_images
+from nf_mnist.errors import DivergenceError
 from nf_mnist.training.callbacks import SkipBadSteps
 from nf_mnist.training.module import FlowModule
 
@@ -71,6 +72,21 @@ def test_too_many_steps_with_nan_in_a_row_stop_the_run(images, tmp_path):
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *common)
     assert ended.code == 1
     assert "gradients were not finite in 2 steps in a row, up to step 2" in ended.err
+
+
+def test_a_resumed_run_has_what_was_left_of_its_allowance(images, tmp_path):
+    common = [
+        "evaluation=null",
+        "logger.tensorboard=null",
+        "callbacks=skip_bad_steps",
+        "callbacks.skip.most_in_a_row=3",
+    ]
+    common += ["callbacks.last.every_n_train_steps=1", "+callbacks.spoil={_target_:test_divergence.SpoilAllBatches}"]
+    fit([*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=2"])
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    further = [*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=9"]
+    ended = fit(further, ckpt=last, expect=DivergenceError)
+    assert ended.trainer.global_step == 3, "three steps are left out, and the fourth ends the run"
 
 
 class Weights(L.Callback):

@@ -87,6 +87,37 @@ def test_resflow_masks_alternate_and_begin_with_b_after_each_squeeze():
     assert sides == [(1, 28, 28), (4, 14, 14), (2, 14, 14), (8, 7, 7), (4, 7, 7)]
 
 
+def small_cp3_couplings() -> list[AffineCoupling]:
+    sizes = ["model.flow.hidden_channels=16", "model.flow.mlp_features=2"]
+    flow = build_flow(compose_config(["model=cp3", *sizes]).model).eval()
+    return [module for module in flow.modules() if isinstance(module, AffineCoupling)]
+
+
+def test_masks_of_cp3_are_even_odd_first_half_and_second_half_in_turn():
+    place = torch.arange(784)
+    masks = [place % 2 == 0, place % 2 == 1, place < 392, place >= 392]
+    couplings = small_cp3_couplings()
+    assert len(couplings) == 8
+    for coupling, mask in zip(couplings, 2 * masks, strict=True):
+        assert torch.equal(coupling.mask, mask.float())
+
+
+@torch.no_grad()
+def test_log_scales_and_shifts_of_cp3_are_bounded_by_a_tanh():
+    for coupling in small_cp3_couplings()[:4]:
+        for net in (coupling.scale_net, coupling.shift_net):
+            last = [module for module in net.modules() if isinstance(module, torch.nn.Linear)][-1]
+            last.bias.copy_(torch.linspace(-1000, 1000, 784)[torch.randperm(784)])
+        kept = torch.randn(1, 784) * coupling.mask
+        free = coupling.mask == 0
+        # Of the transformed elements, 0 becomes the shift and 1 the scale more; the networks see the others alone.
+        shift = coupling(kept)[0][:, free]
+        log_scale = (coupling(kept + (1 - coupling.mask))[0][:, free] - shift).log()
+        for values in (shift, log_scale):
+            assert values.abs().max().item() == pytest.approx(1, abs=1e-5)
+            assert values.min() < 0 < values.max()
+
+
 def test_every_latent_scale_is_reached():
     flow = make_flow("resflow")
     jacobian = torch.func.jacrev(lambda x: flow.encode(x[None])[0])(torch.full((1, 8, 8), 0.3, dtype=torch.float64))

@@ -1,10 +1,15 @@
 """The laws that every bijector and every model keeps in evaluation mode."""
 
+import inspect
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+import nf_mnist.bijectors
+from nf_mnist.bijectors import Bijector
 from registry import BIJECTORS, FLOWS, events, make_bijector, make_flow
 
 FLOAT64, FLOAT32 = torch.float64, torch.float32
@@ -29,6 +34,44 @@ def every_parameter_has_a_gradient(module: nn.Module) -> None:
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.abs().max() > 0, parameter_name
+
+
+def gradients_are_slopes(function: Callable[[], tuple[Tensor, ...]], leaves: Sequence[Tensor]) -> None:
+    """Compare directional derivatives of weighted sums of two outputs by autograd with central differences."""
+    h = 1e-7  # at 1e-6 some ReLU of thousands changes sides; at 1e-8 rounding begins to show
+    generator = torch.Generator().manual_seed(5)
+    directions = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) for leaf in leaves]
+
+    def sums() -> Tensor:
+        z, log_det = function()
+        parts = (z.sin(), log_det)  # a sine, so that the slope depends on z
+        return torch.stack([(part.flatten() * torch.linspace(1, 2, part.numel()).to(part)).sum() for part in parts])
+
+    def moved(by: float) -> Tensor:
+        with torch.no_grad():
+            for leaf, direction in zip(leaves, directions, strict=True):
+                leaf.add_(direction, alpha=by)
+            found = sums()
+            for leaf, direction in zip(leaves, directions, strict=True):
+                leaf.sub_(direction, alpha=by)
+        return found
+
+    def slope(total: Tensor) -> Tensor:
+        if not total.requires_grad:
+            return torch.zeros_like(total)
+        gradients = torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True, allow_unused=True)
+        products = zip(gradients, directions, strict=True)
+        return torch.stack([(gradient * direction).sum() for gradient, direction in products]).sum()
+
+    found = torch.stack([slope(total) for total in sums()]).detach()
+    assert_close(found, (moved(h) - moved(-h)) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+def test_every_bijector_has_an_example_in_the_registry():
+    public = {getattr(nf_mnist.bijectors, name) for name in nf_mnist.bijectors.__all__}
+    classes = {value for value in public if inspect.isclass(value) and issubclass(value, Bijector)}
+    examples = {type(module) for build, _ in BIJECTORS.values() for module in build().modules()}
+    assert {value for value in classes if not inspect.isabstract(value)} <= examples
 
 
 @bijectors
@@ -67,6 +110,20 @@ def test_a_gradient_reaches_every_parameter_of_a_bijector(name):
     if list(bijector.parameters()):
         (z.pow(3).sum() + log_det.square().sum()).backward()
     every_parameter_has_a_gradient(bijector)
+
+
+@pytest.mark.parametrize("name", [name for name, (build, _) in BIJECTORS.items() if list(build().parameters())])
+def test_gradients_of_the_parameters_of_a_bijector_are_slopes(name):
+    bijector, x = make_bijector(name), events(BIJECTORS[name][1])
+    gradients_are_slopes(lambda: bijector(x), list(bijector.parameters()))
+    z = torch.randn_like(bijector(x)[0])
+    gradients_are_slopes(lambda: bijector.inverse_and_log_det(z), list(bijector.parameters()))
+
+
+@bijectors
+def test_gradients_of_the_data_of_a_bijector_are_slopes(name):
+    bijector, x = make_bijector(name), events(BIJECTORS[name][1]).requires_grad_()
+    gradients_are_slopes(lambda: bijector(x), [x])
 
 
 @bijectors
@@ -133,6 +190,15 @@ def test_a_gradient_reaches_every_parameter_of_a_model(name):
     context = None if context is None else context.to(x)
     (flow.log_prob(x, context) * torch.linspace(1, 2, 8, dtype=x.dtype)).sum().backward()  # unequal weights
     every_parameter_has_a_gradient(flow)
+
+
+@flows
+def test_gradients_of_the_parameters_of_a_model_are_slopes(name):
+    flow = make_flow(name)
+    x = events(flow.event_shape)
+    context = flow.training_context((256 * x).long(), torch.zeros(5, dtype=torch.int64))
+    context = None if context is None else context.to(x)
+    gradients_are_slopes(lambda: flow.bijector(x, context), list(flow.parameters()))
 
 
 @flows

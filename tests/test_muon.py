@@ -23,6 +23,25 @@ def test_singular_vectors_stay_and_singular_values_become_about_one(shape):
     assert (turned - torch.diag_embed(values)).abs().max() < 0.05
 
 
+def iterated(values: torch.Tensor) -> torch.Tensor:
+    """Return singular values after five steps of the published quintic (Jordan et al. 2024)."""
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return values
+
+
+def test_singular_values_go_through_the_published_polynomial_which_keeps_them_near_one(monkeypatch):
+    monkeypatch.setattr(muon, "has_bfloat16", lambda device: False)
+    values = torch.logspace(-1.5, 0, 12, dtype=torch.float64)
+    left, right = (torch.linalg.qr(torch.randn(n, 12, dtype=torch.float64)).Q for n in (12, 30))
+    found = left.mT @ orthogonalize((left * values @ right.mT)[None].float())[0].double() @ right
+    relative = values / values.norm()
+    assert_close(found.diagonal(), iterated(relative), rtol=1e-4, atol=0)
+    reached = iterated(torch.linspace(relative.min().item(), 1, 100_001, dtype=torch.float64))
+    assert reached.min() > 0.68
+    assert reached.max() < 1.21
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.ModuleDict({"hidden": nn.Conv2d(2, 4, 3), "last": nn.Linear(4, 5)})  # gradients of full rank
@@ -45,6 +64,18 @@ def test_a_step_of_a_kernel_has_the_size_of_its_rate_whatever_the_gradient():
     step = torch.linalg.svdvals((module["hidden"].weight - before).flatten(1)) / SETTINGS["matrix_lr"]
     assert step.min() > 0.6
     assert step.max() < 1.3
+
+
+def test_without_a_gradient_weights_decay_by_rate_times_decay():
+    module = network()
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    optimizer = Muon(module.named_parameters(), **SETTINGS)
+    for value in module.parameters():
+        value.grad = torch.zeros_like(value)
+    optimizer.step()
+    for name, value in module.named_parameters():
+        rate = SETTINGS["matrix_lr" if name == "hidden.weight" else "lr"]
+        assert_close(value, (1 - rate * SETTINGS["weight_decay"]) * before[name], msg=name)
 
 
 def test_what_is_no_matrix_is_updated_as_by_adamw():

@@ -64,10 +64,13 @@ def test_a_layer_replaced_by_its_like_shows_nothing(flow):
 
 
 def test_each_fault_says_in_a_sentence_what_was_written_and_in_a_phrase_what_is_wrong():
-    assert FAULTS.keys() == TRUTH.keys()
     assert len(set(TRUTH.values())) == len(TRUTH)
     for fault in FAULTS.values():
+        assert fault.__doc__[0].isupper()
         assert fault.__doc__.endswith(".")
+    for truth in TRUTH.values():
+        assert not truth[0].isupper()
+        assert not truth.endswith(".")
 
 
 @pytest.mark.parametrize("name", HEALTHY)

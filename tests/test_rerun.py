@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -98,8 +99,9 @@ def test_a_budget_of_time_is_repeated_with_its_steps_and_rates(folder, tmp_path)
 
 
 def test_a_rerun_warns_of_another_machine(folder, tmp_path):
-    update_record(folder / "run", hardware="an abacus")
-    finished = run_command("train", f"rerun={folder}/run", f"output_dir={tmp_path}/run")
+    shutil.copytree(folder / "run", tmp_path / "run")
+    update_record(tmp_path / "run", hardware="an abacus")
+    finished = run_command("train", f"rerun={tmp_path}/run", f"output_dir={tmp_path}/again")
     assert "warning: it ran on an abacus" in finished.out
 
 

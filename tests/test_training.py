@@ -1,16 +1,22 @@
 """The learning rate, precision, and what a training step does."""
 
 import math
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
-from _helpers import compose_config, first_difference, fit, merge, tiny_overrides, write_images
+from _helpers import Fit, compose_config, first_difference, fit, merge, tiny_overrides, write_images
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.config import build_datamodule, build_module, build_trainer
+from nf_mnist.data import draw_noise
+from nf_mnist.diagnostics import evaluate_flow
 from nf_mnist.errors import ConfigError, MachineError
+from nf_mnist.training.callbacks import RecomputeStatistics
+from nf_mnist.training.callbacks.averaging import _moving_average
 from nf_mnist.training.hardware import describe, resolve_device, resolve_precision
 from nf_mnist.training.schedule import Schedule
 
@@ -21,7 +27,7 @@ def overrides(tmp_path) -> list[str]:
 
 
 class Recorder(L.Callback):
-    """Keeps what each step logged, and the rate it was made with."""
+    """Keeps the loss of each step, the rate it was made with, and the weights and statistics after it."""
 
     def __init__(self):
         self.losses, self.rates, self.weights = [], [], []
@@ -29,6 +35,7 @@ class Recorder(L.Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.losses.append(float(outputs["loss"]))
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
 
 
 def test_the_schedule_rises_linearly_and_falls_as_a_cosine():
@@ -80,20 +87,57 @@ def test_gradients_are_clipped_for_a_fused_optimizer_too(precision, overrides):
     assert norms.after == pytest.approx([0.5] * 3, rel=1e-3)
 
 
-def test_the_rate_follows_the_schedule_over_a_budget_of_time(overrides):
-    recorder = Recorder()
-    fit([*overrides, "trainer.max_time=00:00:00:04", "scheduler.warmup=0.0", "optimizer.lr=0.01"], [recorder])
-    assert recorder.rates == sorted(recorder.rates, reverse=True)
-    assert recorder.rates[0] > 0.009
-    assert recorder.rates[-1] < 0.002
+class Clock(L.Callback):
+    """Stands in for the clock of Lightning's timer; each step takes so many seconds."""
+
+    def __init__(self, seconds: float):
+        self.now, self.seconds = 100.0, seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.now += self.seconds
 
 
-def test_the_loss_falls_and_is_the_negative_log_likelihood_in_nats(overrides):
+def test_the_rate_follows_the_schedule_over_a_budget_of_time(overrides, monkeypatch):
+    recorder, clock = Recorder(), Clock(seconds=0.5)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=clock.monotonic))
+    given = ["trainer.max_time=00:00:00:04", "scheduler.warmup=0.25", "scheduler.final=0.1", "optimizer.lr=0.01"]
+    fit([*overrides, *given], [recorder, clock])
+    assert recorder.rates == pytest.approx([0.01 * Schedule(0.25, 0.1).factor(step / 8) for step in range(8)])
+
+
+def test_the_loss_falls(overrides):
     recorder = Recorder()
-    trained = fit([*overrides, "trainer.max_steps=40", "model.norm=actnorm"], [recorder])
+    fit([*overrides, "trainer.max_steps=40", "model.norm=actnorm"], [recorder])
     assert sum(recorder.losses[-5:]) < 0.9 * sum(recorder.losses[:5])
-    metrics = trained.trainer.callback_metrics
-    assert metrics["train/bpd"].item() == pytest.approx(metrics["train/loss"].item() / (196 * math.log(2)))
+
+
+def test_the_loss_of_a_step_is_the_mean_negative_log_likelihood_in_nats(overrides, monkeypatch):
+    cfg = compose_config(merge(overrides, ["run_dir=${output_dir}"]))
+    module, data = build_module(cfg).eval(), build_datamodule(cfg)
+    data.setup()
+    logged = {}
+    monkeypatch.setattr(module, "log", lambda name, value, **settings: logged.update({name: value.item()}))
+    levels, labels = next(iter(data.train_dataloader()))
+    torch.manual_seed(3)
+    loss = module.training_step((levels, labels), 0)
+    torch.manual_seed(3)
+    x, log_q = module.dequantizer(levels, draw_noise(levels))
+    expected = (log_q - module.flow.log_prob(x)).mean().item()
+    assert loss.item() == pytest.approx(expected)
+    assert logged == pytest.approx({"train/loss": expected, "train/bpd": expected / (196 * math.log(2))})
+
+
+def test_validation_scores_are_those_of_the_evaluation(overrides):
+    trained = fit([*overrides, "trainer.max_steps=2", "trainer.val_check_interval=2"])
+    sizes = {"n_images": None, "n_draws": 1, "batch_size": 8, "seed": 0}
+    assert len(trained.data.validation.levels) % sizes["batch_size"], "the last batch is smaller than the others"
+    module, metrics = trained.module.eval(), trained.trainer.callback_metrics
+    figures, *_ = evaluate_flow(module.flow, module.dequantizer, trained.data.validation, **sizes)
+    assert metrics["val/loss"].item() == pytest.approx(-figures["log_likelihood"], rel=1e-5)
+    assert metrics["val/bpd"].item() == pytest.approx(figures["bpd"], rel=1e-5)
 
 
 @pytest.mark.parametrize("option", ["data.dequantizer=cp3", "data.dequantizer=none", "data.count_log_det=false"])
@@ -146,6 +190,22 @@ def test_bf16_networks_compute_nearly_the_same_likelihood(overrides):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+def test_networks_train_in_bfloat16_and_are_validated_in_float32(overrides):
+    cfg = compose_config(
+        merge(
+            [*overrides, "trainer.precision=bf16-mixed", "trainer.max_steps=1", "trainer.val_check_interval=1"],
+            ["run_dir=${output_dir}"],
+        )
+    )
+    module, data, trainer = build_module(cfg), build_datamodule(cfg), build_trainer(cfg)
+    seen = set()
+    layers = [part for part in module.flow.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, inputs, output: seen.add((trainer.validating, output.dtype)))
+    trainer.fit(module, datamodule=data)
+    assert seen == {(False, torch.bfloat16), (True, torch.float32)}
+
+
 def test_precision_is_detected_and_not_assumed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for amx, avx512, expected in ((True, True, "bf16-mixed"), (False, True, "bf16-mixed"), (False, False, "32-true")):
@@ -188,21 +248,52 @@ def test_statistics_are_recomputed_over_the_training_set_before_validation(overr
             *overrides,
             "callbacks=recompute_statistics",
             "model.norm=batchnorm",
-            "data.batch_size=64",
-            "optimizer.lr=0.0",
-            "optimizer.weight_decay=0.0",
             "trainer.max_steps=2",
             "trainer.val_check_interval=2",
+            "scheduler=constant",
         ]
     )
-    norm = next(module for module in trained.module.flow.modules() if isinstance(module, BatchNorm))
-    first, second = trained.module.flow.bijector.layers()[:2]
-    levels = trained.data.train.levels
-    # Mean of the first normalisation's input over the training set, up to the dequantization noise of the two draws.
-    y, _ = second.eval()(first(trained.module.dequantizer(levels, torch.full(levels.shape, 2**14))[0])[0])
-    assert_close(norm.running_mean.flatten(), y.mean((0, 2, 3)).detach(), atol=0.2, rtol=0.05)
+    norm = first_norm(trained.module)
     assert norm.momentum == 0.1
+    mean, variance = statistics_of_batches(trained)
+    assert_close(norm.running_mean.flatten(), mean, atol=1e-5, rtol=0)
+    assert_close(norm.running_var.flatten(), variance, atol=1e-5, rtol=1e-5)
     assert (norm.running_var - 1).abs().max() > 0.5, "not the initial ones"
+
+
+def test_statistics_are_recomputed_without_a_draw_from_the_random_state(overrides):
+    trained = fit([*overrides, "model.norm=batchnorm", "trainer.max_steps=1"])
+    before = torch.get_rng_state()
+    RecomputeStatistics(n_batches=2).on_validation_start(trained.trainer, trained.module)
+    assert torch.equal(torch.get_rng_state(), before)
+    mean, variance = statistics_of_batches(trained, n_batches=2)
+    norm = first_norm(trained.module)
+    assert_close(norm.running_mean.flatten(), mean, atol=1e-5, rtol=0)
+    assert_close(norm.running_var.flatten(), variance, atol=1e-5, rtol=1e-5)
+
+
+def first_norm(module: nn.Module) -> BatchNorm:
+    return next(part for part in module.flow.modules() if isinstance(part, BatchNorm))
+
+
+@torch.no_grad()
+def statistics_of_batches(trained: Fit, n_batches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return means over training batches of the mean and biased variance of each channel before the first BatchNorm.
+
+    Noise and batches are those of RecomputeStatistics: after its seed, in the order of the first epoch.
+    """
+    preprocess, coupling = trained.module.flow.bijector.layers()[:2]
+    coupling.train()
+    means, variances = [], []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for levels, _ in list(trained.data.train_dataloader())[:n_batches]:
+            x, _ = trained.module.dequantizer(levels, draw_noise(levels))
+            y = coupling(preprocess(x)[0])[0].transpose(0, 1).flatten(1)
+            means.append(y.mean(1))
+            variances.append(y.var(1, correction=0))
+    assert len(means) > 1
+    return torch.stack(means).mean(0), torch.stack(variances).mean(0)
 
 
 def test_the_average_of_weights_leaves_whole_numbers_as_they_are(overrides, tmp_path):
@@ -214,6 +305,28 @@ def test_the_average_of_weights_leaves_whole_numbers_as_they_are(overrides, tmp_
     for name, order in orders.items():
         assert order.sort().values.tolist() == list(range(len(order))), f"{name} is no permutation any more"
         assert torch.equal(order, trained.module.state_dict()[name])
+
+
+def test_a_step_moves_the_average_by_what_its_decay_leaves():
+    one, three, n = torch.tensor(1.0), torch.tensor(3.0), torch.tensor(7)
+    assert _moving_average(one, three, n, decay=0.9).item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+
+
+def test_the_saved_average_is_the_recursion_over_the_weights_of_the_steps(overrides, tmp_path):
+    recorder = Recorder()
+    options = ["callbacks=ema", "callbacks.ema.decay=0.9", "scheduler=constant", "optimizer.lr=0.01"]
+    fit(
+        [*overrides, *options, "model.norm=batchnorm", "trainer.max_steps=4", "trainer.val_check_interval=2"],
+        [recorder],
+    )
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    first, *others = recorder.weights
+    assert len(others) == 3
+    for name, value in first.items():
+        if value.is_floating_point():
+            for weights in others:
+                value = 0.9 * value + 0.1 * weights[name]
+            assert_close(saved[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_ema_weights_are_what_is_validated_and_saved(overrides, tmp_path):
