@@ -8,10 +8,17 @@ from torch.testing import assert_close
 
 from nf_mnist.bijectors import Bijector, Flatten, Sequential
 from nf_mnist.data import DEQUANTIZERS, Images, UniformDequantizer
-from nf_mnist.diagnostics import evaluate_flow, moments, radius, random_projection, round_trip_error
+from nf_mnist.diagnostics import (
+    evaluate_flow,
+    likelihood_unit,
+    moments,
+    radius,
+    random_projection,
+    round_trip_error,
+)
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import bits_per_dim, chi_moments
+from nf_mnist.metrics import chi_moments
 from registry import make_flow
 
 SETTINGS = {"n_images": None, "n_draws": 2, "batch_size": 7, "seed": 0}
@@ -119,10 +126,11 @@ def test_a_projection_keeps_a_standard_normal_one():
 def test_the_logits_log_determinant_counts():
     levels = images()
     flow = make_flow("resflow")
-    counted = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures["bpd"]
-    logit = flow.bijector.layers()[0]
-    logit.count_log_det = False
-    silent = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures["bpd"]
+    counted = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures
+    flow.bijector.layers()[0].count_log_det = False
+    silent = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).figures
     # E[log|det|] of a logit on uniform x is 2 nats per dimension: -E[log x] - E[log(1 - x)].
-    expected = bits_per_dim(torch.tensor(2.0 * 64), 0.0, 64).item()
-    assert counted - silent == pytest.approx(expected, abs=0.1)
+    assert (counted["log_likelihood"] - silent["log_likelihood"]) / 64 == pytest.approx(2, abs=0.07)
+    assert counted["bpd"] == pytest.approx(-counted["log_likelihood"] / (64 * math.log(2)))
+    assert not [name for name in silent if "bpd" in name], "a density of logits has no bits"
+    assert "without the logit" in likelihood_unit(flow, UniformDequantizer())

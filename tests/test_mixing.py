@@ -46,8 +46,8 @@ def test_a_learned_tanh_is_linear_near_zero_and_bounded():
     with torch.no_grad():
         scale.log_bound.copy_(torch.tensor([0.5, 3.0]).log()[:, None, None])
     raw = torch.tensor([1e-4, 1e6], dtype=torch.float64).expand(1, 2, 1, 2)
-    assert_close(scale(raw, raw)[0, :, 0, 0], raw[0, :, 0, 0], rtol=1e-6, atol=0)
-    assert_close(scale(raw, raw)[0, :, 0, 1], torch.tensor([0.5, 3.0], dtype=torch.float64))
+    assert_close(scale(raw)[0, :, 0, 0], raw[0, :, 0, 0], rtol=1e-6, atol=0)
+    assert_close(scale(raw)[0, :, 0, 1], torch.tensor([0.5, 3.0], dtype=torch.float64))
 
 
 def test_one_network_predicts_log_scales_and_then_shifts():
