@@ -58,7 +58,8 @@ def projection_scatter(points: Tensor) -> Figure:
     points = points.detach().float().cpu()
     points = points[points.isfinite().all(1)]
     limit = max(5.0, points.abs().max().item() if len(points) else 0.0)
-    axes.scatter(*points.T.numpy(), s=4, alpha=0.5)
+    horizontal, vertical = points.T.numpy()
+    axes.scatter(horizontal, vertical, s=4, alpha=0.5)
     for share in (0.5, 0.9, 0.99):
         circle_radius = math.sqrt(-2 * math.log(1 - share))
         axes.add_patch(plt.Circle((0, 0), circle_radius, fill=False, color="black", linewidth=0.8))
