@@ -94,9 +94,15 @@ class Flow(nn.Module):
             raise ConfigError(f"sampling needs n >= 1 and temperature >= 0, got {n} and {temperature}")
         reference = next(self.parameters(), torch.empty(0))
         z = temperature * self.base.sample(n, generator)
-        if context is None and self.n_classes:
-            context = torch.arange(n, device=reference.device) % self.n_classes
+        if context is None:
+            context = self.labels_in_turn(n)
         return self.decode(z.to(reference), context)
+
+    def labels_in_turn(self, n: int) -> Tensor | None:
+        """Return n labels, each class in turn, on the device of the flow; None if it has no classes."""
+        if not self.n_classes:
+            return None
+        return torch.arange(n, device=next(self.parameters(), torch.empty(0)).device) % self.n_classes
 
     def context(self, labels: Tensor) -> Tensor | None:
         """Return what this flow takes of a batch's labels, shape (batch,): all of them, or nothing."""

@@ -52,8 +52,6 @@ def draw_levels(
 
 def _labels(label: int | None, sizes: list[int], flow: Flow) -> Sequence[Tensor | None]:
     """Return the labels of each pass, on the device of the flow; None if it has none."""
-    if label is None and not flow.n_classes:
-        return [None] * len(sizes)
-    n = sum(sizes)
-    labels = torch.arange(n) % flow.n_classes if label is None else torch.full((n,), label)
-    return labels.to(next(flow.parameters()).device).split(sizes)
+    n, device = sum(sizes), next(flow.parameters()).device
+    labels = flow.labels_in_turn(n) if label is None else torch.full((n,), label, device=device)
+    return [None] * len(sizes) if labels is None else labels.split(sizes)
