@@ -9,6 +9,7 @@ from torch import Tensor
 from depth import begin_memory, peak_memory
 from measuring import default_device, seconds_per_call, shipped_autocast, training_levels
 from nf_mnist.data import UniformDequantizer, draw_noise
+from nf_mnist.metrics import count_parameters
 from nf_mnist.training.hardware import keep_freed_memory
 from peers_models import build, conditioners
 
@@ -92,7 +93,7 @@ class Subject:
         self.training()
         memory = (peak_memory(self.device) - self.base_memory) / 2**20
         return {
-            "parameters": sum(parameter.numel() for parameter in self.flow.parameters()),
+            "parameters": count_parameters(self.flow),
             "compiled": compiles,
             "seconds_of_first_calls": seconds,
             "mebibytes": memory,

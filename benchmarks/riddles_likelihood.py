@@ -8,6 +8,7 @@ import torch
 
 from nf_mnist.bijectors import AffineCoupling
 from nf_mnist.diagnostics import radius, round_trip
+from nf_mnist.diagnostics.couplings import HUGE
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from riddles_measures import sample_quality
@@ -126,7 +127,7 @@ def _cell(run: Run) -> dict[str, float | None]:
 def log_det_budget(flow: Flow) -> float:
     """Return the largest log-determinant that the affine couplings can have, in nats."""
     couplings = [part for part in flow.modules() if isinstance(part, AffineCoupling)]
-    return sum(((1 - part.mask) * part.scale(torch.full_like(part.mask, 100.0))).sum().item() for part in couplings)
+    return sum(((1 - part.mask) * part.scale(torch.full_like(part.mask, HUGE))).sum().item() for part in couplings)
 
 
 @torch.no_grad()

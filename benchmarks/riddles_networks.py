@@ -9,6 +9,7 @@ from nf_mnist.diagnostics import make_batch
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting import logit_adam
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
+from nf_mnist.metrics import count_parameters
 from nf_mnist.nets import ResidualNet
 from nf_mnist.training.module import FlowModule
 from riddles_measures import errors_without_flow, inpaint, sample_quality
@@ -35,7 +36,7 @@ def no_mlp_heads(riddle: Riddle) -> Outcome:
     rows = {
         name: {
             "bpd": run.bpd,
-            "parameters": sum(parameter.numel() for parameter in run.flow.parameters()),
+            "parameters": count_parameters(run.flow),
             "reach": _reach(run),
             **sample_quality(run),
         }

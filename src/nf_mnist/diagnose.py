@@ -61,6 +61,7 @@ def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
         ShapeError: If the images have another shape than the flow's data.
     """
     from nf_mnist.diagnostics import Subject, as_flow, make_batch
+    from nf_mnist.metrics import count_parameters
     from nf_mnist.training.hardware import resolve_device
 
     if (cfg.ckpt is None) == (cfg.flow._target_ is None):
@@ -80,8 +81,8 @@ def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(scored.levels.shape[1:])}")
     flow, dequantizer = flow.to(device), dequantizer.to(device)
     batch, seen = (make_batch(flow, dequantizer, part, cfg.n_images, cfg.seed) for part in (scored, train))
-    n_parameters = sum(parameter.numel() for part in (flow, dequantizer) for parameter in part.parameters())
-    return Subject(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed), n_parameters
+    subject = Subject(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed)
+    return subject, count_parameters(flow, dequantizer)
 
 
 def pictures(subject: "Subject") -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def bits_per_dim(log_prob: Tensor, log_q: Tensor | float, dims: int) -> Tensor:
@@ -49,6 +49,11 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     ordered = negative.sort().values
     below, up_to = (torch.searchsorted(ordered, positive, right=right) for right in (False, True))
     return ((below + up_to).double().mean() / (2 * len(ordered))).item()
+
+
+def count_parameters(*modules: nn.Module) -> int:
+    """Return how many numbers modules learn."""
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def chi_moments(dims: int) -> tuple[float, float]:

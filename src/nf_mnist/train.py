@@ -91,9 +91,10 @@ def _check_labels(flow: "Flow", labels: "Tensor") -> None:
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
+    from nf_mnist.metrics import count_parameters
     from nf_mnist.training.hardware import describe
 
-    size = sum(parameter.numel() for parameter in module.parameters())
+    size = count_parameters(module)
     print(f"{cfg.name}: {size:,} parameters on {describe()}, {trainer.precision}; results in {cfg.run_dir}")
     if cfg.data.dequantizer == "none":
         print(

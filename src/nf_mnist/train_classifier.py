@@ -14,6 +14,7 @@ from nf_mnist.errors import ConfigError
 def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
     from nf_mnist.checks import check_duration, check_ranges
+    from nf_mnist.metrics import count_parameters
     from nf_mnist.training.hardware import describe, keep_freed_memory, resolve_accelerator
 
     check_ranges(cfg)
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> float:
         "validation_accuracy": validated["val/accuracy"],
         "test_accuracy": float(is_right.double().mean()),
         "n_test_images": len(is_right),
-        "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+        "parameters": count_parameters(classifier),
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "training_seconds": seconds,

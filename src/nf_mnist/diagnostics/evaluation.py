@@ -11,7 +11,7 @@ from nf_mnist.diagnostics.likelihood import has_bits
 from nf_mnist.diagnostics.round_trip import round_trip_error
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import bits_per_dim, chi_moments, log_mean_exp
+from nf_mnist.metrics import bits_per_dim, chi_moments, count_parameters, log_mean_exp
 
 N_ROUND_TRIP = 500  # images
 N_SYNTHETIC = 100  # prior samples, and images of uniform noise
@@ -91,7 +91,7 @@ def evaluate_flow(
     generator = torch.Generator().manual_seed(seed)
     samples = flow.sample(N_SYNTHETIC, generator=generator)
     noise = torch.rand(N_SYNTHETIC, *flow.event_shape, generator=generator).to(samples)
-    some_labels = flow.context(torch.arange(N_SYNTHETIC, device=device) % max(flow.n_classes, 1))
+    some_labels = flow.labels_in_turn(N_SYNTHETIC)
     z = torch.cat(latents)
     z_radius, expected = radius(z), chi_moments(flow.dims)
     figures: dict[str, float | int] = {
@@ -104,7 +104,7 @@ def evaluate_flow(
         "round_trip_error": torch.cat(errors).max().item(),
         "round_trip_error_samples": round_trip_error(flow, samples, some_labels).max().item(),
         "round_trip_error_noise": round_trip_error(flow, noise, some_labels).max().item(),
-        "parameters": sum(parameter.numel() for part in (flow, dequantizer) for parameter in part.parameters()),
+        "parameters": count_parameters(flow, dequantizer),
         "n_images": len(index),
         "n_draws": n_draws,
         "seed": seed,

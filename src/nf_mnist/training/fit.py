@@ -41,12 +41,13 @@ def fit(
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
     best_loss = _least_validation_loss(trainer)
-    if last_loss < best_loss:
+    is_best = last_loss < best_loss
+    if is_best:
         for callback in _savers(trainer):
             if isinstance(callback, SaveBest):
                 callback.take(best, last_loss)
     trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
-    if last_loss < best_loss and trainer.is_global_zero:
+    if is_best and trainer.is_global_zero:
         with last.open("rb") as source:
             write_whole(best, partial(shutil.copyfileobj, source), how_to_resume(best.parent))
     trainer.strategy.barrier()
