@@ -171,3 +171,20 @@ def _logging_kept() -> Iterator[None]:
         for handler in set(root.handlers) - set(handlers):
             handler.close()
         root.handlers, root.level = handlers, level
+
+
+class Recorder(L.Callback):
+    """Keeps the loss of each step, the rate it was made with, and the weights and statistics after it."""
+
+    def __init__(self):
+        self.losses, self.rates, self.weights = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint, which must be readable at any time."""
+    return torch.load(path, weights_only=True)["global_step"]

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from _helpers import tiny_overrides, write_images
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -14,3 +16,8 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def overrides(tmp_path) -> list[str]:
+    return [*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), "logger.tensorboard=null"]
