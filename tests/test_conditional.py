@@ -10,7 +10,7 @@ from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.data import to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, conditional, hierarchical
-from nf_mnist.flows.conditional import forced, random_observed
+from nf_mnist.flows.conditional import HALVES, ConditionalFlow, forced, random_observed
 from nf_mnist.inpainting import amortized, crank_nicolson, make_observed
 from nf_mnist.inpainting.crank_nicolson import CrankNicolsonChains
 from registry import make_flow, unsettle
@@ -122,6 +122,30 @@ def test_random_masks_are_of_every_kind():
     for name, share in {"lower": 1 / 16, "upper": 1 / 16, "left": 1 / 16, "right": 1 / 16, "rows": 1 / 100}.items():
         is_half = (observed == make_observed(name, (1, 28, 28))).flatten(1).all(1)
         assert is_half.double().mean() > 0.75 * share, name
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_a_specialist_is_trained_and_validated_on_its_half(half, flow, levels):
+    specialist = ConditionalFlow(flow.bijector, flow.event_shape, trained_on=half)
+    for context in (specialist.training_context, specialist.validation_context):
+        given, observed = context(levels, torch.zeros(6)).chunk(2, 1)
+        assert torch.equal(given, levels.to(given))
+        # The mask of a half is named by what it hides.
+        hidden = {"lower": "upper", "upper": "lower", "right": "left", "left": "right"}[half]
+        assert torch.equal(observed > 0, make_observed(hidden, (1, 8, 8)).expand(6, 1, 8, 8))
+
+
+def test_what_is_trained_on_random_parts_is_validated_on_whole_images(flow, levels):
+    assert flow.trained_on == "random"
+    assert flow.validation_context(levels, torch.zeros(6)) is None
+    assert len({tuple(observed.flatten().tolist()) for observed in flow.training_context(levels, levels)[:, 1]}) > 1
+
+
+def test_there_is_no_specialist_of_other_parts(flow):
+    with pytest.raises(
+        ConfigError, match="trained_on must be random or one of lower, upper, right, left, got 'middle'"
+    ):
+        ConditionalFlow(flow.bijector, flow.event_shape, trained_on="middle")
 
 
 def test_amortized_completions_keep_what_is_observed_and_differ_from_each_other():

@@ -21,6 +21,9 @@ from nf_mnist.flows.flow import Flow
 from nf_mnist.flows.geometry import place_in_observed
 from nf_mnist.flows.hierarchy import Hierarchy
 
+RANDOM = "random"
+HALVES = ("lower", "upper", "right", "left")  # observed; the other half is hidden
+
 
 class ConditionalFlow(Flow):
     """A density of images given some of their pixels; observed pixels cost no bits, and are drawn as they are.
@@ -28,7 +31,23 @@ class ConditionalFlow(Flow):
     The context is an observed image, shape (batch, 2, height, width): levels, and 1 where a pixel is observed, 0 where
     one is hidden (its level is not looked at). None means that nothing is observed: the density is then that of whole
     images, which can be compared with any other flow's, and samples are drawn from the prior.
+
+    Args:
+        bijector, event_shape: As of :class:`~nf_mnist.flows.flow.Flow`.
+        trained_on: What is observed in training: a random part of each image, or one of :data:`HALVES`, which makes a
+            specialist of that half.
+
+    Raises:
+        ConfigError: If ``trained_on`` is neither.
     """
+
+    def __init__(self, bijector: Bijector, event_shape: Shape, trained_on: str = RANDOM) -> None:
+        super().__init__(bijector, event_shape)
+        if trained_on not in (RANDOM, *HALVES):
+            raise ConfigError(
+                f"model.flow.trained_on must be {RANDOM} or one of {', '.join(HALVES)}, got {trained_on!r}"
+            )
+        self.trained_on = trained_on
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward(x, self._observed(len(x), context))
@@ -37,8 +56,13 @@ class ConditionalFlow(Flow):
         return super().decode(z, self._observed(len(z), context))
 
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor:
-        """Return a random part of each image of a batch, drawn from the global random state."""
-        return torch.cat([levels, random_observed(levels)], 1).to(torch.get_default_dtype())
+        """Return a part of each image of a batch: the half trained on, or one drawn from the global random state."""
+        observed = random_observed(levels) if self.trained_on == RANDOM else _half(levels, self.trained_on)
+        return torch.cat([levels, observed], 1).to(torch.get_default_dtype())
+
+    def validation_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
+        """Return the half trained on, of each image; None after training on random parts, which scores whole images."""
+        return None if self.trained_on == RANDOM else self.training_context(levels, labels)
 
     def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if context is not None and context.shape[1:] != (2, *self.event_shape[1:]):
@@ -124,11 +148,17 @@ def random_observed(levels: Tensor) -> Tensor:
     stripes = stripes.expand(-1, -1, width) & (uniform(1, 1) < 0.5)
     kind = (4 * uniform(1, 1)).floor()
     observed = torch.where(kind == 0, rectangle, torch.where(kind == 1, scattered, stripes))
-    return torch.where(kind == 3, _random_half(uniform(1, 1), height, width), observed)[:, None]
+    return torch.where(kind == 3, _half_at(uniform(1, 1), height, width), observed)[:, None]
 
 
-def _random_half(draws: Tensor, height: int, width: int) -> Tensor:
-    """Return one of four halves of an image each as a mask, shape (batch, height, width), of draws (batch, 1, 1)."""
+def _half(levels: Tensor, name: str) -> Tensor:
+    """Return the same half of each image of a batch as a mask, shape of the levels, bool."""
+    draws = torch.full((len(levels), 1, 1), (HALVES.index(name) + 0.5) / len(HALVES), device=levels.device)
+    return _half_at(draws, *levels.shape[2:])[:, None]
+
+
+def _half_at(draws: Tensor, height: int, width: int) -> Tensor:
+    """Return a half of an image each as a mask, (batch, height, width): HALVES are quarters of draws, (batch, 1, 1)."""
     is_upper = (torch.arange(height, device=draws.device) < height // 2)[:, None]
     is_left = (torch.arange(width, device=draws.device) < width // 2)[None]
     half = torch.where(draws < 0.5, is_upper, is_left)
@@ -147,15 +177,16 @@ def _random_interval(draws: Tensor, length: int) -> Tensor:
     return (places >= ends[:, :1]) & (places < ends[:, 1:])
 
 
-def conditional(*, event_shape: Shape, **sizes: int) -> ConditionalFlow:
+def conditional(*, event_shape: Shape, trained_on: str = RANDOM, **sizes: int) -> ConditionalFlow:
     """Build a hierarchy conditioned on observed pixels.
 
     Args:
         event_shape: (1, height, width); the sides must halve ``n_levels`` times.
+        trained_on: Of :class:`ConditionalFlow`.
         sizes: Attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:
         ConfigError, ShapeError: As :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
     """
     hierarchy = Hierarchy(n_classes=0, sees_observed=1, **sizes)
-    return ConditionalFlow(hierarchy.build(event_shape), event_shape)
+    return ConditionalFlow(hierarchy.build(event_shape), event_shape, trained_on)

@@ -112,6 +112,10 @@ class Flow(nn.Module):
         """Return the context of a training batch; here that of its labels."""
         return self.context(labels)
 
+    def validation_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
+        """Return the context of a validation batch; here that of its labels."""
+        return self.context(labels)
+
     def check_labels(self, labels: Tensor) -> None:
         """Check the labels of a set of images, shape (n,), before any of them is used.
 

@@ -64,7 +64,7 @@ class FlowModule(BudgetedModule):
         noise = evaluation_noise(index, levels.shape[1:], draw=0, seed=0)
         with torch.autocast(levels.device.type, enabled=False):
             x, log_q = self.dequantizer(levels, noise)
-            z, log_prob = self.flow(x, self.flow.context(labels))
+            z, log_prob = self.flow(x, self.flow.validation_context(levels, labels))
         self._log_likelihood("val", (log_q - log_prob).mean(), len(levels), sync_dist=True)
         return {"x": x, "z": z, "labels": labels}
 

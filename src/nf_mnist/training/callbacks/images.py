@@ -6,6 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from nf_mnist.data import to_levels
 from nf_mnist.errors import ConfigError
 from nf_mnist.plots import image_grid
 from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, flow_module, tensorboard_writers
@@ -45,7 +46,8 @@ class LogRoundTrip(ValidationCallback):
     @torch.no_grad()
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
         with torch.autocast(pl_module.device.type, enabled=False):
-            decoded = pl_module.flow.decode(z, pl_module.flow.context(labels))
+            context = pl_module.flow.validation_context(to_levels(x), labels)
+            decoded = pl_module.flow.decode(z, context)
         error = (decoded - x).abs().max()
         pl_module.log("val/round_trip_error", error, sync_dist=True, reduce_fx="max")
         for writer in tensorboard_writers(trainer):
