@@ -74,6 +74,18 @@ def density_ablation() -> str:
     return table(("variant", "validation bpd", "minutes", "parameters", "overrides"), lines)
 
 
+def bits_by_coupling() -> str:
+    """Return the bits that each coupling of the released hierarchy pays, on training and on validation images."""
+    figures = read_result("bits_by_coupling")
+    training, validation = figures["training"], figures["validation"]
+    names = [f"level {i // 3 + 1}, channel {3 - i % 3}" for i in range(len(training) - 1)]
+    rows = zip(
+        [*names, "last image", "together"], [*training, sum(training)], [*validation, sum(validation)], strict=True
+    )
+    lines = [(name, f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for name, seen, unseen in rows]
+    return table(("coupling", "training images", "validation images", "difference"), lines)
+
+
 def depth() -> str:
     """Return memory and time of a training step against the number of couplings."""
     rows = read_result("depth")["depths"]

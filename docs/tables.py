@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baseline_tables import baselines, density_ablation, depth, seeds
+from baseline_tables import baselines, bits_by_coupling, density_ablation, depth, seeds
 from diagnosis_tables import diagnosed_flows, diagnosis, laws, planted_faults
 from from_results import ROOT, TRAINING_IMAGES, table
 from inpainting_tables import completing, inpainting
@@ -35,7 +35,7 @@ def results() -> str:
 
 TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/baselines.md": [baselines, seeds, depth],
-    "docs/density.md": [density_ablation],
+    "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [laws, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
     "docs/riddles.md": [riddles],
