@@ -6,57 +6,43 @@ training and validation images, and written to ``results/bits_by_coupling.json``
 
 import argparse
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
+from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.bijectors.levels import N_LEVELS
 from nf_mnist.cli import write_json
 from nf_mnist.config import instantiate, load_flow
 from nf_mnist.data import UniformDequantizer, evaluation_noise, split
 from nf_mnist.flows import Flow
 from nf_mnist.flows.flow import StandardNormal
+from nf_mnist.metrics import bits_per_dim
 
 RESULT = Path(__file__).parent.parent / "results" / "bits_by_coupling.json"
 BATCH = 500
 
 
-def couplings(bijector: Bijector) -> list[DiscretizedMixture | GroupedMixture]:
-    """Return the couplings of a hierarchy, fine to coarse."""
-    if isinstance(bijector, FactorOut):
-        return couplings(bijector.rest)
-    if isinstance(bijector, Sequential):
-        return [coupling for layer in bijector.layers() for coupling in couplings(layer)]
-    return [bijector] if isinstance(bijector, DiscretizedMixture | GroupedMixture) else []
-
-
-def pixels(coupling: DiscretizedMixture | GroupedMixture, values: Tensor) -> Tensor:
-    """Return what a coupling transforms of its input or output, shape (batch, pixels)."""
-    channel = coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0
-    return values[:, channel].flatten(1)
-
-
 @torch.no_grad()
 def bits(flow: Flow, levels: Tensor) -> list[float]:
-    """Return the mean bits per dimension that each coupling pays for images of levels, shape (n, *event)."""
+    """Return the mean bits per dimension that each coupling pays for images of levels, fine to coarse."""
     found: dict[nn.Module, list[Tensor]] = {}
 
-    def take(coupling: DiscretizedMixture | GroupedMixture, _: nn.Module, arguments: Any, output: Any) -> None:
-        z = pixels(coupling, output[0])
-        log_p = StandardNormal(z.shape[1]).log_prob(z) + output[1] - z.shape[1] * math.log(N_LEVELS)
-        found.setdefault(coupling, []).append(-log_p / (flow.dims * math.log(2)))
+    def take(coupling: DiscretizedMixture | GroupedMixture, _: Any, output: tuple[Tensor, Tensor]) -> None:
+        channel = coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0
+        z, log_det = output[0][:, channel].flatten(1), output[1]
+        log_prob, log_q = StandardNormal(z.shape[1]).log_prob(z) + log_det, z.shape[1] * math.log(N_LEVELS)
+        found.setdefault(coupling, []).append(bits_per_dim(log_prob, log_q, flow.dims))
 
-    order = couplings(flow.bijector)
-    handles = [coupling.register_forward_hook(partial(take, coupling)) for coupling in order]
+    couplings = [module for module in flow.modules() if isinstance(module, DiscretizedMixture | GroupedMixture)]
+    handles = [coupling.register_forward_hook(take) for coupling in couplings]
     for rows in torch.arange(len(levels)).split(BATCH):
         flow(UniformDequantizer()(levels[rows], evaluation_noise(rows, flow.event_shape, draw=0, seed=0))[0])
     for handle in handles:
         handle.remove()
-    return [torch.cat(found[coupling]).mean().item() for coupling in order]
+    return [torch.cat(found[coupling]).mean().item() for coupling in couplings]
 
 
 def main() -> None:

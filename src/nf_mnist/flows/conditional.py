@@ -57,7 +57,11 @@ class ConditionalFlow(Flow):
 
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor:
         """Return a part of each image of a batch: the half trained on, or one drawn from the global random state."""
-        observed = random_observed(levels) if self.trained_on == RANDOM else _half(levels, self.trained_on)
+        if self.trained_on == RANDOM:
+            observed = random_observed(levels)
+        else:
+            _, height, width = self.event_shape
+            observed = _halves(height, width, levels.device)[HALVES.index(self.trained_on)].expand_as(levels)
         return torch.cat([levels, observed], 1).to(torch.get_default_dtype())
 
     def validation_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
@@ -148,21 +152,15 @@ def random_observed(levels: Tensor) -> Tensor:
     stripes = stripes.expand(-1, -1, width) & (uniform(1, 1) < 0.5)
     kind = (4 * uniform(1, 1)).floor()
     observed = torch.where(kind == 0, rectangle, torch.where(kind == 1, scattered, stripes))
-    return torch.where(kind == 3, _half_at(uniform(1, 1), height, width), observed)[:, None]
+    halves = _halves(height, width, device)[(len(HALVES) * uniform()).long()]
+    return torch.where(kind == 3, halves, observed)[:, None]
 
 
-def _half(levels: Tensor, name: str) -> Tensor:
-    """Return the same half of each image of a batch as a mask, shape of the levels, bool."""
-    draws = torch.full((len(levels), 1, 1), (HALVES.index(name) + 0.5) / len(HALVES), device=levels.device)
-    return _half_at(draws, *levels.shape[2:])[:, None]
-
-
-def _half_at(draws: Tensor, height: int, width: int) -> Tensor:
-    """Return a half of an image each as a mask, (batch, height, width): HALVES are quarters of draws, (batch, 1, 1)."""
-    is_upper = (torch.arange(height, device=draws.device) < height // 2)[:, None]
-    is_left = (torch.arange(width, device=draws.device) < width // 2)[None]
-    half = torch.where(draws < 0.5, is_upper, is_left)
-    return half ^ (draws % 0.5 < 0.25)
+def _halves(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the halves of an image as masks, in the order of HALVES, shape (4, height, width)."""
+    is_upper = (torch.arange(height, device=device) < height // 2)[:, None].expand(height, width)
+    is_left = (torch.arange(width, device=device) < width // 2)[None].expand(height, width)
+    return torch.stack([~is_upper, is_upper, ~is_left, is_left])
 
 
 def _random_interval(draws: Tensor, length: int) -> Tensor:
