@@ -78,6 +78,19 @@ def test_a_sweep_outlives_its_failures_and_does_only_what_is_missing(pretended, 
     assert "2 of 12 runs" in second.err
 
 
+@pytest.mark.parametrize(
+    "given", [["model=resflow,cp3"], ["sweep=grid_resflow", "model.norm=none,actnorm", "model.flow.scale=tanh"]]
+)
+def test_a_sweep_without_a_name_keeps_all_its_runs_in_one_folder(given, pretended, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = run_command("train", "-m", *given, "optimizer.lr=4e-4")
+    assert finished.code == 0, finished.err
+    assert len(pretended) == 2
+    (folder,) = {path.parent for path in tmp_path.rglob("sweep.json")}
+    assert len(run_records(folder)) == 2
+    assert len(list(tmp_path.rglob("run.json"))) == 2
+
+
 # Of the search of resflow, one setting with six values is left.
 SEARCH = ["optimizer.lr=choice(1e-4,2e-4,3e-4,4e-4,5e-4,6e-4)", "optimizer.matrix_lr=0.02", "model.flow.scale=tanh"]
 SEARCH += ["trainer.gradient_clip_val=200"]

@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from nf_mnist.cli import fail, write_json
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError
 from nf_mnist.runs import COMPLETED, hold, read_record
-from nf_mnist.sweeps.names import key_of, settings
+from nf_mnist.sweeps.names import folder_override, key_of, settings
 from nf_mnist.sweeps.study import queue_unfinished_trials
 
 
@@ -30,16 +31,21 @@ class SweepFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that is another sweep's or another process's; have Optuna do only what is missing."""
+        # Hydra sets it for jobs alone, but the folder of a sweep, too, is named by what was chosen.
+        HydraConfig.instance().set_config(config)
         try:
             _check_launcher(config.hydra.launcher)
             _check_overrides(config.hydra.overrides.task)
             folder = Path(config.hydra.sweep.dir)
+            # Jobs are composed anew, and would name the folder by their own model.
+            with read_write(config.hydra.overrides):
+                config.hydra.overrides.hydra.append(folder_override("hydra.sweep.dir", folder))
             _check_settings(folder, settings(config.hydra.overrides.task))
             self._held.enter_context(hold(folder, "sweep"))
             write_json(folder / "sweep.json", {"overrides": settings(config.hydra.overrides.task)})
             sweeper = config.hydra.sweeper
             if sweeper.get("storage") is not None:
-                with open_dict(sweeper):
+                with read_write(sweeper), open_dict(sweeper):
                     sweeper.n_trials, n_begun = queue_unfinished_trials(sweeper, folder)
                     if sweeper.sampler.get("seed") is not None:
                         sweeper.sampler.seed += n_begun  # else the search would begin again with the same draws

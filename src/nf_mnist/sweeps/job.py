@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.errors import DivergenceError, NFMnistError, RunError
 from nf_mnist.runs import COMPLETED, DIVERGED, FAILED, FINAL, KILLED, REFUSED, is_held, read_record, update_record
-from nf_mnist.sweeps.names import run_name, settings
+from nf_mnist.sweeps.names import folder_override, run_name, settings
 from nf_mnist.sweeps.resources import lease
 
 SECONDS_TO_STOP = 60
@@ -73,8 +73,14 @@ def _train(folder: Path, given: Sequence[str], environment: Mapping[str, str]) -
     If this process is interrupted, the run is told to stop, saves a checkpoint, and is waited for.
     """
     update_record(folder, overrides=list(given))
-    quoted = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    command = [sys.executable, "-m", "nf_mnist.train", *given, f"output_dir='{quoted}'", "ckpt=auto"]
+    command = [
+        sys.executable,
+        "-m",
+        "nf_mnist.train",
+        *given,
+        folder_override("output_dir", folder.resolve()),
+        "ckpt=auto",
+    ]
     with (folder / "output.txt").open("ab") as output:
         process = subprocess.Popen(
             command,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 # What says where and how a run is made, and not what it is.
 NO_SETTINGS = ("output_dir", "launcher")
@@ -15,6 +16,12 @@ def settings(overrides: Iterable[str]) -> list[str]:
 def key_of(override: str) -> str:
     """Return the name of the setting that an override changes."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def folder_override(key: str, folder: Path) -> str:
+    """Return the override that sets a key to a folder, quoted for Hydra whatever its name holds."""
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{quoted}'"
 
 
 def run_name(overrides: Iterable[str]) -> str:
