@@ -129,9 +129,17 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
 
 
 def reduced(name: str, overrides: list[str]) -> list[str]:
-    """Return overrides with those of :data:`REDUCED` that the command has; they replace what was printed."""
+    """Return overrides with those of :data:`REDUCED` that the command has; they replace what was printed.
+
+    A training that begins with released weights keeps the size of their model.
+    """
     cfg = composed(name, overrides)
-    smaller = {key: value for key, value in REDUCED.items() if _has(cfg, key)}
+    is_released = any(text.startswith("init_from=pretrained:") for text in overrides)
+    smaller = {
+        key: value
+        for key, value in REDUCED.items()
+        if _has(cfg, key) and not (is_released and key.startswith("model."))
+    }
     return [text for text in overrides if text.partition("=")[0] not in smaller] + [
         f"{key}={value}" for key, value in smaller.items()
     ]
