@@ -93,6 +93,23 @@ def test_every_switch_that_every_image_model_understands_takes_a_step(model, swi
     assert steps(tmp_path, f"model.{switch}", model=model).trainer.global_step == 1
 
 
+def test_all_networks_of_all_sizes_run_compiled_in_training_and_in_validation(monkeypatch):
+    import torch._dynamo
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_module(self, backend="eager"))  # no C++
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    sizes = ["model.flow.channels=4", "model.flow.n_blocks=1", "model.flow.transformer_features=4"]
+    flow = build_flow(compose_config(["model=hierarchical", "model.compile=true", *sizes]).model)
+    flow.log_prob(torch.rand(2, 1, 28, 28)).sum().backward()
+    with torch.no_grad():
+        flow.eval().log_prob(torch.rand(3, 1, 28, 28))
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"] > 8
+
+
 @pytest.mark.parametrize("model", ["resflow", "hierarchical", "uva_vardeq"])
 def test_compile_compiles_the_networks_of_bijectors_and_nothing_else(model):
     """Compilation waits for the first call, which never comes."""

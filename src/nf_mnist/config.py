@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from nf_mnist.training.module import FlowModule
 
 PACKAGE = Path(__file__).parent
+COMPILED_SHAPES = (
+    64  # the networks of a flow share one function, of which torch.compile would keep 8 and run the others plainly
+)
 
 
 def config_dir() -> str:
@@ -95,9 +98,17 @@ def _arranged(module: Any, model: DictConfig) -> Any:
         networks = [part for part in bijector.children() if not isinstance(part, Bijector | torch.nn.ModuleList)]
         bijector.recompute = bool(networks and model.get("recompute"))
         if model.compile:
-            for network in networks:
-                network.compile()
+            _compile(networks)
     return module
+
+
+def _compile(networks: Iterable[torch.nn.Module]) -> None:
+    """Compile networks at their first call, in as many shapes as a flow's conditioners have."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = COMPILED_SHAPES
+    for network in networks:
+        network.compile()
 
 
 def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
