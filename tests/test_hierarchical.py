@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from _helpers import compose_config
+from bits_by_coupling import bits
 from nf_mnist.bijectors import (
     DiscretizedMixture,
     GroupedMixture,
@@ -20,10 +21,11 @@ from nf_mnist.bijectors.level_mixture import LevelMixture, frequent_levels, leve
 from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE
 from nf_mnist.bijectors.mixture import mixture_forward, mixture_inverse
 from nf_mnist.config import build_flow
-from nf_mnist.data import UniformDequantizer, draw_noise, mnist, to_levels
+from nf_mnist.data import UniformDequantizer, draw_noise, evaluation_noise, mnist, to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
+from nf_mnist.metrics import bits_per_dim
 from registry import make_flow, mixture_coupling, small_hierarchical, unsettle
 from test_laws import log_det_of_jacobian
 
@@ -269,3 +271,15 @@ def test_labels_condition_every_network():
         flow.log_prob(x)
     with pytest.raises(ConfigError, match="has no labels"):
         make_flow("hierarchical", torch.float32).log_prob(torch.rand(1, 1, 8, 8), torch.tensor([3]))
+
+
+def test_bits_of_couplings_add_up_to_those_of_the_flow():
+    flow = unsettle(small_hierarchical()).eval()
+    levels = torch.randint(0, N_LEVELS, (20, *flow.event_shape), dtype=torch.uint8)
+    noise = evaluation_noise(torch.arange(20), flow.event_shape, draw=0, seed=0)
+    x, log_q = UniformDequantizer()(levels, noise)
+    with torch.no_grad():
+        expected = bits_per_dim(flow.log_prob(x), log_q, flow.dims).mean().item()
+    parts = bits(flow, levels)
+    assert min(parts) > 0
+    assert math.isclose(sum(parts), expected, rel_tol=1e-5)
