@@ -159,6 +159,10 @@ def small_cp3(norm: str = "batchnorm") -> Flow:
     )
 
 
+def small_nice(n_classes: int = 0) -> Flow:
+    return nice(**parts(preprocess="none"), n_couplings=4, hidden_features=8, n_hidden=2, n_classes=n_classes)
+
+
 def small_hierarchical(n_groups: int = 4, n_references: int = 5) -> Flow:
     return hierarchical(
         event_shape=GREY,
@@ -231,7 +235,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow_gaussianize": lambda: small_resflow(preprocess="gaussianize"),
     "cp3": small_cp3,
     "cp3_actnorm": lambda: small_cp3("actnorm"),
-    "nice": lambda: nice(**parts(preprocess="none"), n_couplings=4, hidden_features=8, n_hidden=2),
+    "nice": small_nice,
     "realnvp": lambda: small_realnvp(norm="batchnorm"),
     "glow": lambda: small_glow(norm="actnorm"),
     "spline": lambda: small_spline(norm="actnorm"),

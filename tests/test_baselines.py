@@ -15,9 +15,10 @@ from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow, uva
 from nf_mnist.flows.parts import in_turn
 from nf_mnist.metrics import bits_per_dim
-from registry import GREY, events, net, parts, small_glow, small_realnvp, small_spline, small_uva, unsettle
+from registry import GREY, events, net, parts, small_glow, small_nice, small_realnvp, small_spline, small_uva, unsettle
 
 CONDITIONAL = {
+    "nice": lambda: small_nice(n_classes=3),
     "realnvp": lambda: small_realnvp(n_classes=3),
     "glow": lambda: small_glow(n_classes=3),
     "spline": lambda: small_spline(n_classes=3),

@@ -70,6 +70,22 @@ def test_a_logistic_prior_is_the_base_seen_through_the_last_layer():
     assert_close(log_prob, logistic.log_prob(x).sum(1))
 
 
+@pytest.mark.parametrize("distance", [29.9, 30.1, 730.0, 1459.0, 1e5])
+def test_the_logistic_tails_go_on_where_their_probability_underflows(distance):
+    x = torch.tensor([[-distance], [distance]], dtype=torch.float64, requires_grad=True)
+    z, log_det = LogisticToNormal()(x)
+    assert_close(z[0], -z[1])
+    log_tail = torch.nn.functional.logsigmoid(x[:1])
+    assert_close(torch.special.log_ndtr(z[:1]), log_tail, rtol=1e-12, atol=0)
+    (slope,) = torch.autograd.grad(z.sum(), x, retain_graph=True)
+    log_normal = torch.distributions.Normal(0, 1).log_prob(z)
+    log_logistic = torch.nn.functional.logsigmoid(x) + torch.nn.functional.logsigmoid(-x)
+    assert_close(slope.log(), log_logistic - log_normal, rtol=0, atol=1e-9)
+    assert_close(log_det, (log_logistic - log_normal)[:, 0])
+    (gradient,) = torch.autograd.grad((log_normal[:, 0] + log_det).sum(), x)
+    assert_close(gradient, -torch.tanh(x / 2))  # that of the logistic log-density
+
+
 def test_the_logistic_tails_do_not_end_in_float32():
     x = torch.tensor([[-600.0, -90.0, -1e-3, 1e-3, 90.0, 600.0]])
     z, log_det = LogisticToNormal()(x)

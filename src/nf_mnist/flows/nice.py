@@ -25,6 +25,7 @@ def nice(
     n_couplings: int,
     hidden_features: int,
     n_hidden: int,
+    n_classes: int,
 ) -> Flow:
     """Build additive couplings on the flattened image, a scale for each dimension, and a logistic prior (section 5.1).
 
@@ -37,9 +38,10 @@ def nice(
         n_couplings: Number of couplings.
         hidden_features: Width of the hidden layers.
         n_hidden: Number of hidden layers of each network.
+        n_classes: Number of class labels that condition everything; 0 for none.
     """
     dims = torch.Size(event_shape).numel()
     layers: list[Bijector] = [preprocess(event_shape), Flatten(event_shape)]
     for mask in in_turn(make_mask("even_odd", (dims,)), n_couplings):
-        layers += [AdditiveCoupling(mask, MLP(dims, hidden_features, n_hidden)), *norm((dims,))]
-    return Flow(Sequential([*layers, Scaling((dims,)), LogisticToNormal()]), event_shape)
+        layers += [AdditiveCoupling(mask, MLP(dims, hidden_features, n_hidden, n_classes)), *norm((dims,))]
+    return Flow(Sequential([*layers, Scaling((dims,)), LogisticToNormal()]), event_shape, n_classes)

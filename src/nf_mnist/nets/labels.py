@@ -8,7 +8,7 @@ class ClassBias(nn.Module):
 
     Args:
         n_classes: Number of class labels; 0 for none.
-        channels: Of the images it is added to.
+        channels: Of what it is added to.
     """
 
     def __init__(self, n_classes: int, channels: int) -> None:
@@ -18,7 +18,7 @@ class ClassBias(nn.Module):
             nn.init.zeros_(self.embedding.weight)
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
-        """Return x, shape (batch, channels, height, width), with what belongs to the labels, shape (batch,)."""
+        """Return x, shape (batch, channels, ...), with what belongs to the labels, shape (batch,)."""
         if self.embedding is None or label is None:
             return x
-        return x + self.embedding(label)[:, :, None, None]
+        return x + self.embedding(label).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
