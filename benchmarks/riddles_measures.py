@@ -20,7 +20,7 @@ N_COMPLETED = 25
 def sample_quality(run: Run) -> dict[str, float]:
     """Return the share of samples of which the classifier is sure, and their Frechet distance from images."""
     classifier = load_classifier()
-    samples = draw_levels(run.flow, N_SAMPLES, batch_size=100, seed=SEED)
+    samples = draw_levels(run.flow, N_SAMPLES, batch_size=100, seed=SEED).levels
     features, probabilities = classifier.judge(samples)
     of_images, _ = classifier.judge(run.validation.levels[:N_SAMPLES])
     return {

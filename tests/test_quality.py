@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from nf_mnist.bijectors import Bijector
+from nf_mnist.bijectors import ActNorm, Bijector, Flatten, Sequential
 from nf_mnist.config import load_classifier
 from nf_mnist.data import ImageSet, mnist, split
 from nf_mnist.errors import ConfigError, ShapeError
@@ -210,16 +210,23 @@ def flow_of_constants(values: Tensor) -> Flow:
 
 def test_draws_of_a_flow_with_labels_have_the_label_or_each_in_turn_whatever_the_batch_size():
     flow = flow_of_constants(torch.arange(10) / 10)
-    levels = draw_levels(flow, 7, batch_size=3, seed=0, label=5)
+    levels = draw_levels(flow, 7, batch_size=3, seed=0, label=5).levels
     assert levels.shape == (7, 1, 2, 2)
     assert levels.unique().tolist() == [128]
     for batch_size in (3, 4, 20):
-        drawn = draw_levels(flow, 11, batch_size=batch_size, seed=0)[:, 0, 0, 0]
+        drawn = draw_levels(flow, 11, batch_size=batch_size, seed=0).levels[:, 0, 0, 0]
         assert drawn.tolist() == [0, 25, 51, 76, 102, 128, 153, 179, 204, 230, 0]
+
+
+def test_draws_are_the_same_whatever_the_batch_size():
+    shape = (1, 3, 5)  # generators fill sixteen numbers at a time
+    flow = Flow(Sequential([ActNorm(shape), Flatten(shape)]), shape)
+    expected = draw_levels(flow, 7, batch_size=7, seed=0).levels
+    assert torch.equal(draw_levels(flow, 7, batch_size=2, seed=0).levels, expected)
 
 
 def test_samples_with_pixels_that_are_no_number_are_counted():
     flow = flow_of_constants(torch.tensor([0.5, math.nan, math.inf]))
-    with pytest.warns(UserWarning, match="2 of 7 samples have pixels that are no number"):
-        drawn = draw_levels(flow, 7, batch_size=3, seed=0)
-    assert drawn[:3, 0, 0, 0].tolist() == [128, 0, 255]
+    levels, n_not_a_number = draw_levels(flow, 7, batch_size=3, seed=0)
+    assert n_not_a_number == 2
+    assert levels[:3, 0, 0, 0].tolist() == [128, 0, 255]

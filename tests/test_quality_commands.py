@@ -55,6 +55,7 @@ def test_figures_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatc
         (["quality=true", "samples.n=null"], "samples.n must be"),
         (["quality=true", "samples.temperatures=[0.8]"], "temperatures must be 1.0"),
         (["temperature_plot={}/sweep.png"], "add quality=true"),
+        (["quality=off"], "quality must be true or false"),
     ],
 )
 def test_evaluate_refuses_before_it_measures(given, said, run, tmp_path):
@@ -65,12 +66,38 @@ def test_evaluate_refuses_before_it_measures(given, said, run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_likelihoods_are_kept_when_the_quality_cannot_be_measured(run, tmp_path, monkeypatch):
+    def fails(*given, **settings):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("nf_mnist.quality.sweep", fails)
+    ended = run_command("evaluate", run, "quality=true", "samples.n=4", f"out={tmp_path}/figures.json")
+    assert (ended.code, "Input/output error" in ended.err) == (1, True)
+    assert json.loads((tmp_path / "figures.json").read_text())["bpd"] > 0
+
+
+def test_too_few_images_to_compare_with_are_refused(tmp_path):
+    images = write_images(tmp_path / "images.npz", side=28)
+    overrides = [*tiny_overrides(images, tmp_path / "run"), "data.n_validation=3", "trainer.max_steps=1"]
+    fit([*overrides, "callbacks=quality"], expect=ConfigError)
+    assert run_command("train", *overrides, "evaluation=null").code == 0
+    ckpt = f"ckpt={tmp_path}/run/checkpoints/best.ckpt"
+    given = ["evaluation.split=validation", "evaluation.n_draws=1", "evaluation.batch_size=4", "evaluation.seed=0"]
+    ended = run_command("evaluate", ckpt, "quality=true", "samples.n=4", *given, f"out={tmp_path}/figures.json")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "needs 4 images to compare with or more; there are 3 of validation" in ended.err
+    assert not (tmp_path / "figures.json").exists()
+
+
 def test_sample_counts_what_the_classifier_sees(run, tmp_path):
     finished = run_command("sample", run, "n=6", "classify=true", f"out={tmp_path}/grid.png")
     assert finished.code == 0, finished.err
     figures = json.loads((tmp_path / "grid.json").read_text())
-    assert sum(figures["class_histogram"]) == 6
-    assert f"{figures['confident_share']:.1%}" in finished.out
+    for what in ("samples", "training_images"):
+        assert sum(figures[what]["class_histogram"]) == 6
+        assert f"{figures[what]['confident_share']:.1%}" in finished.out
+    refused = run_command("sample", run, "n=6", "classify=no", f"out={tmp_path}/other.png")
+    assert "classify must be true or false" in refused.err
 
 
 @pytest.mark.parametrize("run", [14], indirect=True)

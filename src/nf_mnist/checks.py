@@ -57,6 +57,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "model.flow.transformer_features": (WHOLE, 1, INF),
     "model.flow.transformer_heads": (WHOLE, 1, INF),
     "model.flow.transformer_blocks": (WHOLE, 0, INF),
+    "model.flow.bound": (POSITIVE, 0, INF),
     "model.noise.n_couplings": (WHOLE, 1, INF),
     "model.noise.hidden_channels": (WHOLE, 1, INF),
     "classifier.channels": (WHOLE, 1, INF),
@@ -76,7 +77,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "n_samples": (WHOLE, 1, INF),
     "temperature": (REAL, 0, INF),
 }
-SWITCHES = ("model.channels_last", "model.compile", "model.recompute", "data.count_log_det")
+SWITCHES = ("model.channels_last", "model.compile", "model.recompute", "data.count_log_det", "quality", "classify")
 NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
 
 SPLITS = ("validation", "test")

@@ -12,7 +12,7 @@ from nf_mnist.evaluation import evaluate_against, evaluate_samples, evaluate_sub
 from nf_mnist.training.checkpoint import read_checkpoint, training_record
 
 if TYPE_CHECKING:
-    from nf_mnist.flows import Flow
+    from nf_mnist.evaluation import Subject
     from nf_mnist.quality import Sweep
 
 AUROC = "AUROC against {data}, by {score}"
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     scores = None if cfg.per_image is None else new_path(cfg.per_image)
     begin = time.monotonic()
     subject = load_subject(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
-    _check_quality(cfg, subject.flow)
+    _check_quality(cfg, subject)
     other = None if cfg.against is None else load_other(cfg.against, subject)
     measured = evaluate_subject(subject)
     about = {"checkpoint": str(cfg.ckpt), "unit": measured.unit, "training": training_record(read_checkpoint(cfg.ckpt))}
@@ -46,10 +46,11 @@ def main(cfg: DictConfig) -> None:
         }
     seconds = time.monotonic() - begin
     print_figures(measured.figures, measured.unit, {**rows, "time": f"{seconds:.0f} s", "figures": str(out)})
+    write_json(out, figures)  # likelihoods may have taken hours
     if cfg.quality:
         figures["quality"], swept = evaluate_samples(subject, cfg.samples)
         print_quality(figures["quality"])
-    write_json(out, figures)
+        write_json(out, figures)
     if scores is not None:
         write_text(scores, csv_of(measured.per_image))
     if "temperature_plot" in plots:
@@ -75,13 +76,20 @@ def _plot_temperatures(swept: "Sweep", path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _check_quality(cfg: DictConfig, flow: "Flow") -> None:
+def _check_quality(cfg: DictConfig, subject: "Subject") -> None:
     """Check what quality=true needs before minutes are spent on the likelihood."""
-    from nf_mnist.quality import check_digits, check_temperatures
+    from nf_mnist.config import load_classifier
+    from nf_mnist.quality import N_NEIGHBOURS, check_digits, check_temperatures
 
     if cfg.quality:
-        check_digits(flow.event_shape)
+        check_digits(subject.flow.event_shape)
         check_temperatures(cfg.samples.temperatures)
+        if len(subject.images.levels) <= N_NEIGHBOURS:
+            raise ConfigError(
+                f"quality=true needs {N_NEIGHBOURS + 1} images to compare with or more; there are "
+                f"{len(subject.images.levels)} of {subject.settings['split']}"
+            )
+        load_classifier()
     elif cfg.temperature_plot is not None:
         raise ConfigError("temperature_plot= shows the quality of samples; add quality=true")
 

@@ -195,15 +195,20 @@ def evaluate_samples(subject: Subject, samples: Mapping[str, Any]) -> "tuple[dic
         seed=seed,
         progress=lambda temperatures: track(temperatures, "sampling at each temperature", console=Console(stderr=True)),
     )
-    rows = zip(measured.temperatures, measured.found, measured.seconds, strict=True)
+    rows = zip(measured.temperatures, measured.found, measured.n_not_a_number, measured.seconds, strict=True)
+    spoilt = measured.n_not_a_number[0]
+    said = [f"{spoilt:,} of {n:,} samples have pixels that are no number, drawn black"] if spoilt else []
     return {
         "split": subject.settings["split"],
         "n_samples": n,
         "n_images": len(images.levels),
         "n_training_images": min(n, len(subject.train.levels)),
         "seed": seed,
-        "temperatures": [{"temperature": t, **found._asdict(), "seconds": seconds} for t, found, seconds in rows],
+        "temperatures": [
+            {"temperature": temperature, **found._asdict(), "n_not_a_number": count, "seconds": seconds}
+            for temperature, found, count, seconds in rows
+        ],
         "best_temperature": measured.temperatures[measured.best],
         "training_images": measured.floor._asdict(),
-        "alarms": alarms(measured.found[0], measured.floor),
+        "alarms": [*said, *alarms(measured.found[0], measured.floor)],
     }, measured

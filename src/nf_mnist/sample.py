@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     begin = time.monotonic()
     low = torch.float16 if precision == "16-mixed" else torch.bfloat16
     with torch.autocast(device.type, low, enabled=precision.endswith("-mixed")):
-        levels = draw_levels(
+        levels, n_not_a_number = draw_levels(
             flow,
             cfg.n,
             cfg.temperature,
@@ -58,28 +58,37 @@ def main(cfg: DictConfig) -> None:
         "label": cfg.label,
         "precision": precision,
         "seed": cfg.seed,
+        "n_not_a_number": n_not_a_number,
     }
-    judged = _judged(levels) if cfg.classify else {}
+    judged = _judged(levels, cfg.seed) if cfg.classify else {}
     write_json(figures, {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
-    if judged:
+    if n_not_a_number:
         print(
-            f"the classifier is above {CONFIDENT} confident of {judged['confident_share']:.1%}; "
-            f"of the digits 0 to 9 it counts {judged['class_histogram']}"
+            f"{n_not_a_number} of them have pixels that are no number, drawn black; "
+            f"python -m nf_mnist.diagnose ckpt={cfg.ckpt} says why"
         )
+    for what, seen in judged.items():
+        sure, counts = f"{seen['confident_share']:.1%}", seen["class_histogram"]
+        print(f"{what.replace('_', ' ')}: the classifier is above {CONFIDENT} confident of {sure}, and sees {counts}")
 
 
 def _is_grid(out: Path) -> bool:
     return out.suffix == ".png"
 
 
-def _judged(levels: "Tensor") -> dict[str, Any]:
-    """Return in how large a share of images the released classifier is confident, and how often it sees each digit."""
+def _judged(levels: "Tensor", seed: int) -> dict[str, Any]:
+    """Return what the released classifier sees of samples, and of as many training images of MNIST."""
     from nf_mnist.config import load_classifier
+    from nf_mnist.data import mnist, random_subset
     from nf_mnist.quality import class_histogram, confident_share
 
-    probabilities = load_classifier().probabilities(levels)
-    return {"confident_share": confident_share(probabilities), "class_histogram": class_histogram(probabilities)}
+    classifier, training = load_classifier(), random_subset(mnist().train, len(levels), seed)[0].levels
+    found = {"samples": classifier.probabilities(levels), "training_images": classifier.probabilities(training)}
+    return {
+        what: {"confident_share": confident_share(seen), "class_histogram": class_histogram(seen)}
+        for what, seen in found.items()
+    }
 
 
 def _write_images(levels: "Tensor", out: Path) -> None:

@@ -87,13 +87,13 @@ class SplineCoupling(MaskedCoupling):
         bound: Where the tails begin.
 
     Raises:
-        ConfigError: If there are no bins, or more than a thousand, or the bound is not positive.
+        ConfigError: If there are no bins, or more than a thousand, or the bound is not positive and finite.
     """
 
     def __init__(self, mask: Tensor, net: nn.Module, n_bins: int, bound: float) -> None:
         super().__init__(mask)
-        if not 1 <= n_bins < 1 / SMALLEST_SHARE or bound <= 0:
-            raise ConfigError(f"a spline needs 1 to 999 bins and a bound above 0, got {n_bins} and {bound}")
+        if not 1 <= n_bins < 1 / SMALLEST_SHARE or not 0 < bound < math.inf:
+            raise ConfigError(f"a spline needs 1 to 999 bins and a finite bound above 0, got {n_bins} and {bound}")
         self.net, self.n_bins, self.bound = net, n_bins, bound
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,7 @@
 """Samples as grey levels, batch by batch."""
 
-import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +10,19 @@ from nf_mnist.data import to_levels
 from nf_mnist.flows import Flow
 
 
+class Drawn(NamedTuple):
+    """Samples.
+
+    Attributes:
+        levels: Shape (n, 1, height, width) and dtype uint8, on the CPU.
+        n_not_a_number: How many images have pixels that are no number; such pixels are black.
+    """
+
+    levels: Tensor
+    n_not_a_number: int
+
+
+@torch.no_grad()
 def draw_levels(
     flow: Flow,
     n: int,
@@ -20,10 +32,8 @@ def draw_levels(
     seed: int,
     label: int | None = None,
     progress: Any = iter,
-) -> Tensor:
-    """Draw images as levels, shape (n, 1, height, width) and dtype uint8, on the CPU; the same whatever the batch size.
-
-    Pixels that are no number become black, with a warning that counts the images that have some.
+) -> Drawn:
+    """Draw images as levels; the same whatever the batch size.
 
     Args:
         flow: In evaluation mode.
@@ -34,20 +44,16 @@ def draw_levels(
         label: Of all images, if the flow has labels; None takes each in turn.
         progress: Wraps the sizes of the passes, to show a bar.
     """
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
-    drawn, n_spoilt = [], 0
-    for size, labels in zip(progress(sizes), _labels(label, sizes, flow), strict=True):
-        x = flow.sample(size, temperature, labels, generator)
-        n_spoilt += int(x.isnan().flatten(1).any(1).sum())
+    # All at once: what a generator gives for a part depends on the part's size.
+    latents = temperature * flow.base.sample(n, torch.Generator().manual_seed(seed))
+    parts = latents.split(batch_size)
+    sizes = [len(part) for part in parts]
+    reference, drawn, n_not_a_number = next(flow.parameters()), [], 0
+    for _, z, labels in zip(progress(sizes), parts, _labels(label, sizes, flow), strict=True):
+        x = flow.decode(z.to(reference), labels)
+        n_not_a_number += int(x.isnan().flatten(1).any(1).sum())
         drawn.append(to_levels(x.nan_to_num()).cpu())
-    if n_spoilt:
-        warnings.warn(
-            f"{n_spoilt} of {n} samples have pixels that are no number, which are drawn black; "
-            "python -m nf_mnist.diagnose says why",
-            stacklevel=2,
-        )
-    return torch.cat(drawn)
+    return Drawn(torch.cat(drawn), n_not_a_number)
 
 
 def _labels(label: int | None, sizes: list[int], flow: Flow) -> Sequence[Tensor | None]:

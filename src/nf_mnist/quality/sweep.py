@@ -21,6 +21,7 @@ class Sweep(NamedTuple):
     Attributes:
         temperatures: 1.0, then others.
         found: Quality at each.
+        n_not_a_number: How many samples of each have pixels that are no number.
         seconds: That the samples of each took.
         floor: Quality of as many training images.
         shown: The first samples of each, from the same latents, shape (n_temperatures, n_shown, 1, 28, 28).
@@ -28,6 +29,7 @@ class Sweep(NamedTuple):
 
     temperatures: Sequence[float]
     found: list[Quality]
+    n_not_a_number: list[int]
     seconds: list[float]
     floor: Quality
     shown: Tensor
@@ -74,11 +76,12 @@ def sweep(
         progress: Wraps the temperatures, to show a bar.
     """
     check_temperatures(temperatures)
-    found, seconds, shown = [], [], []
+    found, n_not_a_number, seconds, shown = [], [], [], []
     for temperature in progress(temperatures):
         begin = time.monotonic()
-        levels = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed)
+        drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed)
         seconds.append(time.monotonic() - begin)
-        found.append(reference.measure(levels))
-        shown.append(levels[:SHOWN])
-    return Sweep(temperatures, found, seconds, reference.floor(n, seed), torch.stack(shown))
+        n_not_a_number.append(drawn.n_not_a_number)
+        found.append(reference.measure(drawn.levels))
+        shown.append(drawn.levels[:SHOWN])
+    return Sweep(temperatures, found, n_not_a_number, seconds, reference.floor(n, seed), torch.stack(shown))

@@ -25,7 +25,7 @@ class LogQuality(L.Callback):
         seed: Of the latents, and of the choice of training images.
 
     Raises:
-        ConfigError: If there are too few samples to have neighbours.
+        ConfigError: If there are too few samples, or validation images, to have neighbours.
     """
 
     def __init__(self, classifier: Classifier, n_samples: int, seed: int = 0) -> None:
@@ -37,10 +37,14 @@ class LogQuality(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         check_digits(flow_module(pl_module).flow.event_shape)
+        n_images = len(cast(Any, trainer).datamodule.validation.levels)
+        if n_images <= N_NEIGHBOURS:
+            raise ConfigError(f"callbacks=quality needs {N_NEIGHBOURS + 1} validation images or more, got {n_images}")
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.is_global_zero:
+        writers = tensorboard_writers(trainer)
+        if not trainer.is_global_zero or not writers:
             return
         with torch.autocast(pl_module.device.type, enabled=False):
             if self._reference is None or self._floor is None:
@@ -49,8 +53,9 @@ class LogQuality(L.Callback):
                 self._reference = Reference(self.classifier.to(pl_module.device), images, train)
                 self._floor = self._reference.floor(self.n_samples, self.seed)
             flow = flow_module(pl_module).flow
-            found = self._reference.measure(draw_levels(flow, self.n_samples, batch_size=BATCH, seed=self.seed))
-        for writer in tensorboard_writers(trainer):
+            drawn = draw_levels(flow, self.n_samples, batch_size=BATCH, seed=self.seed)
+            found = self._reference.measure(drawn.levels)
+        for writer in writers:
             for group, quality in (("quality", found), ("quality_floor", self._floor)):
                 for name, value in quality._asdict().items():
                     if isinstance(value, float):
