@@ -2,7 +2,7 @@
 
 For each it takes the failing run of ``conf/experiment/riddle_*.yaml``, what names the fault, and the cured run, and
 writes the outcome into ``results/riddles.json``. Riddles that are there already are not computed again, unless they are
-asked for with ``--only``. All of them take three quarters of an hour on one CPU core.
+asked for with ``--only``. All of them take five quarters of an hour on one CPU core.
 """
 
 import argparse

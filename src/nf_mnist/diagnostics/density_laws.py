@@ -67,7 +67,7 @@ def no_spikes_on_levels(subject: Subject) -> Finding:
     warn=0.1,
     fail=0.5,
     cause="the flow overfits",
-    cure="optimizer.weight_decay=1e-2, fewer steps (the best checkpoint is kept as best.ckpt), or a smaller model",
+    cure="fewer steps (the best checkpoint is kept as best.ckpt), a smaller model, or a larger optimizer.weight_decay",
     needs=(*SOUND, FINITE),
 )
 def validation_scores_as_training_does(subject: Subject) -> Finding:
