@@ -2,8 +2,8 @@
 
 Trains each model by its own recipe, but all in batches of 64, for the same time on one thread, and measures the
 checkpoint that validates best: likelihood of all official test images, and samples at temperature 1.0 beside as many
-test images. Writes ``results/baselines.json`` after each; models that are there already are not trained again.
-``--seeds 0 1 2`` repeats the named models, each seed a row of its own.
+test images. Writes ``results/baselines.json`` after each; what is there already, with this budget, is not trained
+again. ``--seeds 0 1 2 --out results/seeds.json`` repeats the named models elsewhere, each seed a row of its own.
 """
 
 import argparse
@@ -62,6 +62,7 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
         **{key: figures[key] for key in ("bpd", "parameters", "n_images", "training")},
         **{key: at_one[key] for key in QUALITY},
         "n_samples": n_samples,
+        "n_not_a_number": at_one["n_not_a_number"],
         "milliseconds_per_64_samples": 64_000 * at_one["seconds"] / n_samples,
         "floor": {key: figures["quality"]["training_images"][key] for key in QUALITY},
     }
@@ -91,15 +92,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     for seed in given.seeds:
         for name in given.models:
             key = f"{name}, seed {seed}"
-            if key in rows_of(RESULT):
+            there = rows_of(given.out).get(key, {})
+            if (there.get("minutes"), there.get("n_samples")) == (given.minutes, given.samples):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 row = measure(name, seed, given.minutes, given.samples, Path(folder))
-            add_row(RESULT, key, row)
+            add_row(given.out, key, row)
             print(f"{key}: {row['bpd']:.4f} bpd, Frechet distance {row['frechet_distance']:.1f}", flush=True)
 
 

@@ -29,10 +29,10 @@ COLUMNS = (
 
 
 def baselines() -> str:
-    """Return every model at an equal budget of time, the first seed of each, and real images as the last row."""
+    """Return every model at an equal budget of time, and real images as the last row."""
     entries = json.loads((ROOT / "docs" / "published.json").read_text())
     published = {entry["model"]: entry.get("bpd", "") for entry in entries}
-    rows = [row for row in read_result("baselines")["rows"].values() if row["seed"] == 0]
+    rows = _equal_budget("baselines")
     lines = [
         (
             f"`{row['model']}`",
@@ -50,18 +50,19 @@ def baselines() -> str:
 
 
 def seeds() -> str:
-    """Return the spread of bits per dimension over seeds, for models that have several."""
-    found: dict[str, list[float]] = {}
-    for row in read_result("baselines")["rows"].values():
-        found.setdefault(row["model"], []).append(row["bpd"])
-    lines = [
-        (f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), f"{mean(scores):.3f} +- {stdev(scores):.3f}")
-        for model, scores in found.items()
-        if len(scores) > 1
-    ]
-    if not lines:
-        return "*Not measured yet: no model has several seeds.*"
-    return table(("model", "test bpd of each seed", "mean and standard deviation"), lines)
+    """Return the spread of bits per dimension over seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in _equal_budget("seeds"):
+        found.setdefault(row["model"], []).append(row)
+    lines = []
+    for model, rows in found.items():
+        if len(rows) < 2:
+            continue
+        scores = [row["bpd"] for row in rows]
+        seen = mean(row["training"]["images"] for row in rows)
+        spread = f"{mean(scores):.3f} +- {stdev(scores):.3f}"
+        lines.append((f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), spread, f"{seen:,.0f}"))
+    return table(("model", "test bpd of each seed", "mean and standard deviation", "images seen"), lines)
 
 
 def density_ablation() -> str:
@@ -99,6 +100,19 @@ def depth() -> str:
         for row in rows
     ]
     return table(("couplings", "activations", "memory of a step", "time of a step"), lines)
+
+
+def _equal_budget(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a result.
+
+    Raises:
+        ValueError: If they had different budgets, or numbers of samples, and cannot be compared.
+    """
+    rows = list(read_result(name)["rows"].values())
+    budgets = {(row["minutes"], row["n_samples"]) for row in rows}
+    if len(budgets) > 1:
+        raise ValueError(f"rows of results/{name}.json had different minutes and samples: {sorted(budgets)}")
+    return rows
 
 
 def _quality(row: dict[str, Any]) -> tuple[str, ...]:
