@@ -50,8 +50,8 @@ bench: setup  ## Measure speed, also against other libraries (about half an hour
 tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs
 
-notebooks: setup  ## Run the notebooks; pages with their pictures go to build/notebooks
-	$(BIN)/jupyter nbconvert --execute --to markdown --output-dir build/notebooks notebooks/*.ipynb
+notebooks: setup  ## Run the notebooks; pages with what they print and draw go to docs/notebooks
+	$(BIN)/python docs/notebooks.py
 
 docs: setup  ## Write the reference of all public names to build/api
 	$(BIN)/pdoc --docformat google --output-directory build/api nf_mnist

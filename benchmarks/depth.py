@@ -14,7 +14,7 @@ import torch
 
 from measuring import default_device, seconds_per_call, training_step
 from nf_mnist.cli import write_json
-from nf_mnist.training.hardware import describe
+from nf_mnist.training.hardware import describe, keep_freed_memory
 
 RESULT = Path(__file__).parent.parent / "results" / "depth.json"
 DEPTHS = (4, 8, 16, 32)
@@ -31,6 +31,7 @@ def measure(depth: int, recompute: bool, batch_size: int, n_steps: int) -> tuple
     """
     overrides = ["model=uva_simple", f"model.flow.n_couplings_at=[{depth}]", f"model.recompute={recompute}"]
     device = default_device()
+    keep_freed_memory()  # else the time is that of mapping memory, which is not linear
     step = training_step([*overrides, f"data.batch_size={batch_size}"], as_shipped=False)
     before = begin_memory(device)
     step()

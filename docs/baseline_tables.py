@@ -4,7 +4,7 @@ import json
 from statistics import mean, stdev
 from typing import Any
 
-from from_results import ROOT, read_result, table
+from from_results import ROOT, TRAINING_IMAGES, read_result, table
 
 PUBLISHED = {  # the entry of published.json beside each model
     "nice": "NICE",
@@ -63,6 +63,36 @@ def seeds() -> str:
         spread = f"{mean(scores):.3f} +- {stdev(scores):.3f}"
         lines.append((f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), spread, f"{seen:,.0f}"))
     return table(("model", "test bpd of each seed", "mean and standard deviation", "images seen"), lines)
+
+
+def bound() -> str:
+    """Return what more draws of dequantization noise do for a flow that learns it."""
+    figures = read_result("uva_multiscale_bound")
+    draws, epochs = figures["n_draws"], figures["training"]["images"] / TRAINING_IMAGES
+    rows = [
+        ("mean of single draws", f"{figures['bpd']:.3f}"),
+        (f"log-mean-exp over {draws}", f"{figures['bpd_log_mean_exp']:.3f}"),
+    ]
+    return table((f"{figures['n_images']:,} test images, {draws} draws each, after {epochs:.1f} epochs", "bpd"), rows)
+
+
+def quality() -> str:
+    """Return the quality of samples of the released hierarchy at each temperature, and of training images."""
+    figures = read_result("hierarchical-base")["quality"]
+    rows = [(f"{row['temperature']:g}", row) for row in figures["temperatures"]]
+    rows.append(("training images, the floor", figures["training_images"]))
+    lines = [
+        (
+            name,
+            *_quality(row),
+            f"{row['class_kl']:.4f}",
+            f"{row['memorized_share']:.1%}",
+            f"{row['nearest_distance']:.2f}",
+        )
+        for name, row in rows
+    ]
+    columns = ("temperature", *COLUMNS[4:8], "class KL", "memorized share", "nearest distance")
+    return table(columns, lines)
 
 
 def density_ablation() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baseline_tables import baselines, bits_by_coupling, density_ablation, depth, seeds
+from baseline_tables import baselines, bits_by_coupling, bound, density_ablation, depth, quality, seeds
 from diagnosis_tables import diagnosed_flows, diagnosis, laws, planted_faults
 from from_results import ROOT, TRAINING_IMAGES, table
 from inpainting_tables import completing, inpainting
@@ -26,7 +26,12 @@ Row = tuple[float, tuple[str, ...]]
 def results() -> str:
     """Return bits per dimension, ours and published, and the nats of CP3's protocol."""
     files = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
-    ours = [_our_row(name, figures) for name, figures in files.items() if "log_likelihood" in figures]
+    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    ours = [
+        _our_row(name, figures)
+        for name, figures in files.items()
+        if "log_likelihood" in figures and figures["training"]["name"] in experiments
+    ]
     published = [_published_row(entry) for entry in json.loads((ROOT / "docs" / "published.json").read_text())]
     rows = sorted([*ours, *published])
     bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
@@ -34,10 +39,11 @@ def results() -> str:
 
 
 TABLES: dict[str, list[Callable[[], str]]] = {
-    "docs/baselines.md": [baselines, seeds, depth],
+    "docs/baselines.md": [baselines, seeds, bound, depth],
     "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [laws, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
+    "docs/quality.md": [quality],
     "docs/riddles.md": [riddles],
     "docs/speed.md": [throughput, speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
     "README.md": [results, completing, diagnosis],

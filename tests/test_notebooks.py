@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+PAGES = FOLDER.parent / "docs" / "notebooks"
 
 nbformat = pytest.importorskip("nbformat")
 notebooks = pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
@@ -15,6 +16,14 @@ def test_outputs_are_stripped(path):
     for cell in nbformat.read(path, as_version=4).cells:
         assert not cell.get("outputs"), cell.source
         assert cell.get("execution_count") is None, cell.source
+
+
+@notebooks
+def test_its_page_has_all_that_it_says_now(path):
+    lines = (PAGES / f"{path.stem}.md").read_text().splitlines()
+    for cell in nbformat.read(path, as_version=4).cells:
+        for line in cell.source.replace("](../docs/", "](../").replace(".ipynb)", ".md)").splitlines():
+            assert line.rstrip() in lines, f"run make notebooks: {line}"
 
 
 @pytest.mark.slow
