@@ -80,7 +80,9 @@ def test_zeros_make_the_identity_and_so_do_tails():
     assert (z[:, 6:] != x[:, 6:])[~outside[:, 6:]].all()
 
 
-@pytest.mark.parametrize(("n_bins", "bound"), [(0, 1.0), (1000, 1.0), (4, 0.0), (4, -1.0)])
+@pytest.mark.parametrize(
+    ("n_bins", "bound"), [(0, 1.0), (1000, 1.0), (4, 0.0), (4, -1.0), (4, float("inf")), (4, float("nan"))]
+)
 def test_splines_refuse_settings_out_of_range(n_bins, bound):
     with pytest.raises(ConfigError, match="a spline needs"):
         SplineCoupling(make_mask("halves", FLAT), nn.Identity(), n_bins, bound)
