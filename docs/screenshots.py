@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("logdir", type=Path)
     parser.add_argument("out", type=Path, nargs="?", default=IMAGES)
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     with Dashboard(given.logdir) as dashboard:
         for name, tab in PICTURES.items():
             dashboard.open(tab)
