@@ -227,6 +227,7 @@ def test_draws_are_the_same_whatever_the_batch_size():
 
 def test_samples_with_pixels_that_are_no_number_are_counted():
     flow = flow_of_constants(torch.tensor([0.5, math.nan, math.inf]))
-    levels, n_not_a_number = draw_levels(flow, 7, batch_size=3, seed=0)
+    with pytest.warns(UserWarning, match="2 of 7 samples have pixels that are no number"):
+        levels, n_not_a_number = draw_levels(flow, 7, batch_size=3, seed=0)
     assert n_not_a_number == 2
     assert levels[:3, 0, 0, 0].tolist() == [128, 0, 255]

@@ -57,7 +57,6 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "model.flow.transformer_features": (WHOLE, 1, INF),
     "model.flow.transformer_heads": (WHOLE, 1, INF),
     "model.flow.transformer_blocks": (WHOLE, 0, INF),
-    "model.flow.bound": (POSITIVE, 0, INF),
     "model.noise.n_couplings": (WHOLE, 1, INF),
     "model.noise.hidden_channels": (WHOLE, 1, INF),
     "classifier.channels": (WHOLE, 1, INF),

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from nf_mnist.training.module import FlowModule
 
 PACKAGE = Path(__file__).parent
-COMPILED_SHAPES = (
-    64  # the networks of a flow share one function, of which torch.compile would keep 8 and run the others plainly
-)
+# The networks of a flow share one function, of which torch.compile would keep 8 shapes, and run the others plainly.
+COMPILED_SHAPES = 64
 
 
 def config_dir() -> str:

@@ -78,7 +78,6 @@ def _plot_temperatures(swept: "Sweep", path: Path) -> None:
 
 def _check_quality(cfg: DictConfig, subject: "Subject") -> None:
     """Check what quality=true needs before minutes are spent on the likelihood."""
-    from nf_mnist.config import load_classifier
     from nf_mnist.quality import N_NEIGHBOURS, check_digits, check_temperatures
 
     if cfg.quality:
@@ -89,7 +88,6 @@ def _check_quality(cfg: DictConfig, subject: "Subject") -> None:
                 f"quality=true needs {N_NEIGHBOURS + 1} images to compare with or more; there are "
                 f"{len(subject.images.levels)} of {subject.settings['split']}"
             )
-        load_classifier()
     elif cfg.temperature_plot is not None:
         raise ConfigError("temperature_plot= shows the quality of samples; add quality=true")
 

@@ -63,11 +63,6 @@ def main(cfg: DictConfig) -> None:
     judged = _judged(levels, cfg.seed) if cfg.classify else {}
     write_json(figures, {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
-    if n_not_a_number:
-        print(
-            f"{n_not_a_number} of them have pixels that are no number, drawn black; "
-            f"python -m nf_mnist.diagnose ckpt={cfg.ckpt} says why"
-        )
     for what, seen in judged.items():
         sure, counts = f"{seen['confident_share']:.1%}", seen["class_histogram"]
         print(f"{what.replace('_', ' ')}: the classifier is above {CONFIDENT} confident of {sure}, and sees {counts}")

@@ -60,12 +60,16 @@ def _lower_quantile(distance: Tensor) -> Tensor:
 def _newton_step(z: Tensor, log_tail: Tensor) -> Tensor:
     """Improve z as a root of ``log_ndtr(z) = log_tail``."""
     log_cdf = torch.special.log_ndtr(z)
-    slope = (-0.5 * (z.square() + math.log(2 * math.pi)) - log_cdf).exp()
+    slope = (_log_normal(z) - log_cdf).exp()
     return z - (log_cdf - log_tail) / slope
 
 
 def _log_det(logistic: Tensor, normal: Tensor) -> Tensor:
     """Return the log-density of standard logistics less that of standard normals, summed over the event."""
     log_logistic = F.logsigmoid(logistic) + F.logsigmoid(-logistic)
-    log_normal = -0.5 * (normal.square() + math.log(2 * math.pi))
-    return (log_logistic - log_normal).flatten(1).sum(1)
+    return (log_logistic - _log_normal(normal)).flatten(1).sum(1)
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    """Return the log-density of a standard normal, elementwise."""
+    return -0.5 * (z.square() + math.log(2 * math.pi))

@@ -93,7 +93,9 @@ class SplineCoupling(MaskedCoupling):
     def __init__(self, mask: Tensor, net: nn.Module, n_bins: int, bound: float) -> None:
         super().__init__(mask)
         if not 1 <= n_bins < 1 / SMALLEST_SHARE or not 0 < bound < math.inf:
-            raise ConfigError(f"a spline needs 1 to 999 bins and a finite bound above 0, got {n_bins} and {bound}")
+            raise ConfigError(
+                f"a spline needs 1 to 999 bins and a bound above 0 that is finite, got {n_bins} and {bound}"
+            )
         self.net, self.n_bins, self.bound = net, n_bins, bound
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,12 @@ class StandardNormal(nn.Module):
         return -0.5 * (z.square().sum(1) + self.dims * math.log(2 * math.pi))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n latents, shape (n, dims), on the CPU in the default dtype; the same on every machine."""
-        return torch.randn(n, self.dims, generator=generator)
+        """Draw n latents, shape (n, dims), on the CPU in the default dtype.
+
+        They are the same on every machine, and whether a generator draws them at once or in parts: it fills sixteen
+        numbers at a time, and others at an end, so each latent takes a multiple of sixteen.
+        """
+        return torch.randn(n, self.dims + -self.dims % 16, generator=generator)[:, : self.dims]
 
 
 class Flow(nn.Module):

@@ -1,5 +1,6 @@
 """Samples as grey levels, batch by batch."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ class Drawn(NamedTuple):
     n_not_a_number: int
 
 
-@torch.no_grad()
 def draw_levels(
     flow: Flow,
     n: int,
@@ -35,6 +35,8 @@ def draw_levels(
 ) -> Drawn:
     """Draw images as levels; the same whatever the batch size.
 
+    A warning counts the images that have pixels which are no number.
+
     Args:
         flow: In evaluation mode.
         n: How many.
@@ -44,15 +46,19 @@ def draw_levels(
         label: Of all images, if the flow has labels; None takes each in turn.
         progress: Wraps the sizes of the passes, to show a bar.
     """
-    # All at once: what a generator gives for a part depends on the part's size.
-    latents = temperature * flow.base.sample(n, torch.Generator().manual_seed(seed))
-    parts = latents.split(batch_size)
-    sizes = [len(part) for part in parts]
-    reference, drawn, n_not_a_number = next(flow.parameters()), [], 0
-    for _, z, labels in zip(progress(sizes), parts, _labels(label, sizes, flow), strict=True):
-        x = flow.decode(z.to(reference), labels)
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
+    drawn, n_not_a_number = [], 0
+    for size, labels in zip(progress(sizes), _labels(label, sizes, flow), strict=True):
+        x = flow.sample(size, temperature, labels, generator)
         n_not_a_number += int(x.isnan().flatten(1).any(1).sum())
         drawn.append(to_levels(x.nan_to_num()).cpu())
+    if n_not_a_number:
+        warnings.warn(
+            f"{n_not_a_number} of {n} samples have pixels that are no number, which are drawn black; "
+            "python -m nf_mnist.diagnose says why",
+            stacklevel=2,
+        )
     return Drawn(torch.cat(drawn), n_not_a_number)
 
 
