@@ -50,7 +50,7 @@ def baselines() -> str:
 
 
 def seeds() -> str:
-    """Return the spread of bits per dimension over seeds."""
+    """Return the spread of bits per dimension over seeds, for models that have several."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in _equal_budget("seeds"):
         found.setdefault(row["model"], []).append(row)
@@ -62,6 +62,8 @@ def seeds() -> str:
         seen = mean(row["training"]["images"] for row in rows)
         spread = f"{mean(scores):.3f} +- {stdev(scores):.3f}"
         lines.append((f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), spread, f"{seen:,.0f}"))
+    if not lines:
+        return "*Not measured yet: no model has several seeds.*"
     return table(("model", "test bpd of each seed", "mean and standard deviation", "images seen"), lines)
 
 

@@ -16,9 +16,11 @@ LINKS = {"](../docs/": "](../", ".ipynb)": ".md)"}  # of a notebook, and of its 
 
 
 def write_page(name: str) -> None:
-    """Run a notebook and write its page."""
+    """Run a notebook and write its page, without warnings, which name files of this machine."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": NOTEBOOKS}}).execute()
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     page, extracted = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
     )
