@@ -31,6 +31,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "data.batch_size=1000", "batch_size=1000 exceeds"),
     ("resflow", "data.eval_batch_size=0", "data.eval_batch_size must be"),
     ("resflow", "data.n_validation=-1", "n_validation must be"),
+    ("resflow", "data.max_shift=-1", "max_shift must be"),
     ("resflow", "data.n_validation=1000", "cannot set 1000 of"),
     *[("resflow", f"optimizer.lr={value}", "optimizer.lr must be") for value in ("-1", "abc", "nan", "inf")],
     ("resflow", "optimizer.weight_decay=-1", "optimizer.weight_decay must be"),

@@ -17,6 +17,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "data.eval_batch_size": (WHOLE, 1, INF),
     "data.split_seed": (WHOLE, 0, 2**32 - 1),
     "data.n_validation": (REAL, 0, INF),
+    "data.max_shift": (WHOLE, 0, INF),
     "data.logit_alpha": (REAL, 0, 0.5),
     "optimizer.lr": (REAL, 0, INF),
     "optimizer.matrix_lr": (REAL, 0, INF),

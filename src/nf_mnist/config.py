@@ -152,6 +152,7 @@ def build_module(cfg: DictConfig) -> "FlowModule":
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.scheduler),
         seed=cfg.seed,
+        max_shift=cfg.data.max_shift,
     )
     try:
         module.configure_optimizers()

@@ -1,5 +1,6 @@
-"""Reading images as uint8 levels, and dequantizing them."""
+"""Reading images as uint8 levels, augmenting and dequantizing them."""
 
+from nf_mnist.data.augment import random_shift
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
     CP3Dequantizer,
@@ -37,6 +38,7 @@ __all__ = [
     "draw_noise",
     "evaluation_noise",
     "mnist",
+    "random_shift",
     "random_subset",
     "read_picture",
     "split",

@@ -1,4 +1,4 @@
-"""The Lightning module: dequantize, maximise the likelihood, validate in float32."""
+"""The Lightning module: augment, dequantize, maximise the likelihood, validate in float32."""
 
 from typing import Any, cast
 
@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise
+from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise, random_shift
 from nf_mnist.diagnostics import has_bits
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
@@ -27,6 +27,7 @@ class FlowModule(BudgetedModule):
         optimizer: Parameters with their names in, optimizer out.
         schedule: Of the learning rate.
         seed: Of the training noise.
+        max_shift: Of :func:`~nf_mnist.data.random_shift`; training images alone are shifted.
     """
 
     def __init__(
@@ -36,14 +37,17 @@ class FlowModule(BudgetedModule):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         seed: int,
+        max_shift: int,
     ) -> None:
         super().__init__(optimizer, schedule, seed)
         self.flow = flow
         self.dequantizer = dequantizer
+        self.max_shift = max_shift
         self.has_bits = has_bits(flow, dequantizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         levels, labels = batch
+        levels = random_shift(levels, self.max_shift)
         x, log_q = self.dequantizer(levels, draw_noise(levels))
         _, log_prob = self.flow(x, self.flow.training_context(levels, labels))
         loss = (log_q - log_prob).mean()
