@@ -1,7 +1,8 @@
-"""What each part of ``hierarchical`` is worth: ``python benchmarks/density_ablation.py [--minutes 3]``.
+"""What parts of ``hierarchical`` are worth: ``python benchmarks/density_ablation.py [--minutes 3] [--variants NAME]``.
 
-Trains each variant for the same time, one after another, on this machine, and measures it on validation images. Writes
-``results/density_ablation.json`` after each; variants that are there already are not trained again.
+Trains each variant for the same time, one after another, on this machine, and measures it on validation images. Adds a
+row for each to ``results/density_ablation.json``; those that are there already, of as many minutes on the same
+hardware, are not trained again. Rows can be compared only with others of as many minutes on the same hardware.
 """
 
 import argparse
@@ -11,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measuring import time_budget
-from nf_mnist.cli import write_json
+from measuring import add_row, rows_of, time_budget
+from nf_mnist.training.hardware import describe
 
 RESULT = Path(__file__).parent.parent / "results" / "density_ablation.json"
 HIERARCHICAL = ["experiment=hierarchical_1h"]
@@ -23,6 +24,7 @@ VARIANTS = {
     "no logistics at known levels": [*HIERARCHICAL, "model.flow.n_references=0", "model.flow.n_frequent=0"],
     "AdamW instead of Muon": [*HIERARCHICAL, "optimizer=adamw"],
     "conditioned on the class": [*HIERARCHICAL, "model.flow.n_classes=10"],
+    "4 logistics at frequent levels": [*HIERARCHICAL, "model.flow.n_frequent=4"],
     "4 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=4"],
     "16 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=16"],
     "one level: 14x14 in 16 groups": [*HIERARCHICAL, "model.flow.n_levels=1", "model.flow.n_groups=16"],
@@ -57,20 +59,20 @@ def train(overrides: list[str], minutes: float, folder: Path) -> dict[str, float
 
 
 def main() -> None:
-    """Train every variant, print the table and write it."""
+    """Train the variants that are missing, and add their rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0)
-    minutes = parser.parse_args().minutes
-    rows = json.loads(RESULT.read_text())["variants"] if RESULT.exists() else {}
-    for name, overrides in VARIANTS.items():
-        if name in rows:
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    given = parser.parse_args()
+    for name in given.variants:
+        key = f"{name}, {given.minutes:g} min, {describe()}"
+        if key in rows_of(RESULT):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            figures = train(overrides, minutes, Path(folder) / "run")
-        rows[name] = {key: figures[key] for key in ("bpd", "parameters", "n_images", "hardware")}
-        rows[name]["overrides"] = " ".join(overrides)
-        rows[name]["minutes"] = minutes
-        write_json(RESULT, {"seed": 0, "variants": rows})
+            figures = train(VARIANTS[name], given.minutes, Path(folder) / "run")
+        measured = {figure: figures[figure] for figure in ("bpd", "parameters", "n_images", "hardware")}
+        settings = {"minutes": given.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
+        add_row(RESULT, key, {"variant": name, **settings, **measured})
         print(f"{name}: {figures['bpd']:.4f} bpd, {figures['parameters']:,} parameters", flush=True)
 
 

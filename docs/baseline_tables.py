@@ -99,12 +99,19 @@ def quality() -> str:
 
 def density_ablation() -> str:
     """Return what each part of ``hierarchical`` is worth at equal time."""
-    variants = read_result("density_ablation")["variants"]
+    rows = read_result("density_ablation")["rows"].values()
     lines = [
-        (name, f"{row['bpd']:.3f}", f"{row['minutes']:.0f}", f"{row['parameters']:,}", f"`{row['overrides']}`")
-        for name, row in sorted(variants.items(), key=lambda item: item[1]["bpd"])
+        (
+            row["variant"],
+            f"{row['bpd']:.3f}",
+            f"{row['minutes']:.0f}",
+            f"{row['parameters']:,}",
+            row["hardware"].rpartition(", torch")[0],
+            f"`{row['overrides']}`",
+        )
+        for row in sorted(rows, key=lambda row: row["bpd"])
     ]
-    return table(("variant", "validation bpd", "minutes", "parameters", "overrides"), lines)
+    return table(("variant", "validation bpd", "minutes", "parameters", "on", "overrides"), lines)
 
 
 def bits_by_coupling() -> str:

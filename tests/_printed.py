@@ -14,7 +14,10 @@ from _helpers import compose_config
 from nf_mnist.config import config_dir
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SWEEP = {"-m", "--multirun"}
 CHECKPOINTS = ("ckpt", "init_from")
 OF_A_RUN = ["name=x", "run_dir=x"]  # what hydra.main alone knows

@@ -29,12 +29,15 @@ def levels() -> Tensor:
 
 def test_every_shift_occurs_as_often_as_it_should_and_nothing_else(levels):
     shifted = random_shift(levels, 1)
-    assert shifted.shape == levels.shape and shifted.dtype == torch.uint8
-    counts = torch.tensor([
-        (shifted[:, 0] == moved(levels[0, 0], down, right)).flatten(1).all(1).sum()
-        for down in (-1, 0, 1)
-        for right in (-1, 0, 1)
-    ])
+    assert shifted.shape == levels.shape
+    assert shifted.dtype == torch.uint8
+    counts = torch.tensor(
+        [
+            (shifted[:, 0] == moved(levels[0, 0], down, right)).flatten(1).all(1).sum()
+            for down in (-1, 0, 1)
+            for right in (-1, 0, 1)
+        ]
+    )
     assert counts.sum() == len(levels)
     # Half of the images stay, and so does a ninth of the others.
     expected = len(levels) * torch.tensor([1 / 18] * 4 + [10 / 18] + [1 / 18] * 4)
@@ -55,7 +58,8 @@ def test_without_a_shift_nothing_is_drawn(levels):
 
 
 def test_training_images_alone_are_shifted(tmp_path):
-    cfg = ["data.max_shift=2", "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null"]
+    overrides = ["data.max_shift=2", "trainer.max_steps=4", "trainer.val_check_interval=2"]
+    overrides += tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path)
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
 
     class Watch(L.Callback):
@@ -64,7 +68,7 @@ def test_training_images_alone_are_shifted(tmp_path):
                 lambda module, inputs: seen[module.training].append(inputs[0].clone())
             )
 
-    trained = fit([*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path), *cfg], [Watch()])
+    trained = fit([*overrides, "trainer.check_val_every_n_epoch=null"], [Watch()])
     assert not is_in(torch.cat(seen[True]), trained.data.train.levels).all()
     assert is_in(torch.cat(seen[False]), trained.data.validation.levels).all()
 
