@@ -3,8 +3,8 @@
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
 which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, so a run that was
-stopped goes on. Slow methods get fewer images. ``--out FILE`` writes the rows elsewhere: for a picture alone, with few
-images, of what the table has.
+stopped goes on. Slow methods get ``--slow_images`` at most. ``--out FILE`` writes the rows elsewhere: for a picture
+alone, with few images, of what the table has.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "results" / "inpainting.json"
 COMPLETIONS = ROOT / "outputs" / "inpainting_table"
 SEED, BATCH = 0, 50
-SLOW = 50  # images of slow methods
+SHOWN = 50  # completions that are kept for a picture
 
 # Methods, as conf/method has them: completions of each image, and whether they are too slow for many images.
 Method = tuple[int, bool]
@@ -121,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ckpt", nargs="+")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--slow_images", type=int, default=50)
     parser.add_argument("--masks", nargs="+", default=list(HIDDEN))
     parser.add_argument("--methods", nargs="+", default=[*DRAWING, *WALKING, *CLIMBING])
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -140,12 +141,13 @@ def main() -> None:
                 if key in (there := rows_of(given.out)):
                     print(f"{key}: there already, of {there[key]['checkpoint']}, {there[key]['n_images']} images")
                     continue
-                sample, index = random_subset(test, min(given.images, SLOW) if is_slow else given.images, SEED)
+                n_images = min(given.images, given.slow_images) if is_slow else given.images
+                sample, index = random_subset(test, n_images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
                 figures, completed = row(flow, truth, sample.labels, mean, mask, name, n_samples)
                 add_row(given.out, key, {"checkpoint": ckpt, "seed": SEED, "hardware": describe(), **figures})
                 COMPLETIONS.mkdir(parents=True, exist_ok=True)
-                torch.save(completed[:SLOW].clone(), COMPLETIONS / f"{key}.pt")
+                torch.save(completed[:SHOWN].clone(), COMPLETIONS / f"{key}.pt")
                 shown = {figure: round(value, 3) for figure, value in figures.items() if isinstance(value, float)}
                 print(key, shown, flush=True)
 
