@@ -23,7 +23,7 @@ from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_leve
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.inpainting import HIDDEN, corrupt, make_observed, measure
 from nf_mnist.inpainting.logits import has_gradient
-from nf_mnist.training.hardware import describe, keep_freed_memory
+from nf_mnist.training.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "results" / "inpainting.json"
@@ -124,8 +124,10 @@ def main() -> None:
     parser.add_argument("--slow_images", type=int, default=50)
     parser.add_argument("--masks", nargs="+", default=list(HIDDEN))
     parser.add_argument("--methods", nargs="+", default=[*DRAWING, *WALKING, *CLIMBING])
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed: networks in bfloat16; auto: if it gains")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
+    precision = resolve_precision(given.precision, "cpu")
     keep_freed_memory()
     for ckpt in given.ckpt:
         flow, cfg = load_flow(ckpt)
@@ -144,8 +146,10 @@ def main() -> None:
                 n_images = min(given.images, given.slow_images) if is_slow else given.images
                 sample, index = random_subset(test, n_images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                figures, completed = row(flow, truth, sample.labels, mean, mask, name, n_samples)
-                add_row(given.out, key, {"checkpoint": ckpt, "seed": SEED, "hardware": describe(), **figures})
+                with autocast_of(precision, truth.device):
+                    figures, completed = row(flow, truth, sample.labels, mean, mask, name, n_samples)
+                about = {"checkpoint": ckpt, "seed": SEED, "precision": precision, "hardware": describe()}
+                add_row(given.out, key, {**about, **figures})
                 COMPLETIONS.mkdir(parents=True, exist_ok=True)
                 torch.save(completed[:SHOWN].clone(), COMPLETIONS / f"{key}.pt")
                 shown = {figure: round(value, 3) for figure, value in figures.items() if isinstance(value, float)}

@@ -13,7 +13,9 @@ from nf_mnist.errors import ConfigError, DataError, NFMnistError, ShapeError
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting import (
     HIDDEN,
+    amortized,
     corrupt,
+    crank_nicolson,
     logit_adam,
     logit_ascent,
     make_observed,
@@ -23,6 +25,7 @@ from nf_mnist.inpainting import (
     split_r_hat,
 )
 from nf_mnist.inpainting.posterior import HamiltonianChains
+from nf_mnist.training.hardware import autocast_of, dtype_of
 from registry import make_flow
 
 METHODS = {
@@ -31,6 +34,11 @@ METHODS = {
     "logit_adam": partial(logit_adam, n_steps=5, step=0.05),
     "mode": partial(mode, n_steps=5, step=0.1, latent_weight=0.1),
     "posterior": partial(posterior, n_chains=2, n_warmup=3, thinning=1, n_leapfrog=2, step=0.1),
+}
+HIERARCHIES = {"amortized": "conditional", "crank_nicolson": "hierarchical"}  # method: the flow that it completes
+OF_HIERARCHIES = {
+    "amortized": amortized,
+    "crank_nicolson": partial(crank_nicolson, n_chains=2, n_warmup=3, thinning=1, step=0.1),
 }
 ROOTS = torch.tensor([[0.8, 0.0], [0.9, 0.5]], dtype=torch.float64)  # covariance ROOTS @ ROOTS.T, of two logits
 MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
@@ -95,12 +103,17 @@ def test_corruption_leaves_observed_pixels_bit_for_bit(corruption):
         corrupt(x, observed, "nosuch", generator())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_completions_have_their_shape_and_keep_observed_pixels_bit_for_bit(name):
-    flow, observed = make_flow("resflow", torch.float32), make_observed("lower", (1, 8, 8))
-    x = (torch.randint(256, (3, 1, 8, 8)) + 0.3) / 256
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+@pytest.mark.parametrize("name", [*METHODS, "amortized", "crank_nicolson"])
+def test_completions_have_their_shape_and_keep_observed_pixels_bit_for_bit(name, precision):
+    dtype, observed = dtype_of(precision), make_observed("lower", (1, 8, 8))
+    method, flow = {**METHODS, **OF_HIERARCHIES}[name], make_flow(HIERARCHIES.get(name, "resflow"), dtype)
+    x = ((torch.randint(256, (3, 1, 8, 8)) + 0.3) / 256).to(dtype)
     given = x.clone()
-    found = METHODS[name](flow, x, observed, n_samples=4, generator=generator())
+    with autocast_of(precision, x.device):
+        found = method(flow, x, observed, n_samples=4, generator=generator())
+        again = method(flow, x, observed, n_samples=4, generator=generator())
+    assert found.x.dtype == dtype
     assert torch.equal(x, given)
     assert found.x.shape == (4, 3, 1, 8, 8)
     assert found.log_prob.shape == (4, 3)
@@ -108,7 +121,6 @@ def test_completions_have_their_shape_and_keep_observed_pixels_bit_for_bit(name)
     assert torch.equal(found.x[kept], x.expand(4, 3, 1, 8, 8)[kept])
     assert found.x.min() >= 0
     assert found.x.max() <= 1
-    again = METHODS[name](flow, x, observed, n_samples=4, generator=generator())
     assert torch.equal(found.x, again.x)
 
 

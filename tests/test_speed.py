@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from _helpers import fit, run_command, tiny_overrides, write_images
-from nf_mnist import quality
+from nf_mnist import inpainting, quality
 from nf_mnist.flows import Flow
 from nf_mnist.nets import normed_conv
 from registry import FLOWS, events, unsettle
@@ -193,16 +193,26 @@ def test_flows_of_other_libraries_are_of_the_same_size(kind):
     ("precision", "dtype", "is_mixed"),
     [("32-true", torch.float32, False), ("bf16-mixed", torch.float32, True), ("64-true", torch.float64, False)],
 )
-def test_samples_are_drawn_in_the_precision_that_is_asked_for(precision, dtype, is_mixed, tmp_path, monkeypatch):
-    draw_levels, seen = quality.draw_levels, []
+@pytest.mark.parametrize(
+    ("command", "package", "works", "given", "figures"),
+    [
+        ("sample", quality, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
+        ("inpaint", inpainting, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/figures.json"),
+    ],
+)
+def test_a_command_works_in_the_precision_that_is_asked_for(
+    command, package, works, given, figures, precision, dtype, is_mixed, tmp_path, monkeypatch
+):
+    work, seen = getattr(package, works), []
 
-    def draw(flow, *args, **settings):
+    def watched(*args, **settings):
+        flow = next(value for value in args if isinstance(value, Flow))
         seen.append((next(flow.parameters()).dtype, torch.is_autocast_enabled("cpu")))
-        return draw_levels(flow, *args, **settings)
+        return work(*args, **settings)
 
-    monkeypatch.setattr(quality, "draw_levels", draw)
-    settings = ["ckpt=pretrained:resflow", "n=2", f"precision={precision}", f"out={tmp_path}/grid.png", "device=cpu"]
-    finished = run_command("sample", *settings, f"output_dir={tmp_path}/run")
+    monkeypatch.setattr(package, works, watched)
+    settings = ["ckpt=pretrained:resflow", f"precision={precision}", "device=cpu", f"output_dir={tmp_path}/run"]
+    finished = run_command(command, *settings, *(value.format(tmp_path) for value in given))
     assert finished.code == 0, finished.err
     assert seen == [(dtype, is_mixed)]
-    assert json.loads((tmp_path / "grid.json").read_text())["precision"] == precision
+    assert json.loads((tmp_path / figures).read_text())["precision"] == precision

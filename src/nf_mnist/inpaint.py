@@ -30,30 +30,39 @@ def main(cfg: DictConfig) -> None:
 
     from nf_mnist.checks import check_ranges, check_split
     from nf_mnist.inpainting import corrupt, make_observed, measure
-    from nf_mnist.training.hardware import keep_freed_memory, resolve_device
+    from nf_mnist.training.hardware import (
+        autocast_of,
+        dtype_of,
+        keep_freed_memory,
+        resolve_device,
+        resolve_precision,
+    )
 
     check_ranges(cfg)
     check_split(cfg.split)
     out = new_path(cfg.out)
     device = resolve_device(cfg.device)
+    precision = resolve_precision(cfg.precision, device.type)
+    dtype = dtype_of(precision)
     flow, trained = load_flow(cfg.ckpt, cfg.trust)
     method = _method(cfg.method)
     truth, index = _images(cfg, flow, cfg.get("data") or trained.data)
-    truth = truth.to(device)
+    truth = truth.to(device, dtype)
     observed = make_observed(cfg.mask, flow.event_shape, cfg.seed).to(device)
     generator = torch.Generator().manual_seed(cfg.seed)
     corrupted = corrupt(truth, observed, cfg.corruption, generator)
     keep_freed_memory()
-    measured = measure(
-        method,
-        flow.to(device).requires_grad_(False),
-        truth,
-        observed,
-        n_samples=cfg.n_samples,
-        batch_size=cfg.batch_size,
-        generator=generator,
-        progress=lambda batches: track(batches, "inpainting", console=Console(stderr=True)),
-    )
+    with autocast_of(precision, device):
+        measured = measure(
+            method,
+            flow.to(device, dtype).requires_grad_(False),
+            truth,
+            observed,
+            n_samples=cfg.n_samples,
+            batch_size=cfg.batch_size,
+            generator=generator,
+            progress=lambda batches: track(batches, "inpainting", console=Console(stderr=True)),
+        )
     errors = (corrupted - truth).square().flatten(1).sum(1).cpu()
     figures = {"squared_error_corrupted": errors, **measured.figures}
     about = {
@@ -63,6 +72,7 @@ def main(cfg: DictConfig) -> None:
         "method": cfg.method._target_.rpartition(".")[2],
         "n_images": len(truth),
         "n_samples": cfg.n_samples,
+        "precision": precision,
         "seed": cfg.seed,
         "seconds_per_image": measured.seconds / len(truth),
         "gradients_per_image": measured.first.n_gradients,

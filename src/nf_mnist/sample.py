@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 @command("sample")
 def main(cfg: DictConfig) -> None:
     """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder); figures beside it."""
-    import torch
     from rich.console import Console
     from rich.progress import track
 
     from nf_mnist.checks import check_ranges
     from nf_mnist.quality import CONFIDENT, check_digits, draw_levels
-    from nf_mnist.training.hardware import keep_freed_memory, resolve_device, resolve_precision
+    from nf_mnist.training.hardware import (
+        autocast_of,
+        dtype_of,
+        keep_freed_memory,
+        resolve_device,
+        resolve_precision,
+    )
 
     check_ranges(cfg)
     device = resolve_device(cfg.device)
@@ -31,15 +36,14 @@ def main(cfg: DictConfig) -> None:
     out = new_path(cfg.out)
     figures = new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
-    flow = flow.to(device, torch.float64 if precision == "64-true" else torch.float32)
+    flow = flow.to(device, dtype_of(precision))
     keep_freed_memory()
     if cfg.classify:
         check_digits(flow.event_shape)
     if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
     begin = time.monotonic()
-    low = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    with torch.autocast(device.type, low, enabled=precision.endswith("-mixed")):
+    with autocast_of(precision, device):
         levels, n_not_a_number = draw_levels(
             flow,
             cfg.n,

@@ -67,6 +67,17 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     return "bf16-mixed" if has_bfloat16(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the type of numbers of weights and images in a precision that :func:`resolve_precision` returned."""
+    return torch.float64 if precision == "64-true" else torch.float32
+
+
+def autocast_of(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which networks run in a precision that :func:`resolve_precision` returned."""
+    low = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, low, enabled=precision.endswith("-mixed"))
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device has instructions for bfloat16; without, products of matrices in it are emulated."""
     if device.type == "cuda":
