@@ -26,6 +26,7 @@ from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
 from nf_mnist.metrics import bits_per_dim
+from nf_mnist.nets import ContextResNet, GroupedTransformer
 from registry import make_flow, mixture_coupling, small_hierarchical, unsettle
 from test_laws import log_det_of_jacobian
 
@@ -271,6 +272,16 @@ def test_labels_condition_every_network():
         flow.log_prob(x)
     with pytest.raises(ConfigError, match="has no labels"):
         make_flow("hierarchical", torch.float32).log_prob(torch.rand(1, 1, 8, 8), torch.tensor([3]))
+
+
+@pytest.mark.parametrize(
+    "net", [ContextResNet(2, 8, 1, 3, 10), GroupedTransformer(pixel_groups(4, 4, 4), 2, 8, 1, 2, 3, 10)]
+)
+def test_labels_change_nothing_before_training(net):
+    torch.nn.init.normal_(net.leave.weight)  # zero at first, too, which would hide the labels
+    x = torch.randn(1, 2, 4, 4).expand(10, 2, 4, 4)
+    assert net(x).abs().max() > 0
+    assert_close(net(x, torch.arange(10)), net(x))
 
 
 def test_bits_of_couplings_add_up_to_those_of_the_flow():

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nf_mnist.nets.labels import ClassBias
+
 
 class ContextBlock(nn.Module):
     """Two 3x3 convolutions inside a skip (He et al. 2016, "Identity mappings", figure 4e), and a path through the mean.
@@ -38,13 +40,11 @@ class ContextResNet(nn.Module):
     def __init__(self, in_channels: int, channels: int, n_blocks: int, out_channels: int, n_classes: int = 0) -> None:
         super().__init__()
         self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
-        self.label = nn.Embedding(n_classes, channels) if n_classes else None
+        self.label = ClassBias(n_classes, channels)
         self.blocks = nn.Sequential(*(ContextBlock(channels) for _ in range(n_blocks)))
         self.leave = nn.Conv2d(channels, out_channels, 1)
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        hidden = self.enter(x)
-        if self.label is not None and label is not None:
-            hidden = hidden + self.label(label)[:, :, None, None]
+        hidden = self.label(self.enter(x), label)
         return self.leave(F.relu(self.blocks(hidden)))

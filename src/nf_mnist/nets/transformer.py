@@ -94,6 +94,8 @@ class GroupedTransformer(nn.Module):
         self.query_position = nn.Parameter(0.02 * torch.randn(len(flat), features))
         self.enter = nn.Linear(in_channels, features)
         self.label = nn.Embedding(n_classes, features) if n_classes else None
+        if self.label is not None:
+            nn.init.zeros_(self.label.weight)
         self.condition = condition
         self.blocks = nn.ModuleList(Block(features, n_heads) for _ in range(n_blocks))
         self.leave = nn.Linear(features, out_channels)
