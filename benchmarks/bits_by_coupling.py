@@ -1,7 +1,7 @@
 """Where a hierarchy's bits are, and where it overfits: ``python benchmarks/bits_by_coupling.py CKPT [--images 10000]``.
 
 Each coupling predicts its own pixels, so the bits of an image are a sum over couplings. They are measured on as many
-training and validation images, and written to ``results/bits_by_coupling.json``.
+training and validation images, and written to ``results/bits_by_coupling.json`` under the name of the run.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from measuring import add_row
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.bijectors.levels import N_LEVELS
-from nf_mnist.cli import write_json
 from nf_mnist.config import instantiate, load_flow
 from nf_mnist.data import UniformDequantizer, evaluation_noise, split
 from nf_mnist.flows import Flow
@@ -61,7 +61,7 @@ def main() -> None:
     }
     for key in ("training", "validation"):
         print(f"{key}: {sum(figures[key]):.4f} = {' + '.join(f'{part:.4f}' for part in figures[key])}")
-    write_json(RESULT, figures)
+    add_row(RESULT, cfg.name, figures)
 
 
 if __name__ == "__main__":

@@ -115,15 +115,23 @@ def density_ablation() -> str:
 
 
 def bits_by_coupling() -> str:
-    """Return the bits that each coupling of the released hierarchy pays, on training and on validation images."""
-    figures = read_result("bits_by_coupling")
-    training, validation = figures["training"], figures["validation"]
-    names = [f"level {i // 3 + 1}, channel {3 - i % 3}" for i in range(len(training) - 1)]
-    rows = zip(
-        [*names, "last image", "together"], [*training, sum(training)], [*validation, sum(validation)], strict=True
-    )
-    lines = [(name, f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for name, seen, unseen in rows]
-    return table(("coupling", "training images", "validation images", "difference"), lines)
+    """Return the bits that each coupling of a hierarchy pays, on training and on validation images, run by run."""
+    runs = read_result("bits_by_coupling")["rows"]
+    n_couplings = len(next(iter(runs.values()))["training"])
+    names = [f"level {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
+    cells = [_of_couplings(run["training"], run["validation"]) for run in runs.values()]
+    lines = [
+        (name, *(cell for column in columns for cell in column))
+        for name, *columns in zip([*names, "last image", "together"], *cells, strict=True)
+    ]
+    heads = [f"`{name}`, {what}" for name in runs for what in ("training images", "validation images", "difference")]
+    return table(("coupling", *heads), lines)
+
+
+def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
+    """Return a line for each coupling and one for all: bits of training and validation images, and their difference."""
+    pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)
+    return [(f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for seen, unseen in pairs]
 
 
 def depth() -> str:
