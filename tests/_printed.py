@@ -137,7 +137,7 @@ def reduced(name: str, overrides: list[str]) -> list[str]:
     A training that begins with released weights keeps the size of their model.
     """
     cfg = composed(name, overrides)
-    is_released = any(text.startswith("init_from=pretrained:") for text in overrides)
+    is_released = str(cfg.get("init_from")).startswith("pretrained:")
     smaller = {
         key: value
         for key, value in REDUCED.items()
