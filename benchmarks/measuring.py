@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nf_mnist.cli import write_json
-from nf_mnist.training.hardware import describe, has_bfloat16
+from nf_mnist.training.hardware import autocast_of, describe, resolve_precision
 
 Figures = dict[str, Any]
 
@@ -47,7 +47,7 @@ def synchronize(device: torch.device) -> None:
 def shipped_autocast(enabled: bool = True) -> torch.autocast:
     """Run networks in bfloat16 where the hardware gains, as the train command does."""
     device = default_device()
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and has_bfloat16(device))
+    return autocast_of(resolve_precision("auto" if enabled else "32-true", device.type), device)
 
 
 def training_levels(n: int, seed: int = 0) -> Tensor:

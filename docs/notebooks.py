@@ -4,7 +4,9 @@ A page for each goes to ``docs/notebooks/``, its pictures to a folder beside it.
 its notebook has run to its end.
 """
 
+import re
 import sys
+import tempfile
 
 import nbformat
 from from_results import ROOT
@@ -12,11 +14,12 @@ from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
 NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "notebooks"
+FOLDER, PLACEHOLDER = re.compile(rf"{tempfile.gettempdir()}/tmp\w{{8}}"), "/tmp/tmpXXXXXXXX"  # as long, so tables stay
 LINKS = {"](../docs/": "](../", ".ipynb)": ".md)"}  # of a notebook, and of its page
 
 
 def write_page(name: str) -> None:
-    """Run a notebook and write its page, without warnings, which name files of this machine."""
+    """Run a notebook and write its page, without what names files of this machine: warnings, a temporary folder."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": NOTEBOOKS}}).execute()
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
@@ -26,6 +29,7 @@ def write_page(name: str) -> None:
     )
     for written, read in LINKS.items():
         page = page.replace(written, read)
+    page = FOLDER.sub(PLACEHOLDER, page)
     pictures = PAGES / f"{name}_files"
     pictures.mkdir(parents=True, exist_ok=True)
     for old in pictures.iterdir():

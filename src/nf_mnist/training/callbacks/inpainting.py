@@ -44,7 +44,8 @@ class LogInpainting(ValidationCallback):
             with trainer.precision_plugin.forward_context():  # as fast as training; figures are of float32 again
                 found = quick_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
             squared_error = scores(found, truth, observed)["squared_error"]
-            log_prob, of_truth = (log_prob_of_logits(flow, to_logits(images))[1] for images in (found.x[0], truth))
+            both = to_logits(torch.cat([found.x[0], truth]))
+            log_prob, of_truth = log_prob_of_logits(flow, both)[1].chunk(2)
         grid = torch.cat([truth[None], corrupted[None], found.x]).transpose(0, 1).flatten(0, 1)
         for writer in tensorboard_writers(trainer):
             step = trainer.global_step
