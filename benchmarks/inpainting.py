@@ -2,14 +2,16 @@
 
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
-which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, so a run that was
-stopped goes on. Slow methods get ``--slow_images`` at most. ``--out FILE`` writes the rows elsewhere: for a picture
-alone, with few images, of what the table has.
+which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, nor are parts of a
+row, fifty images each, that ``outputs/inpainting_table/parts.json`` keeps, so a run that was stopped goes on. Slow
+methods get ``--slow_images`` at most. ``--out FILE`` writes the rows elsewhere: for a picture alone, with few images,
+of what the table has.
 """
 
 import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -17,19 +19,21 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from measuring import add_row, rows_of
+from measuring import Figures, add_row, rows_of
 from nf_mnist.config import config_dir, instantiate, load_classifier, load_flow
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.inpainting import HIDDEN, corrupt, make_observed, measure
 from nf_mnist.inpainting.logits import has_gradient
+from nf_mnist.inpainting.scores import OVERALL
 from nf_mnist.training.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "results" / "inpainting.json"
 COMPLETIONS = ROOT / "outputs" / "inpainting_table"
-SEED, BATCH = 0, 50
-SHOWN = 50  # completions that are kept for a picture
+PARTS = COMPLETIONS / "parts.json"
+SEED = 0
+PART = 50  # images that are completed together
 
 # Methods, as conf/method has them: completions of each image, and whether they are too slow for many images.
 Method = tuple[int, bool]
@@ -51,10 +55,10 @@ def methods_of(flow: Flow) -> dict[str, Method]:
     return CLIMBING if has_gradient(flow) else WALKING
 
 
-def row(
-    flow: Flow, truth: Tensor, labels: Tensor, mean: Tensor, mask: str, method: str, n_samples: int
-) -> tuple[dict[str, Any], Tensor]:
-    """Complete images by one method under one mask.
+def part_of_row(
+    flow: Flow, truth: Tensor, labels: Tensor, mean: Tensor, mask: str, method: str, n_samples: int, start: int
+) -> tuple[Figures, Tensor]:
+    """Complete some of the images by one method under one mask.
 
     Args:
         flow: The density.
@@ -64,33 +68,19 @@ def row(
         mask: A name of :data:`~nf_mnist.inpainting.HIDDEN`.
         method: A file of ``conf/method``.
         n_samples: Completions of each image.
+        start: The first image of the part; it also seeds what the method draws, and the corruption.
 
     Returns:
-        Figures, means over images, and the levels of a completion of each, shape (n_images, 1, height, width).
+        Figures, means over images, and the levels of a completion of each, shape (at most PART, 1, height, width).
     """
+    truth, labels = truth[start : start + PART], labels[start : start + PART]
     complete = instantiate(OmegaConf.load(Path(config_dir()) / "method" / f"{method}.yaml"))
     observed = make_observed(mask, flow.event_shape, SEED)
-    generator = torch.Generator().manual_seed(SEED)
-    levels, classifier = [], load_classifier()
-
-    def judged(flow: Flow, x: Tensor, observed: Tensor, **more: Any) -> Any:
-        found = complete(flow, x, observed, **more)
-        levels.append(to_levels(found.x[0]))
-        return found
-
-    measured = measure(
-        judged,
-        flow,
-        truth,
-        observed,
-        n_samples=n_samples,
-        batch_size=BATCH,
-        generator=generator,
-        progress=lambda batches: track(batches, mask, console=Console(stderr=True)),
-    )
+    generator = torch.Generator().manual_seed(SEED + start)
+    measured = measure(complete, flow, truth, observed, n_samples=n_samples, batch_size=len(truth), generator=generator)
     noise = corrupt(truth, observed, "cp3", generator)
-    completed = torch.cat(levels)
-    seen = torch.cat([classifier.probabilities(part).argmax(1) for part in completed.split(BATCH)])
+    completed = to_levels(measured.first.x[0])
+    seen = load_classifier().probabilities(completed).argmax(1)
     figures = {
         "n_images": len(truth),
         "n_samples": n_samples,
@@ -104,6 +94,41 @@ def row(
         **measured.report,
     }
     return figures, completed
+
+
+def row(key: str, of: str, n_images: int, part: Callable[[int], tuple[Figures, Tensor]]) -> Figures:
+    """Return figures of all images, computed part by part; parts that are there already are not computed again.
+
+    Args:
+        key: Name of the row.
+        of: What parts must share with those that are there: weights and precision.
+        n_images: How many there are.
+        part: See :func:`part_of_row`, of where the part starts.
+    """
+    COMPLETIONS.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for start in track(range(0, n_images, PART), key, console=Console(stderr=True)):
+        name = f"{key} of {of}: from {start} of {n_images}"
+        if name not in rows_of(PARTS):
+            figures, completed = part(start)
+            if start == 0:
+                torch.save(completed, COMPLETIONS / f"{key}.pt")
+            add_row(PARTS, name, figures)
+        parts.append(rows_of(PARTS)[name])
+    return row_of(parts)
+
+
+def row_of(parts: Sequence[Figures]) -> Figures:
+    """Return the figures of all images, of those of parts: means, the sum of climbs that stopped, the worst R-hat."""
+    sizes = [part["n_images"] for part in parts]
+
+    def overall(name: str) -> float:
+        values = [part[name] for part in parts]
+        mean_of_images = sum(size * value for size, value in zip(sizes, values, strict=True)) / sum(sizes)
+        return OVERALL[name](values) if name in OVERALL else mean_of_images
+
+    means = {name: overall(name) for name, value in parts[0].items() if isinstance(value, float)}
+    return {**parts[0], **means, "n_images": sum(sizes)}
 
 
 def squared_error(guess: Tensor, truth: Tensor) -> float:
@@ -146,12 +171,11 @@ def main() -> None:
                 n_images = min(given.images, given.slow_images) if is_slow else given.images
                 sample, index = random_subset(test, n_images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                with autocast_of(precision, truth.device):
-                    figures, completed = row(flow, truth, sample.labels, mean, mask, name, n_samples)
                 about = {"checkpoint": ckpt, "seed": SEED, "precision": precision, "hardware": describe()}
+                part = partial(part_of_row, flow, truth, sample.labels, mean, mask, name, n_samples)
+                with autocast_of(precision, truth.device):
+                    figures = row(key, f"{ckpt}, {precision}", n_images, part)
                 add_row(given.out, key, {**about, **figures})
-                COMPLETIONS.mkdir(parents=True, exist_ok=True)
-                torch.save(completed[:SHOWN].clone(), COMPLETIONS / f"{key}.pt")
                 shown = {figure: round(value, 3) for figure, value in figures.items() if isinstance(value, float)}
                 print(key, shown, flush=True)
 
