@@ -108,7 +108,7 @@ def row(key: str, of: str, n_images: int, part: Callable[[int], tuple[Figures, T
     COMPLETIONS.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in track(range(0, n_images, PART), key, console=Console(stderr=True)):
-        name = f"{key} of {of}: from {start} of {n_images}"
+        name = f"{key} of {of}: images {start} to {min(start + PART, n_images) - 1}"
         if name not in rows_of(PARTS):
             figures, completed = part(start)
             if start == 0:
