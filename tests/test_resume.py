@@ -1,6 +1,7 @@
 """A run that was stopped or killed and resumed ends as one that never stopped."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -54,6 +55,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options, step, images, tmp_pa
     whole = train("whole")
     resumed = train("resumed", ckpt=whole / f"step_{step}.ckpt")
     assert first_difference(state(resumed / "step_9.ckpt"), state(whole / "step_9.ckpt")) == ""
+
+
+def test_the_time_of_training_is_that_of_all_resumes(images, tmp_path):
+    settings = [*tiny_overrides(images, tmp_path), "logger.tensorboard=null"]
+    last, hour = tmp_path / "checkpoints" / "last.ckpt", 3600.0
+    assert run_command("train", *settings, "trainer.max_steps=2").code == 0
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["callbacks"]["Timer"]["time_elapsed"]["train"] += hour
+    torch.save(checkpoint, last)
+    resumed = run_command("train", *settings, "trainer.max_steps=4", "ckpt=auto")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((tmp_path / "figures.json").read_text())["training_seconds"] > hour
 
 
 class KilledError(Exception):
