@@ -1,7 +1,8 @@
 """Where a hierarchy's bits are, and where it overfits: ``python benchmarks/bits_by_coupling.py CKPT [--images 10000]``.
 
 Each coupling predicts its own pixels, so the bits of an image are a sum over couplings. They are measured on as many
-training and validation images, and written to ``results/bits_by_coupling.json`` under the name of the run.
+training and validation images, and written to ``results/bits_by_coupling.json`` under the name of the released weights,
+or of the run.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from nf_mnist.data import UniformDequantizer, evaluation_noise, split
 from nf_mnist.flows import Flow
 from nf_mnist.flows.flow import StandardNormal
 from nf_mnist.metrics import bits_per_dim
+from nf_mnist.training.pretrained import PREFIX
 
 RESULT = Path(__file__).parent.parent / "results" / "bits_by_coupling.json"
 BATCH = 500
@@ -61,7 +63,8 @@ def main() -> None:
     }
     for key in ("training", "validation"):
         print(f"{key}: {sum(figures[key]):.4f} = {' + '.join(f'{part:.4f}' for part in figures[key])}")
-    add_row(RESULT, cfg.name, figures)
+    name = arguments.checkpoint.removeprefix(PREFIX) if arguments.checkpoint.startswith(PREFIX) else cfg.name
+    add_row(RESULT, name, figures)
 
 
 if __name__ == "__main__":
