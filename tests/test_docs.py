@@ -37,6 +37,8 @@ TRAINED = {  # the runs that documents speak of, by folder
     "outputs/quickstart/DATE": ["experiment=quickstart"],
     "outputs/classes": ["model=hierarchical_small", "model.flow.n_classes=10"],
     "outputs/conditional": ["model=conditional"],
+    "outputs/hierarchical_1h": ["experiment=hierarchical_1h"],
+    "outputs/shifted": ["experiment=hierarchical_1h"],
 }
 MY_MODULE = """
 from nf_mnist.bijectors import Flatten, Logit, Sequential
@@ -154,7 +156,7 @@ def in_seconds(command: Printed) -> list[str]:
         is_elsewhere = not value.startswith(("pretrained:", "auto")) and not Path(value).exists()
         if key in CHECKPOINTS and (is_large or is_elsewhere):
             text = f"{key}={BEST}"
-        if key != "output_dir" or "ckpt" in " ".join(command.arguments):
+        if key != "output_dir" or any(argument.startswith("ckpt=") for argument in command.arguments):
             given.append(text)
     return given
 

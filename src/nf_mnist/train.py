@@ -1,7 +1,6 @@
 """Train a flow: ``python -m nf_mnist.train model=resflow trainer.devices=1``."""
 
 import contextlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -108,7 +107,7 @@ def _fit_and_measure(
     import torch
 
     from nf_mnist.metrics import bits_per_dim
-    from nf_mnist.training.fit import fit, log_figures
+    from nf_mnist.training.fit import fit, log_figures, training_seconds
     from nf_mnist.training.signals import stop_on_signals
 
     run_dir = Path(cfg.run_dir)
@@ -122,7 +121,7 @@ def _fit_and_measure(
     update_record(run_dir, **figures)
     log_figures(trainer, {f"best/{key}": value for key, value in figures.items()})
     if cfg.evaluation is not None:
-        _report(cfg, best, _training_seconds(trainer))
+        _report(cfg, best, training_seconds(trainer))
     return loss
 
 
@@ -171,13 +170,6 @@ def _check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "
             f"that folder as output_dir=, or start afresh with init_from={ckpt}"
         )
-
-
-def _training_seconds(trainer: "L.Trainer") -> float:
-    """Return how long training took, all resumes together; not a number where no callback counts it."""
-    from lightning.pytorch.callbacks import Timer
-
-    return next((one.time_elapsed() for one in trainer.callbacks if isinstance(one, Timer)), math.nan)
 
 
 def _report(cfg: DictConfig, best: Path, seconds: float) -> None:

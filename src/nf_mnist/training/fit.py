@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor
 
 from nf_mnist.bijectors import MarginalGaussianization
@@ -55,6 +55,11 @@ def fit(
     if math.isinf(least):
         raise DivergenceError("the validation loss was never finite, so no checkpoint is the best; lower optimizer.lr")
     return best, least
+
+
+def training_seconds(trainer: L.Trainer) -> float:
+    """Return how long training took, all resumes together; not a number where no callback counts it."""
+    return next((one.time_elapsed() for one in trainer.callbacks if isinstance(one, Timer)), math.nan)
 
 
 def log_figures(trainer: L.Trainer, figures: Mapping[str, float]) -> None:
