@@ -18,7 +18,7 @@ from nf_mnist.training.hardware import describe
 RESULT = Path(__file__).parent.parent / "results" / "density_ablation.json"
 HIERARCHICAL = ["experiment=hierarchical_1h"]
 AFFINE = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
-HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # experiment=hierarchical_1h with its default settings
+HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # of output_dir=outputs/hierarchical_1h
 TRAINED_ON = [*HIERARCHICAL, HOUR, "optimizer.lr=5e-4", "optimizer.matrix_lr=0.005"]
 VARIANTS = {
     "hierarchical": HIERARCHICAL,

@@ -3,9 +3,9 @@
 Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
 writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
 which ``docs/completions.py`` makes a picture. Rows that are there already are not computed again, nor are parts of a
-row, fifty images each, that ``outputs/inpainting_table/parts.json`` keeps, so a run that was stopped goes on. Slow
-methods get ``--slow_images`` at most. ``--out FILE`` writes the rows elsewhere: for a picture alone, with few images,
-of what the table has.
+row, fifty images each, that ``outputs/inpainting_table/parts.json`` keeps, so a run that was stopped goes on; when the
+weights behind a name have changed, delete both. Slow methods get ``--slow_images`` at most. ``--out FILE`` writes the
+rows elsewhere: for a picture alone, with few images, of what the table has.
 """
 
 import argparse
@@ -82,6 +82,7 @@ def part_of_row(
     completed = to_levels(measured.first.x[0])
     seen = load_classifier().probabilities(completed).argmax(1)
     figures = {
+        "hardware": describe(),
         "n_images": len(truth),
         "n_samples": n_samples,
         "black": squared_error(torch.where(observed, truth, 0.0), truth),
@@ -109,17 +110,21 @@ def row(key: str, of: str, n_images: int, part: Callable[[int], tuple[Figures, T
     parts = []
     for start in track(range(0, n_images, PART), key, console=Console(stderr=True)):
         name = f"{key} of {of}: images {start} to {min(start + PART, n_images) - 1}"
-        if name not in rows_of(PARTS):
+        figures = rows_of(PARTS).get(name)
+        if figures is None:
             figures, completed = part(start)
             if start == 0:
                 torch.save(completed, COMPLETIONS / f"{key}.pt")
             add_row(PARTS, name, figures)
-        parts.append(rows_of(PARTS)[name])
+        parts.append(figures)
     return row_of(parts)
 
 
 def row_of(parts: Sequence[Figures]) -> Figures:
-    """Return the figures of all images, of those of parts: means, the sum of climbs that stopped, the worst R-hat."""
+    """Return the figures of all images, of those of parts: means, the sum of climbs that stopped, the worst R-hat.
+
+    Parts may come from several runs; all hardware that they ran on is named.
+    """
     sizes = [part["n_images"] for part in parts]
 
     def overall(name: str) -> float:
@@ -128,7 +133,8 @@ def row_of(parts: Sequence[Figures]) -> Figures:
         return OVERALL[name](values) if name in OVERALL else mean_of_images
 
     means = {name: overall(name) for name, value in parts[0].items() if isinstance(value, float)}
-    return {**parts[0], **means, "n_images": sum(sizes)}
+    hardware = "; ".join(dict.fromkeys(part["hardware"] for part in parts))
+    return {**parts[0], **means, "hardware": hardware, "n_images": sum(sizes)}
 
 
 def squared_error(guess: Tensor, truth: Tensor) -> float:
@@ -171,7 +177,7 @@ def main() -> None:
                 n_images = min(given.images, given.slow_images) if is_slow else given.images
                 sample, index = random_subset(test, n_images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
-                about = {"checkpoint": ckpt, "seed": SEED, "precision": precision, "hardware": describe()}
+                about = {"checkpoint": ckpt, "seed": SEED, "precision": precision}
                 part = partial(part_of_row, flow, truth, sample.labels, mean, mask, name, n_samples)
                 with autocast_of(precision, truth.device):
                     figures = row(key, f"{ckpt}, {precision}", n_images, part)

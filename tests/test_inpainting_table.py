@@ -12,11 +12,12 @@ def outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(inpainting, "PARTS", tmp_path / "parts.json")
 
 
-def part_of(errors: torch.Tensor, start: int) -> tuple[dict[str, float], torch.Tensor]:
+def part_of(errors: torch.Tensor, start: int) -> tuple[dict[str, float | str], torch.Tensor]:
     """Return the figures of some of the images, whose squared errors are given, shape (n_images,)."""
     errors = errors[start : start + inpainting.PART]
     figures = {"n_images": len(errors), "squared_error": errors.mean().item(), "stopped": float(len(errors))}
-    return figures | {"r_hat": errors.max().item()}, torch.zeros(len(errors), 1, 28, 28)
+    figures |= {"r_hat": errors.max().item(), "hardware": "a CPU" if start else "a GPU"}
+    return figures, torch.zeros(len(errors), 1, 28, 28)
 
 
 def test_a_row_of_parts_is_that_of_all_images(outputs):
@@ -25,17 +26,18 @@ def test_a_row_of_parts_is_that_of_all_images(outputs):
     assert row["squared_error"] == pytest.approx(errors.mean().item(), rel=1e-12)
     assert row["n_images"] == row["stopped"] == len(errors)
     assert row["r_hat"] == errors.max()
+    assert row["hardware"] == "a GPU; a CPU"
 
 
 def test_a_stopped_row_goes_on_and_a_larger_one_begins_with_its_parts(outputs):
     computed = []
 
-    def stopping(start: int) -> tuple[dict[str, float], torch.Tensor]:
+    def stopping(start: int) -> tuple[dict[str, float | str], torch.Tensor]:
         if len(computed) == 2:
             raise KeyboardInterrupt
         return going(start)
 
-    def going(start: int) -> tuple[dict[str, float], torch.Tensor]:
+    def going(start: int) -> tuple[dict[str, float | str], torch.Tensor]:
         computed.append(start)
         return part_of(torch.arange(200.0), start)
 
