@@ -59,7 +59,8 @@ def fit(
 
 def training_seconds(trainer: L.Trainer) -> float:
     """Return how long training took, all resumes together; not a number where no callback counts it."""
-    return next((one.time_elapsed() for one in trainer.callbacks if isinstance(one, Timer)), math.nan)
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without saying so
+    return next((one.time_elapsed() for one in callbacks if isinstance(one, Timer)), math.nan)
 
 
 def log_figures(trainer: L.Trainer, figures: Mapping[str, float]) -> None:
