@@ -4,9 +4,10 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from _helpers import fit, tiny_overrides, write_images
-from nf_mnist.data import random_shift
+from nf_mnist.data import affine, random_distortion, random_shift
 
 
 def moved(image: Tensor, down: int, right: int) -> Tensor:
@@ -51,14 +52,61 @@ def test_rows_and_columns_move_by_as_much_as_is_permitted(levels):
     assert rows.max() == columns.max() == 3
 
 
-def test_without_a_shift_nothing_is_drawn(levels):
+@pytest.mark.parametrize("augment", [random_shift, random_distortion])
+def test_without_an_amount_nothing_is_drawn(augment, levels):
     before = torch.get_rng_state()
-    assert random_shift(levels, 0) is levels
+    assert augment(levels, 0) is levels
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_training_images_alone_are_shifted(tmp_path):
-    overrides = ["data.max_shift=2", "trainer.max_steps=4", "trainer.val_check_interval=2"]
+def ellipse(column: float, row: float, width: float, height: float) -> Tensor:
+    """Return levels of a bright spot on black, shape (1, 1, 28, 28)."""
+    places = torch.arange(28.0)
+    across, down = ((places - column) / width).square(), ((places - row) / height).square()
+    return (255 * torch.exp(-(across[None] + down[:, None]) / 2)).round().to(torch.uint8)[None, None]
+
+
+def spread(levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of where images are bright, in pixels, shapes (n, 2) and (n, 2, 2)."""
+    weights = levels.double().flatten(1)
+    weights = weights / weights.sum(1, keepdim=True)
+    places = torch.cartesian_prod(torch.arange(28.0), torch.arange(28.0)).double().flip(1)
+    mean = weights @ places
+    offsets = places - mean[:, None]
+    return mean, torch.einsum("np,npi,npj->nij", weights, offsets, offsets)
+
+
+def test_half_of_the_images_are_distorted_and_their_centres_of_mass_stay():
+    levels = ellipse(11.5, 16.0, 2.0, 3.0).expand(4000, -1, -1, -1)
+    distorted = random_distortion(levels, 0.2)
+    assert (distorted.dtype, distorted.shape) == (torch.uint8, levels.shape)
+    is_same = (distorted == levels).flatten(1).all(1)
+    assert abs(is_same.double().mean().item() - 0.5) < 4 * (0.25 / 4000) ** 0.5
+    assert len(distorted[~is_same].unique(dim=0)) == (~is_same).sum(), "each in its own way"
+    mean, _ = spread(distorted)
+    assert (mean - torch.tensor([11.5, 16.0])).abs().max() < 0.05, "in pixels; levels are rounded"
+
+
+def test_distortions_are_as_large_as_is_permitted():
+    spot = ellipse(14.0, 13.0, 2.5, 2.5)
+    _, (before,) = spread(spot)
+    _, after = spread(random_distortion(spot.expand(2000, -1, -1, -1), 0.2))
+    # Seen through the map A, covariance C becomes A^-1 C A^-T, which of a round spot tells the singular values of A.
+    # Those of a matrix within 0.2 of the identity, element by element, lie within 0.4 of 1.
+    stretches = (before.trace() / 2 / torch.linalg.eigvalsh(after)).sqrt()
+    assert 0.6 < stretches.min() < 0.75
+    assert 1.25 < stretches.max() < 1.42
+
+
+def test_a_quarter_turn_moves_pixels_as_turning_the_array_does():
+    images = torch.rand(3, 1, 8, 8)
+    quarter = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    assert_close(affine(images, quarter.expand(3, 2, 3), "bilinear"), images.rot90(-1, (2, 3)))
+
+
+@pytest.mark.parametrize("setting", ["data.max_shift=2", "data.distortion=0.3"])
+def test_training_images_alone_are_augmented(setting, tmp_path):
+    overrides = [setting, "trainer.max_steps=4", "trainer.val_check_interval=2"]
     overrides += tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path)
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
 

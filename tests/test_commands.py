@@ -12,6 +12,7 @@ import torch
 from torchvision.io import read_image, write_png
 
 from _helpers import VIEWS, run_command, tiny_overrides, write_images
+from nf_mnist.config import load_flow
 
 VALIDATE_OFTEN = ("trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
 
@@ -188,6 +189,24 @@ def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
     for name, value in one["state_dict"].items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value, other["state_dict"][name]), name
+
+
+def test_parameters_that_are_not_to_be_trained_stay_as_they_are(folder, tmp_path):
+    base = tiny_overrides(folder / "images.npz", tmp_path / "part")
+    start = f"init_from={folder}/run/checkpoints/last.ckpt"
+    finished = run_command("train", *base, start, "trainer.max_steps=2", "trained=bijectors\\.4")
+    assert finished.code == 0, finished.err
+    one, other = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (folder / "run", tmp_path / "part")
+    )
+    flow, _ = load_flow(tmp_path / "part" / "checkpoints" / "last.ckpt")
+    changed = {
+        name
+        for name, _ in flow.named_parameters()
+        if not torch.equal(one["state_dict"][f"flow.{name}"], other["state_dict"][f"flow.{name}"])
+    }
+    assert changed
+    assert changed == {name for name, _ in flow.named_parameters() if "bijectors.4" in name}
 
 
 def test_undithered_levels_come_with_a_warning(folder, tmp_path):

@@ -18,6 +18,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "data.split_seed": (WHOLE, 0, 2**32 - 1),
     "data.n_validation": (REAL, 0, INF),
     "data.max_shift": (WHOLE, 0, INF),
+    "data.distortion": (REAL, 0, 1),
     "data.logit_alpha": (REAL, 0, 0.5),
     "optimizer.lr": (REAL, 0, INF),
     "optimizer.matrix_lr": (REAL, 0, INF),

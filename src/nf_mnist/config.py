@@ -1,6 +1,7 @@
 """The one place that instantiates: from a composed configuration to built objects."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -153,12 +154,32 @@ def build_module(cfg: DictConfig) -> "FlowModule":
         schedule=instantiate(cfg.scheduler),
         seed=cfg.seed,
         max_shift=cfg.data.max_shift,
+        distortion=cfg.data.distortion,
     )
+    if cfg.trained is not None:
+        _freeze_others(module, cfg.trained)
     try:
         module.configure_optimizers()
     except (TypeError, ValueError) as error:
         raise ConfigError(f"cannot build {cfg.optimizer._target_}: {error}") from error
     return module
+
+
+def _freeze_others(module: "FlowModule", trained: str) -> None:
+    """Keep parameters as they are whose names do not hold a regular expression.
+
+    Raises:
+        ConfigError: If it is no regular expression, or no name holds it.
+    """
+    try:
+        names = [name for name, _ in module.named_parameters() if re.search(str(trained), name)]
+    except re.error as error:
+        raise ConfigError(f"trained={trained} is no regular expression: {error}") from error
+    if not names:
+        first = next(name for name, _ in module.named_parameters())
+        raise ConfigError(f"trained={trained} is in no parameter's name, of which the first is {first}")
+    for name, value in module.named_parameters():
+        value.requires_grad_(name in names)
 
 
 def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":

@@ -1,6 +1,6 @@
 """Reading images as uint8 levels, augmenting and dequantizing them."""
 
-from nf_mnist.data.augment import random_shift
+from nf_mnist.data.augment import affine, random_distortion, random_shift
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
     CP3Dequantizer,
@@ -33,11 +33,13 @@ __all__ = [
     "NoDequantizer",
     "UniformDequantizer",
     "VariationalDequantizer",
+    "affine",
     "array_event_shape",
     "array_file",
     "draw_noise",
     "evaluation_noise",
     "mnist",
+    "random_distortion",
     "random_shift",
     "random_subset",
     "read_picture",

@@ -1,4 +1,4 @@
-"""Augmentation of training images that leaves their grey levels as they are."""
+"""Augmentation of training images."""
 
 import torch
 from torch import Tensor
@@ -26,3 +26,46 @@ def random_shift(levels: Tensor, max_shift: int) -> Tensor:
     columns = max_shift + torch.arange(width, device=device) + shift[:, 1]
     padded = F.pad(levels[:, 0], (max_shift,) * 4)
     return padded[torch.arange(batch, device=device)[:, None, None], rows[:, :, None], columns[:, None]][:, None]
+
+
+def random_distortion(levels: Tensor, amount: float) -> Tensor:
+    """Return each image as it is or, with probability 1/2, turned, stretched and sheared about its centre of mass.
+
+    The centre of mass stays where it is: MNIST's digits are centred by it (LeCun et al. 1998, section III.A), so that a
+    part of an image tells where the rest is, and a shift would undo that. Grey levels are interpolated, so distorted
+    images alone would teach others than the data has.
+
+    Args:
+        levels: Shape (batch, 1, height, width).
+        amount: The elements of the 2x2 matrix move from the identity by a uniform draw in [-amount, amount], from the
+            global random state of the levels' device; 0 draws nothing.
+    """
+    if not amount:
+        return levels
+    batch, device = len(levels), levels.device
+    images = levels.float()
+    matrices = torch.eye(2, device=device) + amount * (2 * torch.rand(batch, 2, 2, device=device) - 1)
+    centres = _centres_of_mass(images)
+    offsets = centres - (matrices @ centres[:, :, None])[:, :, 0]
+    distorted = affine(images, torch.cat([matrices, offsets[:, :, None]], 2), "bicubic")
+    is_distorted = torch.rand(batch, 1, 1, 1, device=device) < 0.5
+    return torch.where(is_distorted, distorted.round().clamp(0, 255).to(levels.dtype), levels)
+
+
+def affine(images: Tensor, maps: Tensor, mode: str) -> Tensor:
+    """Move the pixels of each image, shape (batch, 1, height, width), by its own affine map, shape (batch, 2, 3).
+
+    Coordinates are (column, row) from -1 to 1; what enters at an edge is black. ``mode`` is that of
+    :func:`torch.nn.functional.grid_sample`.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode=mode, align_corners=False)
+
+
+def _centres_of_mass(images: Tensor) -> Tensor:
+    """Return (column, row) of each image's centre of mass, from -1 to 1, shape (batch, 2); that of black is (0, 0)."""
+    height, width = images.shape[2:]
+    columns, rows = ((torch.arange(side, device=images.device) + 0.5) * 2 / side - 1 for side in (width, height))
+    moments = torch.stack([(images * columns).sum((1, 2, 3)), (images * rows[:, None]).sum((1, 2, 3))], 1)
+    return moments / images.sum((1, 2, 3)).clamp(min=1)[:, None]

@@ -39,7 +39,8 @@ class BudgetedModule(L.LightningModule):
         self.replayed: list[float] = []  # of another run, to be used instead of the schedule
 
     def configure_optimizers(self) -> Optimizer:
-        optimizer = self.make_optimizer(self.named_parameters())
+        trained = ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+        optimizer = self.make_optimizer(trained)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         return optimizer

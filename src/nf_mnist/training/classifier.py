@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nf_mnist.data import affine
 from nf_mnist.nets import Classifier
 from nf_mnist.training.budget import BudgetedModule, OptimizerFactory
 from nf_mnist.training.loader import Batch
@@ -67,9 +68,7 @@ def distort(images: Tensor, amount: float) -> Tensor:
     """
     identity = torch.eye(2, 3, device=images.device)
     maps = identity + amount * (2 * torch.rand(len(images), 2, 3, device=images.device) - 1)
-    with torch.autocast(images.device.type, enabled=False):
-        grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
+    return affine(images, maps, "bilinear")
 
 
 def outliers(images: Tensor) -> Tensor:

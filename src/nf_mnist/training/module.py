@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise, random_shift
+from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise, random_distortion, random_shift
 from nf_mnist.diagnostics import has_bits
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
@@ -28,6 +28,7 @@ class FlowModule(BudgetedModule):
         schedule: Of the learning rate.
         seed: Of the training noise.
         max_shift: Of :func:`~nf_mnist.data.random_shift`; training images alone are shifted.
+        distortion: Of :func:`~nf_mnist.data.random_distortion`; training images alone are distorted.
     """
 
     def __init__(
@@ -38,16 +39,18 @@ class FlowModule(BudgetedModule):
         schedule: Schedule,
         seed: int,
         max_shift: int,
+        distortion: float,
     ) -> None:
         super().__init__(optimizer, schedule, seed)
         self.flow = flow
         self.dequantizer = dequantizer
         self.max_shift = max_shift
+        self.distortion = distortion
         self.has_bits = has_bits(flow, dequantizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         levels, labels = batch
-        levels = random_shift(levels, self.max_shift)
+        levels = random_shift(random_distortion(levels, self.distortion), self.max_shift)
         x, log_q = self.dequantizer(levels, draw_noise(levels))
         _, log_prob = self.flow(x, self.flow.training_context(levels, labels))
         loss = (log_q - log_prob).mean()
