@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,14 +178,17 @@ def test_inpaint_takes_a_picture_and_a_mask_of_ones_own(best, tmp_path):
     assert "but this flow completes (1, 14, 14)" in refused.err
 
 
-def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
-    base = tiny_overrides(folder / "images.npz", tmp_path / "fresh")
-    start = f"init_from={folder}/run/checkpoints/last.ckpt"
-    finished = run_command("train", *base, start, "trainer.max_steps=1", "optimizer.lr=0.0")
+def fresh_start(folder: Path, run: Path, *given: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train from the weights of the run in the folder; return the last checkpoints of that run and of the new one."""
+    base = tiny_overrides(folder / "images.npz", run)
+    finished = run_command("train", *base, f"init_from={folder}/run/checkpoints/last.ckpt", *given)
     assert finished.code == 0, finished.err
-    one, other = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (folder / "run", tmp_path / "fresh")
-    )
+    one, other = (torch.load(at / "checkpoints" / "last.ckpt", weights_only=True) for at in (folder / "run", run))
+    return one, other
+
+
+def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
+    one, other = fresh_start(folder, tmp_path / "fresh", "trainer.max_steps=1", "optimizer.lr=0.0")
     assert other["global_step"] == 1
     for name, value in one["state_dict"].items():
         if "running" not in name and "num_batches" not in name:
@@ -192,21 +196,12 @@ def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
 
 
 def test_parameters_that_are_not_to_be_trained_stay_as_they_are(folder, tmp_path):
-    base = tiny_overrides(folder / "images.npz", tmp_path / "part")
-    start = f"init_from={folder}/run/checkpoints/last.ckpt"
-    finished = run_command("train", *base, start, "trainer.max_steps=2", "trained=bijectors\\.4")
-    assert finished.code == 0, finished.err
-    one, other = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (folder / "run", tmp_path / "part")
-    )
+    one, other = fresh_start(folder, tmp_path / "part", "trainer.max_steps=2", "trained=bijectors\\.4")
     flow, _ = load_flow(tmp_path / "part" / "checkpoints" / "last.ckpt")
-    changed = {
-        name
-        for name, _ in flow.named_parameters()
-        if not torch.equal(one["state_dict"][f"flow.{name}"], other["state_dict"][f"flow.{name}"])
-    }
+    names = {f"flow.{name}" for name, _ in flow.named_parameters()}
+    changed = {name for name in names if not torch.equal(one["state_dict"][name], other["state_dict"][name])}
     assert changed
-    assert changed == {name for name, _ in flow.named_parameters() if "bijectors.4" in name}
+    assert changed == {name for name in names if "bijectors.4" in name}
 
 
 def test_undithered_levels_come_with_a_warning(folder, tmp_path):
