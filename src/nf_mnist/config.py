@@ -172,14 +172,15 @@ def _freeze_others(module: "FlowModule", trained: str) -> None:
         ConfigError: If it is no regular expression, or no name holds it.
     """
     try:
-        names = [name for name, _ in module.named_parameters() if re.search(str(trained), name)]
+        pattern = re.compile(str(trained))
     except re.error as error:
         raise ConfigError(f"trained={trained} is no regular expression: {error}") from error
-    if not names:
-        first = next(name for name, _ in module.named_parameters())
+    parameters = dict(module.named_parameters())
+    for name, value in parameters.items():
+        value.requires_grad_(pattern.search(name) is not None)
+    if not any(value.requires_grad for value in parameters.values()):
+        first = next(iter(parameters))
         raise ConfigError(f"trained={trained} is in no parameter's name, of which the first is {first}")
-    for name, value in module.named_parameters():
-        value.requires_grad_(name in names)
 
 
 def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":

@@ -1,6 +1,6 @@
 """Reading images as uint8 levels, augmenting and dequantizing them."""
 
-from nf_mnist.data.augment import affine, random_distortion, random_shift
+from nf_mnist.data.augment import affine, random_distortion, random_maps, random_shift
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
     CP3Dequantizer,
@@ -40,6 +40,7 @@ __all__ = [
     "evaluation_noise",
     "mnist",
     "random_distortion",
+    "random_maps",
     "random_shift",
     "random_subset",
     "read_picture",

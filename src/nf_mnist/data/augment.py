@@ -42,14 +42,22 @@ def random_distortion(levels: Tensor, amount: float) -> Tensor:
     """
     if not amount:
         return levels
-    batch, device = len(levels), levels.device
     images = levels.float()
-    matrices = torch.eye(2, device=device) + amount * (2 * torch.rand(batch, 2, 2, device=device) - 1)
+    matrices = random_maps(images, 2, amount)
     centres = _centres_of_mass(images)
     offsets = centres - (matrices @ centres[:, :, None])[:, :, 0]
     distorted = affine(images, torch.cat([matrices, offsets[:, :, None]], 2), "bicubic")
-    is_distorted = torch.rand(batch, 1, 1, 1, device=device) < 0.5
+    is_distorted = torch.rand(len(levels), 1, 1, 1, device=levels.device) < 0.5
     return torch.where(is_distorted, distorted.round().clamp(0, 255).to(levels.dtype), levels)
+
+
+def random_maps(images: Tensor, n_columns: int, amount: float) -> Tensor:
+    """Draw a linear (2 columns) or affine (3) map for each image, shape (batch, 2, n_columns).
+
+    Its elements move from the identity by a uniform draw in [-amount, amount], from the global random state.
+    """
+    draws = torch.rand(len(images), 2, n_columns, device=images.device)
+    return torch.eye(2, n_columns, device=images.device) + amount * (2 * draws - 1)
 
 
 def affine(images: Tensor, maps: Tensor, mode: str) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nf_mnist.data import affine
+from nf_mnist.data import affine, random_maps
 from nf_mnist.nets import Classifier
 from nf_mnist.training.budget import BudgetedModule, OptimizerFactory
 from nf_mnist.training.loader import Batch
@@ -66,9 +66,7 @@ def distort(images: Tensor, amount: float) -> Tensor:
         images: Grey values.
         amount: The elements of the 2x3 matrix move from the identity by a uniform draw in [-amount, amount].
     """
-    identity = torch.eye(2, 3, device=images.device)
-    maps = identity + amount * (2 * torch.rand(len(images), 2, 3, device=images.device) - 1)
-    return affine(images, maps, "bilinear")
+    return affine(images, random_maps(images, 3, amount), "bilinear")
 
 
 def outliers(images: Tensor) -> Tensor:
