@@ -37,6 +37,15 @@ def test_exact_draws_cover_ninety_per_cent_whatever_their_number(n_samples):
     assert covered == pytest.approx(0.9, abs=4 * 0.3 / (500 * 32) ** 0.5)
 
 
+def test_the_error_of_one_completion_is_that_of_the_mean_and_the_variance():
+    truth, drawn = torch.rand(3, 1, 8, 8), torch.rand(5, 3, 1, 8, 8)
+    figures = scores(completions(drawn), truth, HALF)
+    variance = drawn.var(0, correction=0).flatten(1).sum(1)
+    assert_close(figures["squared_error"], figures["squared_error_of_mean"] + variance)
+    alone = scores(completions(drawn[:1]), truth, HALF)
+    assert_close(alone["squared_error"], (drawn[0] - truth).square().flatten(1).sum(1))
+
+
 def test_an_interval_of_fewer_draws_than_it_needs_is_no_figure():
     figures = scores(completions(torch.rand(18, 3, 1, 8, 8)), torch.rand(3, 1, 8, 8), HALF)
     assert "coverage_90" not in figures

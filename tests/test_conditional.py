@@ -136,16 +136,26 @@ def test_a_specialist_is_trained_and_validated_on_its_half(half, flow, levels):
 
 
 def test_what_is_trained_on_random_parts_is_validated_on_whole_images(flow, levels):
-    assert flow.trained_on == "random"
+    assert flow.trained_on == ("random",)
     assert flow.validation_context(levels, torch.zeros(6)) is None
     assert len({tuple(observed.flatten().tolist()) for observed in flow.training_context(levels, levels)[:, 1]}) > 1
 
 
-def test_there_is_no_specialist_of_other_parts(flow):
-    with pytest.raises(
-        ConfigError, match="trained_on must be random or one of lower, upper, right, left, got 'middle'"
-    ):
-        ConditionalFlow(flow.bijector, flow.event_shape, trained_on="middle")
+def test_of_several_parts_each_is_observed_in_its_share_of_the_images(flow):
+    both = ConditionalFlow(flow.bijector, flow.event_shape, trained_on=["upper", "left", "right"])
+    levels = torch.randint(256, (3000, 1, 8, 8))
+    observed = both.training_context(levels, torch.zeros(3000))[:, 1:] > 0
+    for name in ("lower", "right", "left"):
+        is_half = (observed == make_observed(name, (1, 8, 8))).flatten(1).all(1)
+        assert is_half.double().mean().item() == pytest.approx(1 / 3, abs=4 * (2 / 9 / 3000) ** 0.5), name
+    assert both.validation_context(levels, levels) is None, "whole images are scored"
+
+
+@pytest.mark.parametrize("parts", ["middle", ["random", "middle"], []])
+def test_there_is_no_specialist_of_other_parts(parts, flow):
+    got = parts if isinstance(parts, str) else ", ".join(parts)
+    with pytest.raises(ConfigError, match=f"trained_on must be of random, lower, upper, right, left, got '{got}'"):
+        ConditionalFlow(flow.bijector, flow.event_shape, trained_on=parts)
 
 
 def test_amortized_completions_keep_what_is_observed_and_differ_from_each_other():

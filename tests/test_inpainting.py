@@ -1,5 +1,6 @@
 """Completions keep what was observed, climb where they say so, and are drawn from the right law."""
 
+import sys
 from functools import partial
 
 import pytest
@@ -25,6 +26,7 @@ from nf_mnist.inpainting import (
     split_r_hat,
 )
 from nf_mnist.inpainting.posterior import HamiltonianChains
+from nf_mnist.inpainting.starts import N_GUESSES, agreeing_sample, noise
 from nf_mnist.training.hardware import autocast_of, dtype_of
 from registry import make_flow
 
@@ -141,6 +143,23 @@ def test_climbing_a_gaussian_ends_at_its_conditional_mode(name, gaussian):
     assert found.n_gradients == settings["n_steps"]
 
 
+def test_chains_begin_at_prior_samples_that_agree_with_what_is_observed(gaussian):
+    given = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    x = torch.stack([given, torch.zeros(3)], 1).reshape(3, 1, 1, 2)
+    observed = torch.tensor([[[True, False]]])
+    starts = agreeing_sample(gaussian, x, observed, 200, generator()).unflatten(0, (200, 3))
+    assert torch.equal(starts[..., 0].flatten(1), given.expand(200, 3))
+    samples = gaussian.decode(gaussian.base.sample(N_GUESSES, generator()).double()).flatten(1)
+    levels = (256 * starts[0, ..., 1].flatten()).floor()
+    assert torch.isin(levels, (256 * samples[:, 1]).floor()).all(), "a sample, not a mean of samples"
+    many = gaussian.decode(gaussian.base.sample(20_000, generator()).double()).flatten(1)
+    away = (many[:, :1] - given).square()
+    weights = (-away / (0.5 * away.std(0))).softmax(0)
+    expected, spread = (weights * many[:, 1:]).sum(0), many[:, 1].std().item()
+    assert_close(starts[..., 1].flatten(1).mean(0), expected, atol=4 * spread / 200**0.5, rtol=0)
+    assert expected[2] - expected[0] > 8 * spread / 200**0.5, "more than chance apart"
+
+
 def exact_moments(level: int) -> tuple[float, float]:
     """Return mean and standard deviation of the second logit given the level of the first pixel, by quadrature."""
     first = torch.special.logit((level + (torch.arange(400.0, dtype=torch.float64) + 0.5) / 400) / 256)
@@ -153,8 +172,10 @@ def exact_moments(level: int) -> tuple[float, float]:
     return mean.item(), ((weight * (second - mean) ** 2).sum() / weight.sum()).sqrt().item()
 
 
-def drawn_logits(flow: Flow, level: int) -> Tensor:
-    """Return draws of the second logit: many chains with a long step, all started far away."""
+def drawn_logits(flow: Flow, level: int, monkeypatch) -> Tensor:
+    """Return draws of the second logit: many chains with a long step, all started far away, in noise."""
+    module = sys.modules["nf_mnist.inpainting.posterior"]  # the package has a function of that name
+    monkeypatch.setattr(module, "agreeing_sample", noise)
     x = torch.full((500, 1, 1, 2), (level + 0.5) / 256, dtype=torch.float64)
     observed = torch.tensor([[[True, False]]])
     settings = {"n_chains": 1, "n_warmup": 0, "thinning": 40, "n_leapfrog": 2, "step": 0.75}
@@ -164,9 +185,9 @@ def drawn_logits(flow: Flow, level: int) -> Tensor:
 
 
 @pytest.mark.parametrize("level", [150, 3])
-def test_posterior_draws_have_the_moments_of_the_conditional_law(level, gaussian):
+def test_posterior_draws_have_the_moments_of_the_conditional_law(level, gaussian, monkeypatch):
     mean, std = exact_moments(level)
-    draws = drawn_logits(gaussian, level)
+    draws = drawn_logits(gaussian, level, monkeypatch)
     error = std / len(draws) ** 0.5
     assert abs(draws.mean().item() - mean) < 4 * error
     assert abs(draws.std().item() - std) < 4 * error
@@ -177,7 +198,7 @@ def test_posterior_draws_have_the_moments_of_the_conditional_law(level, gaussian
 def test_without_the_metropolis_test_the_moments_are_wrong(gaussian, monkeypatch):
     monkeypatch.setattr(HamiltonianChains, "_chance", lambda self, change: torch.full_like(change, 0.96))
     _, std = exact_moments(150)
-    draws = drawn_logits(gaussian, 150)
+    draws = drawn_logits(gaussian, 150, monkeypatch)
     assert abs(draws.std().item() - std) > 4 * std / len(draws) ** 0.5
 
 

@@ -1,6 +1,7 @@
 """A hierarchy of couplings conditioned on the observed pixels of an image: inpainting in one sampling pass."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,19 +36,19 @@ class ConditionalFlow(Flow):
     Args:
         bijector, event_shape: As of :class:`~nf_mnist.flows.flow.Flow`.
         trained_on: What is observed in training: a random part of each image, or one of :data:`HALVES`, which makes a
-            specialist of that half.
+            specialist of that half. Of several, one is drawn for each image.
 
     Raises:
-        ConfigError: If ``trained_on`` is neither.
+        ConfigError: If ``trained_on`` is none of these.
     """
 
-    def __init__(self, bijector: Bijector, event_shape: Shape, trained_on: str = RANDOM) -> None:
+    def __init__(self, bijector: Bijector, event_shape: Shape, trained_on: str | Sequence[str] = RANDOM) -> None:
         super().__init__(bijector, event_shape)
-        if trained_on not in (RANDOM, *HALVES):
+        self.trained_on = (trained_on,) if isinstance(trained_on, str) else tuple(trained_on)
+        if not self.trained_on or not {*self.trained_on} <= {RANDOM, *HALVES}:
             raise ConfigError(
-                f"model.flow.trained_on must be {RANDOM} or one of {', '.join(HALVES)}, got {trained_on!r}"
+                f"model.flow.trained_on must be of {RANDOM}, {', '.join(HALVES)}, got {', '.join(self.trained_on)!r}"
             )
-        self.trained_on = trained_on
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward(x, self._observed(len(x), context))
@@ -56,17 +57,16 @@ class ConditionalFlow(Flow):
         return super().decode(z, self._observed(len(z), context))
 
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor:
-        """Return a part of each image of a batch: the half trained on, or one drawn from the global random state."""
-        if self.trained_on == RANDOM:
-            observed = random_observed(levels)
-        else:
-            _, height, width = self.event_shape
-            observed = _halves(height, width, levels.device)[HALVES.index(self.trained_on)].expand_as(levels)
+        """Return a part of each image of a batch: the half trained on, or a draw from the global random state."""
+        parts = torch.stack([_part(name, levels) for name in self.trained_on])
+        images = torch.arange(len(levels), device=levels.device)
+        observed = parts[torch.randint(len(parts), (len(levels),), device=levels.device), images]
         return torch.cat([levels, observed], 1).to(torch.get_default_dtype())
 
     def validation_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
-        """Return the half trained on, of each image; None after training on random parts, which scores whole images."""
-        return None if self.trained_on == RANDOM else self.training_context(levels, labels)
+        """Return the half of each image that a specialist is trained on; else None, which scores whole images."""
+        is_specialist = len(self.trained_on) == 1 and self.trained_on[0] in HALVES
+        return self.training_context(levels, labels) if is_specialist else None
 
     def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if context is not None and context.shape[1:] != (2, *self.event_shape[1:]):
@@ -82,6 +82,14 @@ class ConditionalFlow(Flow):
             return torch.cat([torch.where(seen > 0, level, 0.0), seen], 1)
         reference = next(self.parameters())
         return reference.new_zeros(batch_size, 2, *self.event_shape[1:])
+
+
+def _part(name: str, levels: Tensor) -> Tensor:
+    """Return which pixels of each image are observed, shape of the levels, bool: of RANDOM, or one of HALVES."""
+    if name == RANDOM:
+        return random_observed(levels)
+    _, _, height, width = levels.shape
+    return _halves(height, width, levels.device)[HALVES.index(name)].expand_as(levels)
 
 
 def observed_image(x: Tensor, observed: Tensor) -> Tensor:
@@ -175,7 +183,7 @@ def _random_interval(draws: Tensor, length: int) -> Tensor:
     return (places >= ends[:, :1]) & (places < ends[:, 1:])
 
 
-def conditional(*, event_shape: Shape, trained_on: str = RANDOM, **sizes: int) -> ConditionalFlow:
+def conditional(*, event_shape: Shape, trained_on: str | Sequence[str] = RANDOM, **sizes: int) -> ConditionalFlow:
     """Build a hierarchy conditioned on observed pixels.
 
     Args:

@@ -15,7 +15,7 @@ from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.chains import Chains, check_counts, draw
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_images
-from nf_mnist.inpainting.masks import corrupt
+from nf_mnist.inpainting.starts import agreeing_sample
 
 
 class Boxes:
@@ -65,7 +65,7 @@ def posterior(
         observed: Which pixels are given, shape (1, height, width).
         n_samples: Draws of all chains together; a multiple of ``n_chains``.
         generator: Of starts, momenta and tests, on the CPU.
-        n_chains: Chains per image, from different noise.
+        n_chains: Chains per image, each from a prior sample that agrees with what is observed.
         n_warmup: Transitions in which the step of each chain is adapted, not counted.
         thinning: Transitions between draws.
         n_leapfrog: Leapfrog steps of a transition.
@@ -83,7 +83,7 @@ def posterior(
     if n_leapfrog < 1 or step <= 0:
         raise ConfigError(f"n_leapfrog and step must be positive, got {n_leapfrog} and {step}")
     images = x.repeat(n_chains, 1, 1, 1)
-    start = corrupt(images, observed, "cp3", generator)
+    start = agreeing_sample(flow, x, observed, n_chains, generator)
     return draw(HamiltonianChains(flow, images, observed, start, n_leapfrog, step, generator), flow, observed, **counts)
 
 

@@ -84,15 +84,16 @@ def scores(found: Completions, truth: Tensor, observed: Tensor) -> dict[str, Ten
         observed: Which pixels were given, shape (1, height, width).
 
     Returns:
-        ``squared_error`` of the first completion, summed over pixels in [0, 1] (CP3's protocol), and its ``log_prob``
-        in logit space, in nats. With several completions also ``squared_error_of_mean``; ``diversity``, the mean
-        standard deviation of a hidden pixel; and, with 19 or more, ``coverage_90``, the share of hidden pixels within
-        the 90% interval: on average 0.9 if draws and truth are of one law, whatever their number (quantiles of type 6
-        in Hyndman & Fan 1996, whose k-th of n draws lies at k / (n + 1)).
+        ``squared_error`` of one completion, summed over pixels in [0, 1] (CP3's protocol), and its ``log_prob`` in
+        logit space, in nats; of several completions both are means over them. Of several also
+        ``squared_error_of_mean``; ``diversity``, the mean standard deviation of a hidden pixel; and, of 19 or more,
+        ``coverage_90``, the share of hidden pixels within the 90% interval: on average 0.9 if draws and truth are of
+        one law, whatever their number (quantiles of type 6 in Hyndman & Fan 1996, whose k-th of n draws lies at
+        k / (n + 1)).
     """
     figures = {
-        "squared_error": (found.x[0] - truth).square().flatten(1).sum(1),
-        "log_prob": found.log_prob[0],
+        "squared_error": (found.x - truth).square().flatten(2).sum(2).mean(0),
+        "log_prob": found.log_prob.mean(0),
     }
     hidden, true_hidden = found.x[..., ~observed], truth[..., ~observed]
     n = len(hidden)
