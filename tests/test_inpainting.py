@@ -126,6 +126,17 @@ def test_completions_have_their_shape_and_keep_observed_pixels_bit_for_bit(name,
     assert torch.equal(found.x, again.x)
 
 
+@pytest.mark.parametrize("name", ["posterior", "crank_nicolson"])
+def test_chains_compute_in_full_precision_whatever_the_networks_are_asked_to(name):
+    observed, x = make_observed("lower", (1, 8, 8)), (torch.randint(256, (3, 1, 8, 8)) + 0.3) / 256
+    method, flow = {**METHODS, **OF_HIERARCHIES}[name], make_flow(HIERARCHIES.get(name, "resflow"), torch.float32)
+    exact = method(flow, x, observed, n_samples=4, generator=generator())
+    with autocast_of("bf16-mixed", x.device):
+        found = method(flow, x, observed, n_samples=4, generator=generator())
+    assert torch.equal(found.x, exact.x)
+    assert torch.equal(found.log_prob, exact.log_prob)
+
+
 @pytest.mark.parametrize("name", ["logit_ascent", "logit_adam", "mode"])
 def test_climbing_a_gaussian_ends_at_its_conditional_mode(name, gaussian):
     x = torch.sigmoid(torch.tensor([1.2, 0.0], dtype=torch.float64)).reshape(1, 1, 1, 2)

@@ -71,6 +71,11 @@ class Chains(ABC):
         return log_ratio.clamp(max=0).exp().nan_to_num(0.0)
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """Return a context without autocast: bfloat16 errs by nats in log p, by which a test would accept or refuse."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def check_counts(n_samples: int, n_chains: int, n_warmup: int, thinning: int) -> None:
     """Refuse numbers of chains, draws and transitions that do not fit together.
 

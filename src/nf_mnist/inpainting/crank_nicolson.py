@@ -12,7 +12,7 @@ from torch import Tensor
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.flows.conditional import forced, observed_image
-from nf_mnist.inpainting.chains import Chains, check_counts, draw
+from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
 from nf_mnist.inpainting.logits import Completions, check_task
 
 
@@ -53,8 +53,9 @@ def crank_nicolson(
     check_counts(**counts)
     if not 0 < step <= 1:
         raise ConfigError(f"step must lie in (0, 1], got {step}")
-    chains = CrankNicolsonChains(flow, x.repeat(n_chains, 1, 1, 1), observed, step, generator)
-    return draw(chains, flow, observed, **counts)
+    with full_precision(x):
+        chains = CrankNicolsonChains(flow, x.repeat(n_chains, 1, 1, 1), observed, step, generator)
+        return draw(chains, flow, observed, **counts)
 
 
 class CrankNicolsonChains(Chains):

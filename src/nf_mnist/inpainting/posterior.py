@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nf_mnist.bijectors.levels import N_LEVELS, SMALLEST_FRACTION, level_and_fraction
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.inpainting.chains import Chains, check_counts, draw
+from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_images
 from nf_mnist.inpainting.starts import agreeing_sample
 
@@ -83,8 +83,10 @@ def posterior(
     if n_leapfrog < 1 or step <= 0:
         raise ConfigError(f"n_leapfrog and step must be positive, got {n_leapfrog} and {step}")
     images = x.repeat(n_chains, 1, 1, 1)
-    start = agreeing_sample(flow, x, observed, n_chains, generator)
-    return draw(HamiltonianChains(flow, images, observed, start, n_leapfrog, step, generator), flow, observed, **counts)
+    with full_precision(x):
+        start = agreeing_sample(flow, x, observed, n_chains, generator)
+        chains = HamiltonianChains(flow, images, observed, start, n_leapfrog, step, generator)
+        return draw(chains, flow, observed, **counts)
 
 
 class HamiltonianChains(Chains):
