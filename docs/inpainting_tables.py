@@ -72,12 +72,5 @@ def _errors(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _coverage(row: dict[str, Any]) -> str:
-    """Return the share of hidden pixels within the 90% interval.
-
-    Rows measured as ``coverage`` have intervals between quantiles of type 7 (Hyndman & Fan 1996), which are too narrow:
-    exact draws do not reach 90% either.
-    """
-    if "coverage" in row:
-        n = row["n_samples"]
-        return f"{row['coverage']:.0%} (exact draws: {0.9 * (n - 1) / (n + 1):.0%})"
+    """Return the share of hidden pixels within the 90% interval, of rows with draws enough."""
     return f"{row['coverage_90']:.0%}" if "coverage_90" in row else ""

@@ -37,6 +37,8 @@ TRAINED = {  # the runs that documents speak of, by folder
     "outputs/quickstart/DATE": ["experiment=quickstart"],
     "outputs/classes": ["model=hierarchical_small", "model.flow.n_classes=10"],
     "outputs/conditional": ["model=conditional"],
+    "outputs/conditional_1h": ["model=conditional"],
+    "outputs/conditional_distorted": ["model=conditional"],
     "outputs/conditional_upper": ["model=conditional"],
     "outputs/conditional_upper_distorted": ["model=conditional"],
     "outputs/hierarchical_1h": ["experiment=hierarchical_1h"],
