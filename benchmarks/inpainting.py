@@ -23,7 +23,7 @@ from measuring import Figures, add_row, rows_of
 from nf_mnist.config import config_dir, instantiate, load_classifier, load_flow
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow
-from nf_mnist.inpainting import HIDDEN, corrupt, make_observed, measure
+from nf_mnist.inpainting import HIDDEN, Completions, corrupt, make_observed, measure
 from nf_mnist.inpainting.logits import has_gradient
 from nf_mnist.inpainting.scores import OVERALL
 from nf_mnist.training.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
@@ -55,6 +55,11 @@ def methods_of(flow: Flow) -> dict[str, Method]:
     return CLIMBING if has_gradient(flow) else WALKING
 
 
+def shipped_method(name: str) -> Callable[..., Completions]:
+    """Return a method with the settings of its file in ``conf/method``."""
+    return instantiate(OmegaConf.load(Path(config_dir()) / "method" / f"{name}.yaml"))
+
+
 def part_of_row(
     flow: Flow, truth: Tensor, labels: Tensor, mean: Tensor, mask: str, method: str, n_samples: int, start: int
 ) -> tuple[Figures, Tensor]:
@@ -74,7 +79,7 @@ def part_of_row(
         Figures, means over images, and the levels of a completion of each, shape (at most PART, 1, height, width).
     """
     truth, labels = truth[start : start + PART], labels[start : start + PART]
-    complete = instantiate(OmegaConf.load(Path(config_dir()) / "method" / f"{method}.yaml"))
+    complete = shipped_method(method)
     observed = make_observed(mask, flow.event_shape, SEED)
     generator = torch.Generator().manual_seed(SEED + start)
     measured = measure(complete, flow, truth, observed, n_samples=n_samples, batch_size=len(truth), generator=generator)

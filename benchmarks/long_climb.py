@@ -10,48 +10,43 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
+from inpainting import SEED, shipped_method, squared_error
 from measuring import add_row, machine, rows_of
-from nf_mnist.config import config_dir, instantiate, load_flow
-from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset
+from nf_mnist.config import instantiate, load_dequantizer, load_flow
+from nf_mnist.diagnostics import make_batch
 from nf_mnist.inpainting import corrupt, make_observed, measure
 from nf_mnist.training.hardware import autocast_of, resolve_precision
 
 RESULT = Path(__file__).parent.parent / "results" / "long_climb.json"
-MASK, SEED = "lower", 0
+MASK = "lower"
 
 
 def main() -> None:
     """Climb with each number of steps that is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ckpt", nargs="?", default="pretrained:resflow")
-    parser.add_argument("--steps", nargs="+", type=int, default=[20, 100, 1000])
+    parser.add_argument("--steps", nargs="+", type=int, default=[1, 5, 10, 20, 50, 100, 1000])
     parser.add_argument("--images", type=int, default=25)
-    parser.add_argument("--precision", default="auto")
     given = parser.parse_args()
     flow, cfg = load_flow(given.ckpt)
     flow.requires_grad_(False)
-    sample, index = random_subset(instantiate(cfg.data.source).test, given.images, SEED)
-    noise = evaluation_noise(index, flow.event_shape, 0, SEED)
-    truth, _ = DEQUANTIZERS[cfg.data.dequantizer]()(sample.levels, noise)
-    observed, precision = make_observed(MASK, flow.event_shape, SEED), resolve_precision(given.precision, "cpu")
-    corrupted = corrupt(truth, observed, "cp3", torch.Generator().manual_seed(SEED))
-    error = (corrupted - truth).square().flatten(1).sum(1).mean().item()
-    mode = instantiate(OmegaConf.load(Path(config_dir()) / "method" / "mode.yaml"))
+    test = instantiate(cfg.data.source).test
+    truth = make_batch(flow, load_dequantizer(given.ckpt), test, given.images, SEED).x
+    observed, precision = make_observed(MASK, flow.event_shape, SEED), resolve_precision("auto", "cpu")
+    corrupted = squared_error(corrupt(truth, observed, "cp3", torch.Generator().manual_seed(SEED)), truth)
+    about = {"checkpoint": given.ckpt, "seed": SEED, "precision": precision, "n_images": given.images}
     for n_steps in given.steps:
         key = f"{cfg.name} {MASK} mode, {n_steps} steps"
         if key in rows_of(RESULT):
             continue
-        method = partial(mode, n_steps=n_steps)
+        method = partial(shipped_method("mode"), n_steps=n_steps)
         generator = torch.Generator().manual_seed(SEED)
         with autocast_of(precision, truth.device):
-            measured = measure(method, flow, truth, observed, n_samples=1, batch_size=given.images, generator=generator)
-        figures = {name: values.double().mean().item() for name, values in measured.figures.items()}
-        about = {"checkpoint": given.ckpt, "seed": SEED, "precision": precision, "n_images": given.images}
-        row = {**machine(), **about, "corrupted": error, **figures, "seconds_per_image": measured.seconds / len(truth)}
-        add_row(RESULT, key, row)
-        print(f"{key}: error {row['squared_error']:.1f} of {error:.1f} corrupted", flush=True)
+            found = measure(method, flow, truth, observed, n_samples=1, batch_size=given.images, generator=generator)
+        figures = {name: values.double().mean().item() for name, values in found.figures.items()}
+        add_row(RESULT, key, {**machine(), **about, "corrupted": corrupted, **figures})
+        print(f"{key}: error {figures['squared_error']:.1f} of {corrupted:.1f} corrupted", flush=True)
 
 
 if __name__ == "__main__":

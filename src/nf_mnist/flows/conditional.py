@@ -44,11 +44,12 @@ class ConditionalFlow(Flow):
 
     def __init__(self, bijector: Bijector, event_shape: Shape, trained_on: str | Sequence[str] = RANDOM) -> None:
         super().__init__(bijector, event_shape)
-        self.trained_on = (trained_on,) if isinstance(trained_on, str) else tuple(trained_on)
-        if not self.trained_on or not {*self.trained_on} <= {RANDOM, *HALVES}:
-            raise ConfigError(
-                f"model.flow.trained_on must be of {RANDOM}, {', '.join(HALVES)}, got {', '.join(self.trained_on)!r}"
-            )
+        if isinstance(trained_on, str) or not isinstance(trained_on, Sequence):
+            trained_on = (trained_on,)
+        self.trained_on = tuple(trained_on)
+        if not self.trained_on or any(part not in (RANDOM, *HALVES) for part in self.trained_on):
+            got = ", ".join(map(str, self.trained_on))
+            raise ConfigError(f"model.flow.trained_on must be of {RANDOM}, {', '.join(HALVES)}, got {got!r}")
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward(x, self._observed(len(x), context))
