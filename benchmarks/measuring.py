@@ -16,10 +16,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nf_mnist.cli import write_json
-from nf_mnist.training.hardware import autocast_of, describe, resolve_precision
+from nf_mnist.checkpoints.writing import write_json
+from nf_mnist.hardware import autocast_of, describe, resolve_precision
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
 def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -> float:
@@ -61,7 +61,7 @@ def shipped_configuration(overrides: Sequence[str]) -> DictConfig:
     """Compose the configuration of ``python -m nf_mnist.train OVERRIDES``."""
     from hydra import compose, initialize_config_dir
 
-    from nf_mnist.config import config_dir
+    from nf_mnist.app.building import config_dir
 
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose("train", ["name=bench", *overrides])
@@ -75,9 +75,9 @@ def training_step(overrides: Sequence[str], as_shipped: bool = True) -> Callable
         as_shipped: Whether networks run in the precision, and memory is kept, as the train command has it on this
             machine; else the step is plain float32.
     """
-    from nf_mnist.config import build_module
+    from nf_mnist.app.building import build_module
     from nf_mnist.data import draw_noise
-    from nf_mnist.training.hardware import keep_freed_memory
+    from nf_mnist.hardware import keep_freed_memory
 
     if as_shipped:
         keep_freed_memory()
@@ -103,12 +103,12 @@ def time_budget(minutes: float) -> str:
     return f"trainer.max_time=00:{whole // 60:02d}:{whole % 60:02d}:{seconds:02d}"
 
 
-def spread(values: Sequence[float]) -> Figures:
+def spread(values: Sequence[float]) -> Metrics:
     """Return the median of repeats, their range, and the repeats themselves."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": list(values)}
 
 
-def add_row(result: Path, key: str, row: Figures) -> None:
+def add_row(result: Path, key: str, row: Metrics) -> None:
     """Add a row to a file of results; a lock lets commands that write to it run side by side, one thread each."""
     folder = os.open(result.parent, os.O_RDONLY)
     try:
@@ -118,12 +118,12 @@ def add_row(result: Path, key: str, row: Figures) -> None:
         os.close(folder)
 
 
-def rows_of(result: Path) -> Figures:
+def rows_of(result: Path) -> Metrics:
     """Return the rows of a file of results by name; none if there is no file yet."""
     return json.loads(result.read_text())["rows"] if result.exists() else {}
 
 
-def machine() -> Figures:
+def machine() -> Metrics:
     """Describe this machine for a table of results."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -150,8 +150,8 @@ class Child:
             env={**os.environ, **(environment or {})},
         )
 
-    def ask(self) -> Figures:
-        """Have the next figures measured, and return them.
+    def ask(self) -> Metrics:
+        """Have the next metrics measured, and return them.
 
         Raises:
             RuntimeError: If the process has ended.
@@ -170,8 +170,8 @@ class Child:
         self.process.communicate()
 
 
-def serve(answers: Iterator[Figures]) -> None:
-    """Print the next figures as a line of JSON for each line that comes in; what libraries print goes elsewhere."""
+def serve(answers: Iterator[Metrics]) -> None:
+    """Print the next metrics as a line of JSON for each line that comes in; what libraries print goes elsewhere."""
     replies, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     for _ in sys.stdin:
         print(json.dumps(next(answers)), file=replies, flush=True)

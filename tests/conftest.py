@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from _helpers import tiny_overrides, write_images
+from tests.support.helpers import tiny_overrides, write_images
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from nf_mnist.adapters import FromNflows, FromNormflows, FromZuko
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from registry import GREY, IMAGE, events, unsettle
+from tests.support.registry import GREY, IMAGE, events, unsettle
 
 FACTOR = 3.0
 SMALL = (1, 4, 4)

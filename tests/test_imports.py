@@ -1,4 +1,4 @@
-"""Imports point one way."""
+"""Imports point one way, down the floors of the project."""
 
 import ast
 import subprocess
@@ -10,68 +10,57 @@ import pytest
 import nf_mnist
 
 PACKAGE = Path(nf_mnist.__file__).parent
+ROOT = PACKAGE.parents[1]
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the top floor down: a file may import its own package and those on lower floors.
+FLOORS = [
+    {"commands"},
+    {"runs"},
+    {"app"},
+    {"training"},
+    {"diagnostics", "inpainting"},
+    {"metrics"},
+    {"flows", "adapters"},
+    {"nets", "bijectors", "data"},
+    {"checkpoints", "hardware", "plots"},
+    {"errors"},
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+# Beside the floors: conditioners of couplings are given to bijectors, which know no network.
+NEVER = {("bijectors", "nets"), ("bijectors", "data"), ("nets", "data"), ("data", "bijectors"), ("data", "nets")}
+LIBRARIES = {
+    "lightning": {"training"},
+    "hydra": {"app", "runs", "commands"},
+    "omegaconf": {"app", "runs", "commands"},
+}
 COMMANDS = {
-    "train",
-    "evaluate",
-    "evaluation",
-    "diagnose",
-    "sample",
-    "inpaint",
-    "export",
-    "train_classifier",
-    "rerun",
-    "runs",
-    "sweep_report",
-    "sweeps",
-    "cli",
-    "config",
-    "checks",
-    "targets",
+    path.stem
+    for path in PACKAGE.glob("*.py")
+    if path.stem not in {"__init__", "adapters", "errors", "hardware", "plots"}
 }
 
-# Which parts of nf_mnist a part may import, besides errors.
-MAY_IMPORT = {
-    "errors": set(),
-    "metrics": set(),
-    "bijectors": {"bijectors"},
-    "nets": {"nets", "bijectors"},
-    "flows": {"flows", "nets", "bijectors"},
-    "data": {"data"},
-    "adapters": {"bijectors"},
-    "plots": {"metrics"},
-    "diagnostics": {"diagnostics", "flows", "bijectors", "data", "metrics"},
-    "quality": {"quality", "flows", "nets", "data"},
-    "inpainting": {"inpainting", "flows", "bijectors", "data"},
-    "training": {
-        "training",
-        "flows",
-        "nets",
-        "inpainting",
-        "bijectors",
-        "data",
-        "diagnostics",
-        "metrics",
-        "plots",
-        "quality",
-    },
-    "report": set(),
-}
-LIBRARIES = {"lightning": {"training"}, "hydra": COMMANDS, "omegaconf": COMMANDS}
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def part(path: Path) -> str:
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+MODULES = {module_of(path): path for path in FILES}
 
 
-def imports(path: Path) -> set[str]:
-    """Return the names of all modules that a file imports at run time, anywhere in it."""
+def room(module: str) -> str:
+    name = module.split(".")[1]
+    return "commands" if name in COMMANDS else name
+
+
+def imports(path: Path, with_types: bool = False) -> set[str]:
+    """Return the modules that a file imports at run time, anywhere in it; with types: also those for annotations."""
     tree = ast.parse(path.read_text())
     for_types = [
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     ]
-    skipped = {id(inner) for node in for_types for inner in ast.walk(node)}
+    skipped = set() if with_types else {id(inner) for node in for_types for inner in ast.walk(node)}
     found = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -79,22 +68,51 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            assert node.level == 0, f"{path} imports relatively"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module or "" for name in names}
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
-    own = {name.split(".")[1] for name in imports(path) if name.startswith("nf_mnist.")} - {"errors"}
-    if part(path) in MAY_IMPORT:
-        assert own <= MAY_IMPORT[part(path)]
-    else:
-        assert part(path) in COMMANDS | {"__init__"}
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "nf_mnist"])
+def test_imports_point_one_way(module):
+    own, found = room(module), imports(MODULES[module])
+    for target in (name for name in found if name.startswith("nf_mnist.")):
+        other = room(target)
+        assert (
+            own == other or FLOOR[own] < FLOOR[other] or (FLOOR[own] == FLOOR[other] and (own, other) not in NEVER)
+        ), f"{module} imports {target}, which is not on a lower floor"
+        assert (own, other) not in NEVER
     for library, users in LIBRARIES.items():
-        assert part(path) in users or library not in {name.split(".")[0] for name in imports(path)}
+        assert own in users or library not in {name.split(".")[0] for name in found}, f"{module} imports {library}"
+
+
+def test_no_two_files_import_each_other():
+    graph = {name: {target for target in imports(path) if target in MODULES} for name, path in MODULES.items()}
+    pairs = {(one, other) for one in graph for other in graph[one] if one < other and one in graph[other]}
+    assert not pairs
 
 
 def test_the_maths_runs_without_lightning_and_hydra():
-    parts = ", ".join(f"nf_mnist.{name}" for name in ("flows", "diagnostics", "plots", "metrics", "data", "quality"))
+    parts = ", ".join(f"nf_mnist.{name}" for name in ("flows", "diagnostics", "inpainting", "plots", "metrics", "data"))
     check = f"import sys, {parts}; sys.exit(' '.join({{'lightning', 'hydra'}} & sys.modules.keys()) or 0)"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=300)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_file_of_a_command_is_short(name):
+    assert len((PACKAGE / f"{name}.py").read_text().splitlines()) <= 60
+
+
+def test_benchmarks_riddles_and_tools_do_not_import_tests():
+    files = [path for folder in ("benchmarks", "riddles", "tools") for path in (ROOT / folder).rglob("*.py")]
+    assert files
+    for path in files:
+        assert not {name for name in imports(path) if name.split(".")[0] == "tests"}, path
+
+
+def test_nothing_patches_the_search_path():
+    patched = "sys" + ".path"
+    for folder in ("src", "tests", "benchmarks", "riddles", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert patched not in path.read_text(), path

@@ -71,14 +71,14 @@ def test_it_trains_and_measures(python, tmp_path):
     assert "test bpd" in out
     best = "ckpt=run/checkpoints/best.ckpt"
     run(python, "-m", "nf_mnist.evaluate", best, "evaluation.n_images=4", "out=again.json", cwd=tmp_path)
-    one, other = (json.loads((tmp_path / name).read_text()) for name in ("run/figures.json", "again.json"))
+    one, other = (json.loads((tmp_path / name).read_text()) for name in ("run/metrics.json", "again.json"))
     assert one["bpd"] == other["bpd"]
 
 
 def test_its_commands_find_the_released_weights(python, tmp_path):
-    few = ("evaluation.split=validation", "evaluation.n_images=4", "evaluation.n_draws=1", "out=figures.json")
+    few = ("evaluation.split=validation", "evaluation.n_images=4", "evaluation.n_draws=1", "out=metrics.json")
     run(python, "-m", "nf_mnist.evaluate", "ckpt=pretrained:hierarchical-base", *few, cwd=tmp_path)
-    assert 0.5 < json.loads((tmp_path / "figures.json").read_text())["bpd"] < 2
+    assert 0.5 < json.loads((tmp_path / "metrics.json").read_text())["bpd"] < 2
     script = python.parent / "nf_mnist.sample"
     run(script, "ckpt=pretrained:hierarchical-base", "n=4", "out=grid.png", cwd=tmp_path)
     few = ("mask=lower", "method=mode", "method.n_steps=2", "n_images=1", "out=inpainted")

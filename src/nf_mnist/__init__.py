@@ -17,7 +17,7 @@ def load_pretrained(name: str) -> "Flow":
     Raises:
         CheckpointError: If nothing was released under that name, or its file differs from the checksum.
     """
-    from nf_mnist.config import load_flow
-    from nf_mnist.training.pretrained import PREFIX
+    from nf_mnist.app.building import load_flow
+    from nf_mnist.checkpoints.pretrained import PREFIX
 
     return load_flow(f"{PREFIX}{name}")[0]

@@ -36,13 +36,13 @@ class FromNormflows(Bijector):
         self.to_latent = _method(flow, "inverse_and_log_det", "inverse")
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.to_latent(x, *_given(context))
+        z, log_det = self.to_latent(x, *_context_arguments(context))
         if self.latent_shapes is not None:
             z = torch.cat([part.flatten(1) for part in z], 1)
         return z, _per_event(log_det, x)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_det = self.to_data(self._scales(z), *_given(context))
+        x, log_det = self.to_data(self._scales(z), *_context_arguments(context))
         return x, _per_event(log_det, z)
 
     def _scales(self, z: Tensor) -> Tensor | list[Tensor]:
@@ -61,11 +61,11 @@ class FromNflows(Bijector):
         self.transform = transform
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.transform(x, *_given(context))
+        z, log_det = self.transform(x, *_context_arguments(context))
         return z, _per_event(log_det, x)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_det = _method(self.transform, "inverse")(z, *_given(context))
+        x, log_det = _method(self.transform, "inverse")(z, *_context_arguments(context))
         return x, _per_event(log_det, z)
 
 
@@ -107,7 +107,7 @@ def _method(owner: Any, *names: str) -> Callable[..., Any]:
     )
 
 
-def _given(context: Tensor | None) -> tuple[Tensor, ...]:
+def _context_arguments(context: Tensor | None) -> tuple[Tensor, ...]:
     return () if context is None else (context,)
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.cli import command, new_path, write_json, write_text
-from nf_mnist.config import build_dequantizer, config_dir, instantiate, load_dequantizer, load_flow, load_split
+from nf_mnist.app.building import build_dequantizer, config_dir, instantiate, load_dequantizer, load_flow, load_split
+from nf_mnist.app.command import command
+from nf_mnist.app.output import new_path
+from nf_mnist.checkpoints.targets import check_targets
+from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.targets import check_targets
 
 if TYPE_CHECKING:
-    from nf_mnist.diagnostics import Subject, Verdict
+    from nf_mnist.diagnostics import DiagnosisTask, Result
 
 COLORS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
@@ -23,18 +25,18 @@ def main(cfg: DictConfig) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.checks import check_ranges, check_split
-    from nf_mnist.diagnostics import LAWS, diagnose
-    from nf_mnist.diagnostics.page import page
-    from nf_mnist.training.hardware import keep_freed_memory
+    from nf_mnist.app.settings import check_ranges, check_split
+    from nf_mnist.diagnostics import CHECKS, diagnose
+    from nf_mnist.diagnostics.report import page
+    from nf_mnist.hardware import keep_freed_memory
 
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")  # of torch's own use of it
     check_ranges(cfg)
     check_split(cfg.split)
     out = new_path(cfg.out)
-    subject, n_parameters = load_subject(cfg)
+    subject, n_parameters = load_task(cfg)
     keep_freed_memory()
-    laws = track(LAWS.values(), "diagnosing", console=Console(stderr=True))
+    laws = track(CHECKS.values(), "diagnosing", console=Console(stderr=True))
     verdicts = list(diagnose(subject, laws))
     about = {
         "flow": str(cfg.ckpt or cfg.flow._target_),
@@ -50,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     print(f"with pictures: {out / 'report.html'}")
 
 
-def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
+def load_task(cfg: DictConfig) -> "tuple[DiagnosisTask, int]":
     """Load the flow of a checkpoint, or build a user's own, and put it beside the images to look at it with.
 
     Returns:
@@ -60,9 +62,9 @@ def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
         ConfigError: If there is neither a checkpoint nor a flow, both, or an object that is no flow.
         ShapeError: If the images have another shape than the flow's data.
     """
-    from nf_mnist.diagnostics import Subject, as_flow, make_batch
+    from nf_mnist.diagnostics import DiagnosisTask, as_flow, make_batch
+    from nf_mnist.hardware import resolve_device
     from nf_mnist.metrics import count_parameters
-    from nf_mnist.training.hardware import resolve_device
 
     if (cfg.ckpt is None) == (cfg.flow._target_ is None):
         both = "neither" if cfg.ckpt is None else "both"
@@ -81,15 +83,16 @@ def load_subject(cfg: DictConfig) -> "tuple[Subject, int]":
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(scored.levels.shape[1:])}")
     flow, dequantizer = flow.to(device), dequantizer.to(device)
     batch, seen = (make_batch(flow, dequantizer, part, cfg.n_images, cfg.seed) for part in (scored, train))
-    subject = Subject(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed)
+    subject = DiagnosisTask(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed)
     return subject, count_parameters(flow, dequantizer)
 
 
-def pictures(subject: "Subject") -> dict[str, bytes]:
+def pictures(subject: "DiagnosisTask") -> dict[str, bytes]:
     """Return the pictures of a report, as PNG files by title; those for which a flow is too broken are left out."""
     import torch
 
-    from nf_mnist.diagnostics import NOISE_SCALES, moments, noise_drop, random_projection
+    from nf_mnist.diagnostics import NOISE_SCALES, noise_drop
+    from nf_mnist.metrics import moments, random_projection
     from nf_mnist.plots import curve, image_grid, moment_maps, png, projection_scatter, radius_histogram
 
     flow, few = subject.flow, subject.batch.first(16)
@@ -120,7 +123,7 @@ def pictures(subject: "Subject") -> dict[str, bytes]:
     return drawn
 
 
-def print_verdicts(verdicts: "Sequence[Verdict]") -> None:
+def print_verdicts(verdicts: "Sequence[Result]") -> None:
     """Print a table of all verdicts, and below it the cause and the cure of each law that is broken."""
     from rich.console import Console
     from rich.markup import escape

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
+from nf_mnist.app.command import command
+from nf_mnist.app.evaluation import evaluate_ood, evaluate_samples, evaluate_task, load_ood_images, load_task
+from nf_mnist.app.output import csv_of, new_path
+from nf_mnist.checkpoints.reading import read_checkpoint, training_record
+from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
-from nf_mnist.evaluation import evaluate_against, evaluate_samples, evaluate_subject, load_other, load_subject
-from nf_mnist.training.checkpoint import read_checkpoint, training_record
 
 if TYPE_CHECKING:
-    from nf_mnist.evaluation import Subject
-    from nf_mnist.quality import Sweep
+    from nf_mnist.app.evaluation import EvaluationTask
+    from nf_mnist.metrics import TemperatureScan
 
 AUROC = "AUROC against {data}, by {score}"
 PLOTS = ("radius_plot", "temperature_plot")
@@ -22,35 +24,35 @@ CURVES = ("frechet_distance", "precision", "recall", "confident_share")  # of th
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Print the figures of a checkpoint and write them as JSON."""
-    from nf_mnist.checks import RANGES, check_ranges
+    """Print the metrics of a checkpoint and write them as JSON."""
+    from nf_mnist.app.settings import RANGES, check_ranges
+    from nf_mnist.app.tables import print_metrics, print_quality
     from nf_mnist.plots import radius_histogram
-    from nf_mnist.report import print_figures, print_quality
 
     check_ranges(cfg, nullable={key for key in RANGES if key.startswith("evaluation.")})  # null: as in the training run
     out = new_path(cfg.out)
     plots = {key: _new_picture(key, cfg[key]) for key in PLOTS if cfg[key] is not None}
     scores = None if cfg.per_image is None else new_path(cfg.per_image)
     begin = time.monotonic()
-    subject = load_subject(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
+    subject = load_task(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
     _check_quality(cfg, subject)
-    other = None if cfg.against is None else load_other(cfg.against, subject)
-    measured = evaluate_subject(subject)
+    other = None if cfg.ood_data is None else load_ood_images(cfg.ood_data, subject)
+    measured = evaluate_task(subject)
     about = {"checkpoint": str(cfg.ckpt), "unit": measured.unit, "training": training_record(read_checkpoint(cfg.ckpt))}
-    figures, rows = {**about, **measured.figures}, {}
+    metrics, rows = {**about, **measured.metrics}, {}
     if other is not None:
-        figures["against"] = evaluate_against(subject, measured, cfg.against, other)
+        metrics["ood"] = evaluate_ood(subject, measured, cfg.ood_data, other)
         rows = {
-            AUROC.format(data=cfg.against, score=score.replace("_", " ")): f"{value:.4f}"
-            for score, value in figures["against"]["auroc"].items()
+            AUROC.format(data=cfg.ood_data, score=score.replace("_", " ")): f"{value:.4f}"
+            for score, value in metrics["ood"]["auroc"].items()
         }
     seconds = time.monotonic() - begin
-    print_figures(measured.figures, measured.unit, {**rows, "time": f"{seconds:.0f} s", "figures": str(out)})
-    write_json(out, figures)  # likelihoods may have taken hours
+    print_metrics(measured.metrics, measured.unit, {**rows, "time": f"{seconds:.0f} s", "metrics": str(out)})
+    write_json(out, metrics)  # likelihoods may have taken hours
     if cfg.quality:
-        figures["quality"], swept = evaluate_samples(subject, cfg.samples)
-        print_quality(figures["quality"])
-        write_json(out, figures)
+        metrics["quality"], swept = evaluate_samples(subject, cfg.samples)
+        print_quality(metrics["quality"])
+        write_json(out, metrics)
     if scores is not None:
         write_text(scores, csv_of(measured.per_image))
     if "temperature_plot" in plots:
@@ -68,7 +70,7 @@ def _new_picture(key: str, path: str) -> Path:
     return new_path(path)
 
 
-def _plot_temperatures(swept: "Sweep", path: Path) -> None:
+def _plot_temperatures(swept: "TemperatureScan", path: Path) -> None:
     from nf_mnist.plots import temperature_sweep
 
     curves = {name: [getattr(found, name) for found in swept.found] for name in CURVES}
@@ -76,9 +78,9 @@ def _plot_temperatures(swept: "Sweep", path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _check_quality(cfg: DictConfig, subject: "Subject") -> None:
+def _check_quality(cfg: DictConfig, subject: "EvaluationTask") -> None:
     """Check what quality=true needs before minutes are spent on the likelihood."""
-    from nf_mnist.quality import N_NEIGHBOURS, check_digits, check_temperatures
+    from nf_mnist.metrics import N_NEIGHBOURS, check_digits, check_temperatures
 
     if cfg.quality:
         check_digits(subject.flow.event_shape)

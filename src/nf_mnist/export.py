@@ -2,7 +2,8 @@
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, new_path
+from nf_mnist.app.command import command
+from nf_mnist.app.output import new_path
 
 
 @command("export")
@@ -13,9 +14,9 @@ def main(cfg: DictConfig) -> None:
 
     import torch
 
-    from nf_mnist.config import load_classifier, load_dequantizer, load_flow
-    from nf_mnist.training.checkpoint import read_checkpoint, weights_only
-    from nf_mnist.training.whole_files import write_whole
+    from nf_mnist.app.building import load_classifier, load_dequantizer, load_flow
+    from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
+    from nf_mnist.checkpoints.writing import atomic_write
 
     out = new_path(cfg.out)
     checkpoint = read_checkpoint(cfg.ckpt)
@@ -26,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     buffer = io.BytesIO()
     torch.save(weights_only(checkpoint, *modules), buffer)
     content = buffer.getvalue()
-    write_whole(out, lambda file: file.write(content), "make room, then repeat the command")
+    atomic_write(out, lambda file: file.write(content), "make room, then repeat the command")
     print(f"{hashlib.sha256(content).hexdigest()}  {out.name}")
     print(f"{out}: {len(content) / 2**20:.1f} MiB")
 

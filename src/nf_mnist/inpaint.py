@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.cli import command, csv_of, new_path, write_json, write_text
-from nf_mnist.config import build_dequantizer, instantiate, load_flow, load_split
+from nf_mnist.app.building import build_dequantizer, instantiate, load_flow, load_split
+from nf_mnist.app.command import command
+from nf_mnist.app.output import csv_of, new_path
+from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
@@ -23,20 +25,20 @@ SHOWN = 8  # images and completions in the picture
 
 @command("inpaint")
 def main(cfg: DictConfig) -> None:
-    """Write a picture (truth, corrupted, completions, mean, deviation) and the figures as CSV and JSON into ``out``."""
+    """Write a picture (truth, corrupted, completions, mean, deviation) and the metrics as CSV and JSON into ``out``."""
     import torch
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.checks import check_ranges, check_split
-    from nf_mnist.inpainting import corrupt, make_observed, measure
-    from nf_mnist.training.hardware import (
+    from nf_mnist.app.settings import check_ranges, check_split
+    from nf_mnist.hardware import (
         autocast_of,
         dtype_of,
         keep_freed_memory,
         resolve_device,
         resolve_precision,
     )
+    from nf_mnist.inpainting import corrupt, make_observed, measure
 
     check_ranges(cfg)
     check_split(cfg.split)
@@ -64,7 +66,7 @@ def main(cfg: DictConfig) -> None:
             progress=lambda batches: track(batches, "inpainting", console=Console(stderr=True)),
         )
     errors = (corrupted - truth).square().flatten(1).sum(1).cpu()
-    figures = {"squared_error_corrupted": errors, **measured.figures}
+    metrics = {"squared_error_corrupted": errors, **measured.metrics}
     about = {
         "checkpoint": str(cfg.ckpt),
         "images": cfg.split if cfg.image is None else str(cfg.image),
@@ -77,12 +79,12 @@ def main(cfg: DictConfig) -> None:
         "seconds_per_image": measured.seconds / len(truth),
         "gradients_per_image": measured.first.n_gradients,
         **measured.report,
-        **{name: values.double().mean().item() for name, values in figures.items()},
+        **{name: values.double().mean().item() for name, values in metrics.items()},
     }
     out.mkdir()
     _write_picture(out / "inpainting.png", truth, corrupted, measured.first)
-    write_text(out / "images.csv", csv_of({**index, **figures}))
-    write_json(out / "figures.json", about)
+    write_text(out / "images.csv", csv_of({**index, **metrics}))
+    write_json(out / "metrics.json", about)
     _print(about, out)
 
 
@@ -143,33 +145,33 @@ def _write_picture(path: Path, truth: "Tensor", corrupted: "Tensor", found: "Com
     save_image(image_grid(images, len(columns)), path)
 
 
-def _print(figures: dict[str, Any], out: Path) -> None:
-    error, corrupted = figures["squared_error"], figures["squared_error_corrupted"]
-    print(f"{figures['n_images']} images, mask {figures['mask']}, {figures['method']}: {out}")
+def _print(metrics: dict[str, Any], out: Path) -> None:
+    error, corrupted = metrics["squared_error"], metrics["squared_error_corrupted"]
+    print(f"{metrics['n_images']} images, mask {metrics['mask']}, {metrics['method']}: {out}")
     print(f"squared error per image {error:.2f}, corrupted {corrupted:.2f}, ratio {error / corrupted:.2f}")
-    if "squared_error_of_mean" in figures:
-        covered = f", coverage of the 90% interval {figures['coverage_90']:.2f}" if "coverage_90" in figures else ""
-        print(f"of the mean of {figures['n_samples']} completions {figures['squared_error_of_mean']:.2f}{covered}")
-    print(f"log p in logit space {figures['log_prob']:.1f} nats, of the true images {figures['log_prob_of_truth']:.1f}")
-    print(f"{figures['seconds_per_image']:.2f} s and {figures['gradients_per_image']} gradients per image")
-    walks = "acceptance" in figures
+    if "squared_error_of_mean" in metrics:
+        covered = f", coverage of the 90% interval {metrics['coverage_90']:.2f}" if "coverage_90" in metrics else ""
+        print(f"of the mean of {metrics['n_samples']} completions {metrics['squared_error_of_mean']:.2f}{covered}")
+    print(f"log p in logit space {metrics['log_prob']:.1f} nats, of the true images {metrics['log_prob_of_truth']:.1f}")
+    print(f"{metrics['seconds_per_image']:.2f} s and {metrics['gradients_per_image']} gradients per image")
+    walks = "acceptance" in metrics
     if walks:
-        print(f"acceptance {figures['acceptance']:.2f}, {_convergence(figures.get('r_hat'))}")
-    if figures.get("stopped"):
+        print(f"acceptance {metrics['acceptance']:.2f}, {_convergence(metrics.get('r_hat'))}")
+    if metrics.get("stopped"):
         what = "chains" if walks else "climbs"
-        print(f"warning: {figures['stopped']:.0f} {what} met a value that is not finite and were stopped")
+        print(f"warning: {metrics['stopped']:.0f} {what} met a value that is not finite and were stopped")
 
 
 def _convergence(r_hat: float | None) -> str:
     """Say whether chains have met, by the largest split R-hat; None: there are too few draws to tell."""
-    from nf_mnist.inpainting.convergence import MET, N_NEEDED
+    from nf_mnist.metrics.r_hat import CONVERGED, N_NEEDED
 
     if r_hat is None:
         return f"too few draws for split R-hat, which takes {N_NEEDED} of each chain: a larger n_samples="
     if math.isinf(r_hat):
         return "no split R-hat: a chain does not move, so the chains have not met"
-    if r_hat > MET:
-        return f"largest split R-hat {r_hat:.2f}, above {MET}: the chains have not met; try a larger method.thinning="
+    if r_hat > CONVERGED:
+        return f"largest split R-hat {r_hat:.2f}, above {CONVERGED}: the chains have not met; try a larger method.thinning="
     return f"largest split R-hat {r_hat:.2f}: the chains have met"
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from torchvision.io import encode_png
 from torchvision.utils import make_grid
 
-from nf_mnist.metrics import chi_density
-
 
 def image_grid(x: Tensor, columns: int | None = None) -> Tensor:
     """Lay images, shape (n, 1, height, width), out on a grid, clipped to [0, 1]; shape (3, height, width)."""
@@ -122,3 +120,9 @@ def _axes(title: str, size: tuple[float, float] = (6, 3.5)) -> tuple[Figure, plt
     axes.set_title(title)
     plt.close(figure)  # pyplot forgets the figure; it lives on as an object
     return figure, axes
+
+
+def chi_density(radius: Tensor, dims: int) -> Tensor:
+    """Density of the norm of ``dims`` independent standard normals at each (positive) radius."""
+    log_density = (dims - 1) * radius.log() - radius**2 / 2 - (dims / 2 - 1) * math.log(2) - math.lgamma(dims / 2)
+    return log_density.exp()

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, new_path, write_json
-from nf_mnist.config import load_flow
+from nf_mnist.app.building import load_flow
+from nf_mnist.app.command import command
+from nf_mnist.app.output import new_path
+from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,25 +18,25 @@ if TYPE_CHECKING:
 
 @command("sample")
 def main(cfg: DictConfig) -> None:
-    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder); figures beside it."""
+    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder); metrics beside it."""
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.checks import check_ranges
-    from nf_mnist.quality import CONFIDENT, check_digits, draw_levels
-    from nf_mnist.training.hardware import (
+    from nf_mnist.app.settings import check_ranges
+    from nf_mnist.hardware import (
         autocast_of,
         dtype_of,
         keep_freed_memory,
         resolve_device,
         resolve_precision,
     )
+    from nf_mnist.metrics import CONFIDENT, check_digits, draw_levels
 
     check_ranges(cfg)
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device.type)
     out = new_path(cfg.out)
-    figures = new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
+    metrics = new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
     flow, _ = load_flow(cfg.ckpt, cfg.trust)
     flow = flow.to(device, dtype_of(precision))
     keep_freed_memory()
@@ -44,7 +46,7 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
     begin = time.monotonic()
     with autocast_of(precision, device):
-        levels, n_not_a_number = draw_levels(
+        levels, n_nan = draw_levels(
             flow,
             cfg.n,
             cfg.temperature,
@@ -62,10 +64,10 @@ def main(cfg: DictConfig) -> None:
         "label": cfg.label,
         "precision": precision,
         "seed": cfg.seed,
-        "n_not_a_number": n_not_a_number,
+        "n_nan": n_nan,
     }
     judged = _judged(levels, cfg.seed) if cfg.classify else {}
-    write_json(figures, {**about, "seconds": seconds, **judged})
+    write_json(metrics, {**about, "seconds": seconds, **judged})
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
     for what, seen in judged.items():
         sure, counts = f"{seen['confident_share']:.1%}", seen["class_histogram"]
@@ -78,9 +80,9 @@ def _is_grid(out: Path) -> bool:
 
 def _judged(levels: "Tensor", seed: int) -> dict[str, Any]:
     """Return what the released classifier sees of samples, and of as many training images of MNIST."""
-    from nf_mnist.config import load_classifier
+    from nf_mnist.app.building import load_classifier
     from nf_mnist.data import mnist, random_subset
-    from nf_mnist.quality import class_histogram, confident_share
+    from nf_mnist.metrics import class_histogram, confident_share
 
     classifier, training = load_classifier(), random_subset(mnist().train, len(levels), seed)[0].levels
     found = {"samples": classifier.probabilities(levels), "training_images": classifier.probabilities(training)}

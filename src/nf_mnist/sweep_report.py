@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nf_mnist.cli import fail, write_json, write_text
+from nf_mnist.app.command import fail
+from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, NFMnistError
-from nf_mnist.runs import COMPLETED
-from nf_mnist.sweeps import run_records
+from nf_mnist.runs.record import COMPLETED
+from nf_mnist.runs.sweep import run_records
 
 Row = dict[str, Any]
 
@@ -49,7 +50,7 @@ def report(folder: Path) -> None:
 
 
 def sweep_rows(folder: Path) -> list[Row]:
-    """Return a row for each run: name, settings that differ between runs, status, figures, minutes, cause of failure.
+    """Return a row for each run: name, settings that differ between runs, status, metrics, minutes, cause of failure.
 
     Those that completed come first, the best before all others. What a run has not is None.
     """
@@ -57,10 +58,10 @@ def sweep_rows(folder: Path) -> list[Row]:
     records = run_records(folder)
     differing = _differing([_settings(record) for record in records.values()])
     for name, record in records.items():
-        figures: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
-            figures = json.loads((folder / name / "figures.json").read_text())
-        split = figures.get("split", "test")
+            metrics = json.loads((folder / name / "metrics.json").read_text())
+        split = metrics.get("split", "test")
         rows.append(
             {
                 "run": name,
@@ -68,8 +69,8 @@ def sweep_rows(folder: Path) -> list[Row]:
                 "status": record.get("status", "not begun"),
                 "val bpd": record.get("val_bpd"),
                 "val loss": record.get("val_loss"),
-                f"{split} bpd": figures.get("bpd"),
-                f"{split} log-likelihood": figures.get("log_likelihood"),
+                f"{split} bpd": metrics.get("bpd"),
+                f"{split} log-likelihood": metrics.get("log_likelihood"),
                 "minutes": record.get("seconds", 0.0) / 60,
                 "cause": record.get("error"),
             }
@@ -81,7 +82,7 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     """Print rows as a table, without columns that are empty in all of them, and without nats where all have bits."""
     from rich.table import Table
 
-    from nf_mnist.report import print_table
+    from nf_mnist.app.tables import print_table
 
     shown = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]
     if "val bpd" in shown and _figure(rows) == "val bpd":
@@ -123,7 +124,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 def _draw(rows: Sequence[Row], figure: str, path: Path) -> None:
     """Draw the settings of all runs with a result against the figure, if there is a choice between some."""
-    from nf_mnist.sweeps.picture import parallel_coordinates
+    from nf_mnist.runs.sweep.picture import parallel_coordinates
 
     completed = [row for row in rows if row["status"] == COMPLETED]
     keys = list(rows[0])[1 : list(rows[0]).index("status")]

@@ -9,10 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.cli import command, write_json, write_text
-from nf_mnist.config import build_datamodule, build_module, build_trainer
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer
+from nf_mnist.app.command import command
+from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import CheckpointError, ConfigError, NFMnistError
-from nf_mnist.runs import hold, recorded, update_record
+from nf_mnist.runs.record import lock_folder, recorded, update_record
 
 if TYPE_CHECKING:
     import lightning as L
@@ -28,12 +29,12 @@ def main(cfg: DictConfig) -> float | NFMnistError:
     """Train one run, or give the job of a sweep a process of its own; return the least validation loss in nats."""
     overrides = list(HydraConfig.get().overrides.task)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from nf_mnist.sweeps import run_job
+        from nf_mnist.runs.sweep import run_job
 
         return run_job(cfg, overrides)
     rate_factors: list[float] = []
     if cfg.rerun is not None:
-        from nf_mnist.rerun import load_rerun
+        from nf_mnist.runs.rerun import load_rerun
 
         cfg, rate_factors = load_rerun(cfg, overrides)
     return train(cfg, overrides, rate_factors)
@@ -49,9 +50,9 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
     """
     import torch
 
-    from nf_mnist.checks import check_duration, check_ranges, check_split
+    from nf_mnist.app.settings import check_duration, check_ranges, check_split
+    from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
     from nf_mnist.training.fit import fit_marginals
-    from nf_mnist.training.hardware import describe, keep_freed_memory, resolve_accelerator
 
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
@@ -71,7 +72,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
     trainer = build_trainer(cfg)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes one keeps the books
-            stack.enter_context(hold(run_dir, "run"))
+            stack.enter_context(lock_folder(run_dir, "run"))
             about = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(), "threads": torch.get_num_threads()}
             stack.enter_context(recorded(run_dir, overrides, **about))
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -90,8 +91,8 @@ def _check_labels(flow: "Flow", labels: "Tensor") -> None:
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
+    from nf_mnist.hardware import describe
     from nf_mnist.metrics import count_parameters
-    from nf_mnist.training.hardware import describe
 
     size = count_parameters(module)
     print(f"{cfg.name}: {size:,} parameters on {describe()}, {trainer.precision}; results in {cfg.run_dir}")
@@ -107,7 +108,7 @@ def _fit_and_measure(
     import torch
 
     from nf_mnist.metrics import bits_per_dim
-    from nf_mnist.training.fit import fit, log_figures, training_seconds
+    from nf_mnist.training.fit import fit, log_metrics, training_seconds
     from nf_mnist.training.signals import stop_on_signals
 
     run_dir = Path(cfg.run_dir)
@@ -115,11 +116,11 @@ def _fit_and_measure(
         best, loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt)
     if not trainer.is_global_zero:
         return loss
-    figures = {"val_loss": loss}
+    metrics = {"val_loss": loss}
     if module.has_bits:
-        figures["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
-    update_record(run_dir, **figures)
-    log_figures(trainer, {f"best/{key}": value for key, value in figures.items()})
+        metrics["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
+    update_record(run_dir, **metrics)
+    log_metrics(trainer, {f"best/{key}": value for key, value in metrics.items()})
     if cfg.evaluation is not None:
         _report(cfg, best, training_seconds(trainer))
     return loss
@@ -142,7 +143,7 @@ def _is_in(folder: Path, ckpt: str) -> bool:
 
 def _load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:
     """Load the weights of ``init_from``, or check that ``ckpt`` can be resumed by this module, here and as set."""
-    from nf_mnist.training.checkpoint import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
+    from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
 
     ckpt, init_from = cfg.ckpt, cfg.init_from
     if ckpt is not None and init_from is not None:
@@ -159,7 +160,7 @@ def _load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:
 
 def _check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     """Check that a run can go on from ``ckpt`` exactly: with its optimizer, its settings and its best checkpoint."""
-    from nf_mnist.training.checkpoint import check_settings
+    from nf_mnist.checkpoints.reading import check_settings
 
     ckpt, checkpoints = cfg.ckpt, Path(cfg.run_dir) / "checkpoints"
     if not checkpoint.get("optimizer_states"):
@@ -174,20 +175,20 @@ def _check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
 
 def _report(cfg: DictConfig, best: Path, seconds: float) -> None:
     """Measure the best checkpoint as the evaluate command would, print the table, write the JSON."""
-    from nf_mnist.evaluation import evaluate_checkpoint
-    from nf_mnist.report import print_figures
-    from nf_mnist.training.hardware import describe
+    from nf_mnist.app.evaluation import evaluate_checkpoint
+    from nf_mnist.app.tables import print_metrics
+    from nf_mnist.hardware import describe
 
     run_dir = best.parent.parent
-    figures, unit, *_ = evaluate_checkpoint(best, cfg.evaluation)
+    metrics, unit, *_ = evaluate_checkpoint(best, cfg.evaluation)
     rows = {
         "training time": f"{seconds / 60:.1f} min on {describe()}",
         "checkpoint": str(best),
         "samples and histograms": f"tensorboard --logdir {run_dir}",
     }
-    print_figures(figures, unit, rows)
+    print_metrics(metrics, unit, rows)
     about: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(), "checkpoint": str(best)}
-    write_json(run_dir / "figures.json", {"unit": unit, **figures, **about})
+    write_json(run_dir / "metrics.json", {"unit": unit, **metrics, **about})
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nf_mnist.cli import command, write_json
-from nf_mnist.config import build_classifier_module, build_datamodule, build_trainer
+from nf_mnist.app.building import build_classifier_module, build_datamodule, build_trainer
+from nf_mnist.app.command import command
+from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError
 
 
 @command("train_classifier")
 def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
-    from nf_mnist.checks import check_duration, check_ranges
+    from nf_mnist.app.settings import check_duration, check_ranges
+    from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
     from nf_mnist.metrics import count_parameters
-    from nf_mnist.training.hardware import describe, keep_freed_memory, resolve_accelerator
 
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
@@ -36,7 +37,7 @@ def main(cfg: DictConfig) -> float:
     trainer.save_checkpoint(checkpoint)
     classifier, test = module.classifier.eval(), datamodule.test
     is_right = classifier.probabilities(test.levels).argmax(1) == test.labels
-    figures = {
+    metrics = {
         "validation_accuracy": validated["val/accuracy"],
         "test_accuracy": float(is_right.double().mean()),
         "n_test_images": len(is_right),
@@ -46,9 +47,9 @@ def main(cfg: DictConfig) -> float:
         "training_seconds": seconds,
         "hardware": describe(),
     }
-    write_json(run_dir / "figures.json", figures)
-    print(f"test accuracy {figures['test_accuracy']:.2%} after {seconds / 60:.1f} min; {checkpoint}")
-    return figures["test_accuracy"]
+    write_json(run_dir / "metrics.json", metrics)
+    print(f"test accuracy {metrics['test_accuracy']:.2%} after {seconds / 60:.1f} min; {checkpoint}")
+    return metrics["test_accuracy"]
 
 
 if __name__ == "__main__":

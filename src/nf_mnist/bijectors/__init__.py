@@ -4,12 +4,12 @@ from nf_mnist.bijectors.actnorm import ActNorm
 from nf_mnist.bijectors.base import Bijector, Sequential, Shape
 from nf_mnist.bijectors.batchnorm import BatchNorm
 from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
+from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
 from nf_mnist.bijectors.invertible_conv import InvertibleConv
-from nf_mnist.bijectors.level_mixture import Reference, n_parameters
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
-from nf_mnist.bijectors.mixture import DiscretizedMixture, GroupedMixture, Observation
+from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture, GroupedMixture, ObservedPixels
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
@@ -31,9 +31,9 @@ __all__ = [
     "Logit",
     "MarginalGaussianization",
     "MaskedCoupling",
-    "Observation",
+    "NeighbourPixel",
+    "ObservedPixels",
     "Permutation",
-    "Reference",
     "Scaling",
     "Sequential",
     "Shape",

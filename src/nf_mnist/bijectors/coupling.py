@@ -98,12 +98,12 @@ class AffineCoupling(MaskedCoupling):
         scale_net: Maps the kept elements, shape (batch, *event), to the raw log-scale of the same shape.
         shift_net: The same for the shift. None: ``scale_net`` predicts both, in twice as many channels, log-scales
             first.
-        scale: What bounds the log-scale: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's, scales in
+        scale_activation: What bounds the log-scale: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's, scales in
             (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the raw
             log-scale.
 
     Raises:
-        ConfigError: If ``scale`` is unknown.
+        ConfigError: If ``scale_activation`` is unknown.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class AffineCoupling(MaskedCoupling):
         mask: Tensor,
         scale_net: nn.Module,
         shift_net: nn.Module | None = None,
-        scale: str | ScaleFunction = "tanh",
+        scale_activation: str | ScaleFunction = "tanh",
     ) -> None:
         super().__init__(mask)
-        if not callable(scale) and str(scale) not in SCALES:
-            raise ConfigError(f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
+        if not callable(scale_activation) and str(scale_activation) not in SCALES:
+            raise ConfigError(f"unknown scale_activation {scale_activation!r}; choose one of {', '.join(SCALES)}")
         self.scale_net = scale_net
         self.shift_net = shift_net
-        self.scale = scale if callable(scale) else SCALES[scale]
+        self.scale_activation = scale_activation if callable(scale_activation) else SCALES[scale_activation]
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._parameters_given(x, context)
@@ -136,7 +136,7 @@ class AffineCoupling(MaskedCoupling):
         else:
             shift = self._predicted_by(self.shift_net, values, context)
         free = 1 - self.mask
-        return free * self.scale(raw), free * shift
+        return free * self.scale_activation(raw), free * shift
 
 
 class AdditiveCoupling(MaskedCoupling):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.bijectors.base import Bijector, Shape
-from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE, from_normal, level_and_fraction, to_normal
+from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE, from_normal, level_and_fraction, to_normal
 
 
 class MarginalGaussianization(Bijector):

@@ -18,7 +18,7 @@ class Logit(Bijector):
     Args:
         alpha: The margin ``a`` in [0, 0.5) that keeps the logit finite at 0 and 1.
         count_log_det: False leaves this map out of the log-determinant: the resulting "likelihood" is one of logits,
-            in nats, and must never be called bits per dimension. Published figures exist in that convention.
+            in nats, and must never be called bits per dimension. Published metrics exist in that convention.
 
     Raises:
         ConfigError: If alpha is outside [0, 0.5).

@@ -135,7 +135,7 @@ def unequal_log_dets(bijector: Invertible, x: Tensor) -> str | None:
     return None
 
 
-CHECKS: dict[str, Callable[[Any, Tensor], str | None]] = {
+CONTRACT: dict[str, Callable[[Any, Tensor], str | None]] = {
     "shapes": wrong_shapes,
     "values are finite": not_finite,
     "dtypes": wrong_dtypes,
@@ -148,14 +148,14 @@ CHECKS: dict[str, Callable[[Any, Tensor], str | None]] = {
 }
 
 
-def breaches(bijector: Invertible, x: Tensor) -> Iterator[tuple[str, str | None]]:
+def violations(bijector: Invertible, x: Tensor) -> Iterator[tuple[str, str | None]]:
     """Yield each check's name and what is wrong, or None; an exception is what is wrong, too.
 
     Args:
         bijector: In evaluation mode, in the precision of x.
         x: Events, shape (batch, *event), at least two.
     """
-    for name, check in CHECKS.items():
+    for name, check in CONTRACT.items():
         try:
             yield name, check(bijector, x)
         except Exception as error:  # a user's flow may fail in any way, and the other checks go on

@@ -15,5 +15,7 @@ def largest_log_scale(flow: nn.Module) -> float | None:
     It is at most a few where something bounds it.
     """
     couplings = [module for module in flow.modules() if isinstance(module, AffineCoupling)]
-    found = [coupling.scale(torch.full_like(coupling.mask, HUGE)[None]).max().item() for coupling in couplings]
+    found = [
+        coupling.scale_activation(torch.full_like(coupling.mask, HUGE)[None]).max().item() for coupling in couplings
+    ]
     return max(found, default=None)

@@ -23,7 +23,7 @@ class Reached(NamedTuple):
         return f"{self.name} ({type(self.layer).__name__})"
 
 
-class Given(nn.Module):
+class WithContext(nn.Module):
     """A bijector with its context fixed: an object that every check of :mod:`~nf_mnist.diagnostics.contract` takes.
 
     Args:
@@ -66,7 +66,7 @@ def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None)
 
 
 def first_layer(
-    bijector: Bijector, x: Tensor, context: Tensor | None, is_faulty: Callable[[Given, Tensor], bool]
+    bijector: Bijector, x: Tensor, context: Tensor | None, is_faulty: Callable[[WithContext, Tensor], bool]
 ) -> Reached | None:
     """Return the first layer, innermost first, that is faulty on the values that reach it; None if none is alone.
 
@@ -74,7 +74,7 @@ def first_layer(
     """
     for reached in reached_layers(bijector, x, context):
         try:
-            found = is_faulty(Given(reached.layer, reached.context), reached.x)
+            found = is_faulty(WithContext(reached.layer, reached.context), reached.x)
         except Exception:  # a user's layer may fail in any way
             found = True
         if found:

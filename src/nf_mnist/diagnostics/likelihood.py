@@ -4,12 +4,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nf_mnist.bijectors import Logit
-from nf_mnist.data import Dequantizer
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import bits_per_dim
+from nf_mnist.metrics.likelihood import bits_per_dim
 
 
 class Gap(NamedTuple):
@@ -52,21 +50,6 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
     points = (levels.to(x) / 255, (levels.to(x) + 0.5) / 256)
     gains = [((flow.log_prob(point, context) - dithered).mean() / flow.dims).item() for point in points]
     return max((gain for gain in gains if not math.isnan(gain)), default=float("nan"))
-
-
-def silent_layers(flow: nn.Module) -> list[str]:
-    """Return the names of the logits whose log-determinant is not counted."""
-    return [name for name, module in flow.named_modules() if isinstance(module, Logit) and not module.count_log_det]
-
-
-def has_bits(flow: nn.Module, dequantizer: Dequantizer) -> bool:
-    """Return whether the figure bounds a probability of levels: they are dithered, and every log-determinant counts."""
-    return dequantizer.is_discrete and not silent_layers(flow)
-
-
-def likelihood_unit(flow: nn.Module, dequantizer: Dequantizer) -> str:
-    """Return in words what log p(x) - log q(x | levels) is the logarithm of."""
-    return dequantizer.logit_unit if silent_layers(flow) else dequantizer.unit
 
 
 def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:

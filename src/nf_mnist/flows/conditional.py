@@ -11,15 +11,15 @@ from nf_mnist.bijectors import (
     DiscretizedMixture,
     FactorOut,
     GroupedMixture,
-    Observation,
+    ObservedPixels,
     Sequential,
     Shape,
     Squeeze,
 )
-from nf_mnist.bijectors.levels import level_and_fraction
+from nf_mnist.bijectors.quantile_map import level_and_fraction
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.geometry import place_in_observed
+from nf_mnist.flows.geometry import position_in_observed
 from nf_mnist.flows.hierarchy import Hierarchy
 
 RANDOM = "random"
@@ -104,7 +104,7 @@ def observed_image(x: Tensor, observed: Tensor) -> Tensor:
     return torch.cat([level, observed.expand_as(level).to(level)], 1)
 
 
-def forced(flow: Flow) -> ConditionalFlow:
+def teacher_forced(flow: Flow) -> ConditionalFlow:
     """Return a copy of an unconditional hierarchy with observed pixels given, and nothing else changed.
 
     Hidden pixels are drawn from the same conditionals, after observed levels instead of drawn ones ("teacher forcing",
@@ -127,9 +127,9 @@ def _force(bijector: Bijector, level: int) -> int:
     if isinstance(bijector, FactorOut):
         return _force(bijector.rest, level)
     if isinstance(bijector, DiscretizedMixture):
-        bijector.observation = place_in_observed(level, bijector.n_kept)._replace(is_seen=False)
+        bijector.observation = position_in_observed(level, bijector.n_kept)._replace(is_seen=False)
     elif isinstance(bijector, GroupedMixture):
-        bijector.observation = Observation(2**level, 0, is_seen=False)
+        bijector.observation = ObservedPixels(2**level, 0, is_seen=False)
     elif isinstance(bijector, Sequential):
         n_forced = 0
         for layer in bijector.layers():
@@ -188,7 +188,7 @@ def conditional(*, event_shape: Shape, trained_on: str | Sequence[str] = RANDOM,
     """Build a hierarchy conditioned on observed pixels.
 
     Args:
-        event_shape: (1, height, width); the sides must halve ``n_levels`` times.
+        event_shape: (1, height, width); the sides must halve ``n_scales`` times.
         trained_on: Of :class:`ConditionalFlow`.
         sizes: Attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 

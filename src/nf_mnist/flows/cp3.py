@@ -13,8 +13,8 @@ from nf_mnist.bijectors import (
     make_mask,
     random_order,
 )
+from nf_mnist.flows.components import Norm, Preprocess
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess
 from nf_mnist.nets import ConvMLP
 
 
@@ -26,7 +26,7 @@ def cp3(
     n_couplings: int,
     hidden_channels: int,
     mlp_features: int,
-    scale: str,
+    scale_activation: str,
     permutation_seed: int,
 ) -> Flow:
     """Build ``n_couplings`` times [coupling, normalisation, shuffle] on the flattened image.
@@ -40,7 +40,7 @@ def cp3(
         n_couplings: Number of couplings.
         hidden_channels: Width of the first convolution.
         mlp_features: Width of the first linear layer.
-        scale: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        scale_activation: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
         permutation_seed: Of the shuffles.
     """
     dims = torch.Size(event_shape).numel()
@@ -51,6 +51,6 @@ def cp3(
     for i in range(n_couplings):
         scale_net = ConvMLP(event_shape, hidden_channels, mlp_features)
         shift_net = nn.Sequential(ConvMLP(event_shape, hidden_channels, mlp_features), nn.Tanh())
-        coupling = AffineCoupling(masks[i % 4], scale_net, shift_net, scale)
+        coupling = AffineCoupling(masks[i % 4], scale_net, shift_net, scale_activation)
         layers += [coupling, *norm((dims,)), Permutation(random_order(dims, permutation_seed + i))]
     return Flow(Sequential(layers), event_shape)

@@ -99,10 +99,10 @@ class Flow(nn.Module):
         reference = next(self.parameters(), torch.empty(0))
         z = temperature * self.base.sample(n, generator)
         if context is None:
-            context = self.labels_in_turn(n)
+            context = self.cycled_labels(n)
         return self.decode(z.to(reference), context)
 
-    def labels_in_turn(self, n: int) -> Tensor | None:
+    def cycled_labels(self, n: int) -> Tensor | None:
         """Return n labels, each class in turn, on the device of the flow; None if it has no classes."""
         if not self.n_classes:
             return None

@@ -6,7 +6,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from nf_mnist.bijectors import Observation, Reference
+from nf_mnist.bijectors import NeighbourPixel, ObservedPixels
 from nf_mnist.errors import ConfigError
 
 CHANNEL_ORDER = (0, 3, 1, 2)  # pixels 00, 11, 01, 10 of each 2x2 block
@@ -25,7 +25,7 @@ def pixel_groups(height: int, width: int, n_groups: int) -> Tensor:
     return BAYER[rows][:, columns] * n_groups // 16
 
 
-def nearest_known(n_kept: int, n_references: int) -> list[Reference]:
+def nearest_known(n_kept: int, n_references: int) -> list[NeighbourPixel]:
     """Return the pixels of channels 0 .. n_kept - 1 of a squeezed image that lie nearest to those of channel n_kept.
 
     Channels are in :data:`CHANNEL_ORDER`; distance is counted in the image before the squeeze, up to 2 pixels each way.
@@ -36,11 +36,11 @@ def nearest_known(n_kept: int, n_references: int) -> list[Reference]:
         (rows, in_row), (columns, in_column) = divmod(row + down, 2), divmod(column + right, 2)
         channel = CHANNEL_ORDER.index(2 * in_row + in_column)
         if channel < n_kept:
-            found.append((down**2 + right**2, Reference(channel, rows, columns)))
+            found.append((down**2 + right**2, NeighbourPixel(channel, rows, columns)))
     return [reference for _, reference in sorted(found, key=itemgetter(0))[:n_references]]
 
 
-def place_in_observed(level: int, channel: int) -> Observation:
+def position_in_observed(level: int, channel: int) -> ObservedPixels:
     """Return where a channel of a squeezed image lies in the whole image.
 
     Args:
@@ -49,4 +49,4 @@ def place_in_observed(level: int, channel: int) -> Observation:
     """
     stride, between = 2**level, 2**level // 2
     row, column = divmod(CHANNEL_ORDER[channel], 2)
-    return Observation(stride, between * (row * stride + column))
+    return ObservedPixels(stride, between * (row * stride + column))

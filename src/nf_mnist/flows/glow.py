@@ -12,8 +12,8 @@ from nf_mnist.bijectors import (
     Squeeze,
     make_mask,
 )
+from nf_mnist.flows.components import Norm, Preprocess, factor_out_half
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half
 from nf_mnist.nets import GlowConv, ZeroConv
 
 
@@ -25,7 +25,7 @@ def glow(
     n_scales: int,
     n_steps: int,
     hidden_channels: int,
-    scale: str,
+    scale_activation: str,
     n_classes: int,
 ) -> Flow:
     """Build at each scale a squeeze and ``n_steps`` times [normalisation, 1x1 convolution, coupling], then the split.
@@ -39,7 +39,7 @@ def glow(
         n_scales: Number of scales.
         n_steps: Number of steps at each scale.
         hidden_channels: Width of the networks.
-        scale: What bounds the log-scales of the steps; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        scale_activation: What bounds the log-scales of the steps; see :class:`~nf_mnist.bijectors.AffineCoupling`.
         n_classes: Number of class labels that condition everything; 0 for none.
 
     Raises:
@@ -48,11 +48,11 @@ def glow(
 
     def coupling(shape: Shape) -> Bijector:
         net = GlowConv(shape[0], hidden_channels, 2 * shape[0], n_classes)
-        return AffineCoupling(make_mask("channel", shape), net, scale=scale)
+        return AffineCoupling(make_mask("channel", shape), net, scale_activation=scale_activation)
 
     def prior(shape: Shape) -> list[Bijector]:
         net = ZeroConv(shape[0], 2 * shape[0], n_classes)
-        return [AffineCoupling(make_mask("channel", shape), net, scale="soft_clamp")]
+        return [AffineCoupling(make_mask("channel", shape), net, scale_activation="soft_clamp")]
 
     layers = [preprocess(event_shape), *glow_scales(tuple(event_shape), n_scales, n_steps, norm, coupling, prior)]
     return Flow(Sequential(layers), event_shape, n_classes)

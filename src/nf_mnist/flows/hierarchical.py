@@ -13,7 +13,7 @@ def hierarchical(*, event_shape: Shape, n_classes: int, **sizes: int) -> Flow:
     """Build a hierarchy, unconditional or conditioned on class labels.
 
     Args:
-        event_shape: (1, height, width); the sides must halve ``n_levels`` times.
+        event_shape: (1, height, width); the sides must halve ``n_scales`` times.
         n_classes: Number of class labels that condition everything; 0 for none.
         sizes: The other attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 

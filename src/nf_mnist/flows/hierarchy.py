@@ -11,16 +11,16 @@ from nf_mnist.bijectors import (
     FactorOut,
     Flatten,
     GroupedMixture,
-    Observation,
+    ObservedPixels,
     Permutation,
     Sequential,
     Shape,
     Squeeze,
     n_parameters,
 )
-from nf_mnist.bijectors.levels import N_LEVELS
+from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups, place_in_observed
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups, position_in_observed
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 
 
@@ -30,10 +30,10 @@ class Hierarchy:
 
     Of the channels that a squeeze makes, the first goes on to the next level, and each other is transformed given all
     before it. The last image (7x7 for MNIST and two levels) is transformed in groups of pixels. Sampling takes
-    ``3 n_levels + n_groups`` passes of a network.
+    ``3 n_scales + n_groups`` passes of a network.
 
     Attributes:
-        n_levels: Number of levels.
+        n_scales: Number of levels.
         channels: Width of the convolutional conditioners.
         n_blocks: Residual blocks of each.
         n_components: Logistics in each mixture.
@@ -47,7 +47,7 @@ class Hierarchy:
         sees_observed: 1 if an observed image conditions everything, else 0.
     """
 
-    n_levels: int
+    n_scales: int
     channels: int
     n_blocks: int
     n_components: int
@@ -77,7 +77,7 @@ class Hierarchy:
         return self._level(tuple(event_shape), 1)
 
     def _level(self, shape: Shape, number: int) -> Bijector:
-        if number > self.n_levels:
+        if number > self.n_scales:
             return self._coarsest(shape)
         squeeze = Squeeze(shape)
         four = squeeze.event_shape_out
@@ -87,16 +87,16 @@ class Hierarchy:
         return Sequential([squeeze, Permutation(torch.tensor(CHANNEL_ORDER)), *couplings, FactorOut(four, 1, rest)])
 
     def _coupling(self, shape: Shape, n_kept: int, number: int) -> Bijector:
-        observation = place_in_observed(number, n_kept) if self.sees_observed else None
+        observation = position_in_observed(number, n_kept) if self.sees_observed else None
         references = nearest_known(n_kept, self.n_references)
         n_inputs = 2 * n_kept + _n_features(observation)
         n_outputs = n_parameters(self.n_components, len(references) + self.n_frequent)
         net = ContextResNet(n_inputs, self.channels, self.n_blocks, n_outputs, self.n_classes)
-        _spread_components(net.leave, self.n_components)
+        _spread_components(net.conv_out, self.n_components)
         return DiscretizedMixture(shape, n_kept, net, references, self.n_frequent, observation)
 
     def _coarsest(self, shape: Shape) -> Bijector:
-        observation = Observation(2**self.n_levels, 0) if self.sees_observed else None
+        observation = ObservedPixels(2**self.n_scales, 0) if self.sees_observed else None
         groups = pixel_groups(shape[1], shape[2], self.n_groups)
         features, n_observed = self.transformer_features, _n_features(observation)
         net = GroupedTransformer(
@@ -109,11 +109,11 @@ class Hierarchy:
             self.n_classes,
             ContextResNet(n_observed, 2 * features, self.n_blocks, features) if observation else None,
         )
-        _spread_components(net.leave, self.n_components)
+        _spread_components(net.proj_out, self.n_components)
         return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])
 
 
-def _n_features(observation: Observation | None) -> int:
+def _n_features(observation: ObservedPixels | None) -> int:
     return 0 if observation is None else 2 * observation.stride**2
 
 

@@ -12,8 +12,8 @@ from nf_mnist.bijectors import (
     Shape,
     make_mask,
 )
+from nf_mnist.flows.components import Norm, Preprocess, alternating_masks
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess, in_turn
 from nf_mnist.nets import MLP
 
 
@@ -42,6 +42,6 @@ def nice(
     """
     dims = torch.Size(event_shape).numel()
     layers: list[Bijector] = [preprocess(event_shape), Flatten(event_shape)]
-    for mask in in_turn(make_mask("even_odd", (dims,)), n_couplings):
+    for mask in alternating_masks(make_mask("even_odd", (dims,)), n_couplings):
         layers += [AdditiveCoupling(mask, MLP(dims, hidden_features, n_hidden, n_classes)), *norm((dims,))]
     return Flow(Sequential([*layers, Scaling((dims,)), LogisticToNormal()]), event_shape, n_classes)

@@ -10,8 +10,8 @@ from nf_mnist.bijectors import (
     Squeeze,
     make_mask,
 )
+from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
 from nf_mnist.nets import PreactivationResNet
 
 
@@ -45,9 +45,9 @@ def realnvp(
 
     def couplings(kind: str, shape: Shape, n: int) -> list[Bijector]:
         layers: list[Bijector] = []
-        for mask in in_turn(make_mask(kind, shape), n):
+        for mask in alternating_masks(make_mask(kind, shape), n):
             net = PreactivationResNet(shape[0], hidden_channels, n_blocks, 2 * shape[0], n_classes)
-            layers += [AffineCoupling(mask, net, scale=LearnedTanh(shape[0])), *norm(shape)]
+            layers += [AffineCoupling(mask, net, scale_activation=LearnedTanh(shape[0])), *norm(shape)]
         return layers
 
     def scales(shape: Shape, n_left: int) -> list[Bijector]:

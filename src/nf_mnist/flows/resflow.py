@@ -6,8 +6,8 @@ scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
 
 from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, Sequential, Shape, Squeeze, make_mask
 from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
 from nf_mnist.nets import ResidualNet
 
 
@@ -20,7 +20,7 @@ def resflow(
     hidden_channels: int,
     mlp_features: int,
     mask: str,
-    scale: str,
+    scale_activation: str,
 ) -> Flow:
     """Build ``[C C S C C]``, half of the channels factored out, and so on; the last scale is ``[C C]``.
 
@@ -34,7 +34,7 @@ def resflow(
         hidden_channels: Width of the residual blocks.
         mlp_features: Width of the MLP heads; 0 for none.
         mask: ``checkerboard``, or ``stripes`` as in the diary.
-        scale: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        scale_activation: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
 
     Raises:
         ConfigError: If ``n_scales`` is below 1.
@@ -53,9 +53,9 @@ def resflow(
     def couplings(shape: Shape, kept_first: str) -> list[Bijector]:
         layers: list[Bijector] = []
         kept = make_mask(mask, shape)
-        for one_mask in in_turn(kept if kept_first == "A" else 1 - kept, 2):
+        for one_mask in alternating_masks(kept if kept_first == "A" else 1 - kept, 2):
             scale_net, shift_net = (ResidualNet(shape, hidden_channels, mlp_features) for _ in range(2))
-            layers += [AffineCoupling(one_mask, scale_net, shift_net, scale), *norm(shape)]
+            layers += [AffineCoupling(one_mask, scale_net, shift_net, scale_activation), *norm(shape)]
         return layers
 
     def scales(shape: Shape, n_left: int, kept_first: str) -> list[Bijector]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, LearnedTanh, Sequential, Shape, Squeeze, make_mask
 from nf_mnist.errors import ConfigError
+from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.parts import Norm, Preprocess, factor_out_half, in_turn
 from nf_mnist.nets import GatedResNet
 
 N_BLOCKS = 3
@@ -73,7 +73,7 @@ def uva_noise(*, event_shape: Shape, n_couplings: int, hidden_channels: int) -> 
         hidden_channels: Width of the networks.
     """
     channels = event_shape[0]
-    return Sequential(_couplings("checkerboard", event_shape, n_couplings, hidden_channels, n_given=channels))
+    return Sequential(_couplings("checkerboard", event_shape, n_couplings, hidden_channels, context_channels=channels))
 
 
 def _couplings(
@@ -83,12 +83,12 @@ def _couplings(
     hidden_channels: int,
     norm: Norm = lambda shape: [],
     n_classes: int = 0,
-    n_given: int = 0,
+    context_channels: int = 0,
 ) -> list[Bijector]:
-    """Return n couplings with masks in turn; the context may be labels, or an image of ``n_given`` channels."""
+    """Return n couplings with masks in turn; the context may be labels, or an image of ``context_channels`` channels."""
     channels = shape[0]
     layers: list[Bijector] = []
-    for mask in in_turn(make_mask(kind, shape), n):
-        net = GatedResNet(channels + n_given, hidden_channels, N_BLOCKS, 2 * channels, n_classes)
-        layers += [AffineCoupling(mask, net, scale=LearnedTanh(channels)), *norm(shape)]
+    for mask in alternating_masks(make_mask(kind, shape), n):
+        net = GatedResNet(channels + context_channels, hidden_channels, N_BLOCKS, 2 * channels, n_classes)
+        layers += [AffineCoupling(mask, net, scale_activation=LearnedTanh(channels)), *norm(shape)]
     return layers

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.inpainting.convergence import N_NEEDED, largest_r_hat
 from nf_mnist.inpainting.logits import Completions, log_prob_of_logits, to_logits
+from nf_mnist.metrics.r_hat import N_NEEDED, largest_r_hat
 
 
 class Chains(ABC):
@@ -107,7 +107,7 @@ def draw(
     Returns:
         Completions, all chains of the first draw first, whose report has ``acceptance`` and ``step`` (means over
         chains), ``stopped``: chains that met a value that is not a number; they stay at their last sound state, and,
-        if there are draws enough, ``r_hat``, as :func:`~nf_mnist.inpainting.convergence.largest_r_hat` has it of the
+        if there are draws enough, ``r_hat``, as :func:`~nf_mnist.metrics.r_hat.largest_r_hat` has it of the
         hidden pixels.
     """
     for _ in range(n_warmup):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.flows.conditional import forced, observed_image
+from nf_mnist.flows.conditional import observed_image, teacher_forced
 from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
 from nf_mnist.inpainting.logits import Completions, check_task
 
@@ -73,7 +73,7 @@ class CrankNicolsonChains(Chains):
     largest_step = 1.0
 
     def __init__(self, flow: Flow, given: Tensor, observed: Tensor, step: float, generator: torch.Generator) -> None:
-        self.flow, self.forced = flow, forced(flow)
+        self.flow, self.teacher_forced = flow, teacher_forced(flow)
         self.given, self.observed, self.context = given, observed, observed_image(given, observed)
         z = flow.base.sample(len(given), generator).to(given)
         super().__init__((z, *self._decode(z)), step, generator)
@@ -91,5 +91,5 @@ class CrankNicolsonChains(Chains):
 
     def _decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, and the log-probability of the observed levels given what comes before them, in nats."""
-        x = torch.where(self.observed, self.given, self.forced.decode(z, self.context))
-        return x, self.flow.log_prob(x) - self.forced.log_prob(x, self.context)
+        x = torch.where(self.observed, self.given, self.teacher_forced.decode(z, self.context))
+        return x, self.flow.log_prob(x) - self.teacher_forced.log_prob(x, self.context)

@@ -67,21 +67,21 @@ def corrupt(x: Tensor, observed: Tensor, corruption: str, generator: torch.Gener
     Args:
         x: Images in [0, 1], shape (batch, 1, height, width).
         observed: Shape (1, height, width).
-        corruption: ``cp3``, normal noise of standard deviation 0.3 clipped to [1e-4, 1 - 1e-4]; ``black``; or
+        corruption: ``gaussian_noise``, normal noise of standard deviation 0.3 clipped to [1e-4, 1 - 1e-4]; ``black``; or
             ``uniform`` noise.
         generator: Of the noise, on the CPU.
 
     Raises:
         ConfigError: If there is no such corruption.
     """
-    if corruption == "cp3":
+    if corruption == "gaussian_noise":
         other = (0.3 * torch.randn(x.shape, generator=generator)).clamp(CP3_MARGIN, 1 - CP3_MARGIN)
     elif corruption == "uniform":
         other = torch.rand(x.shape, generator=generator)
     elif corruption == "black":
         other = torch.zeros(x.shape)
     else:
-        raise ConfigError(f"unknown corruption {corruption!r}; choose cp3, black or uniform")
+        raise ConfigError(f"unknown corruption {corruption!r}; choose gaussian_noise, black or uniform")
     return torch.where(observed.to(x.device), x, other.to(x))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
 from nf_mnist.flows import Flow
+from nf_mnist.inpainting.initialization import noise, weighted_prior_mean
 from nf_mnist.inpainting.logits import (
     Completions,
     log_prob_of_images,
@@ -23,7 +24,6 @@ from nf_mnist.inpainting.logits import (
     to_images,
     to_logits,
 )
-from nf_mnist.inpainting.starts import agreeing_mean, noise
 
 LARGEST_LOGIT = 11.0  # beyond, x hardly moves
 
@@ -83,7 +83,7 @@ def mode(
 
     Sampling costs no gradient, and its guess is nearer than any place that a short climb from noise reaches.
     """
-    start = agreeing_mean(flow, x, observed, n_samples, generator)
+    start = weighted_prior_mean(flow, x, observed, n_samples, generator)
     optimizer = partial(Adam, lr=step, betas=(0.8, 0.9))
     return _climb_logits(flow, x, observed, start, optimizer, n_steps, latent_weight=latent_weight, is_falling=True)
 

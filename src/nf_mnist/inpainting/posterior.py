@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nf_mnist.bijectors.levels import N_LEVELS, SMALLEST_FRACTION, level_and_fraction
+from nf_mnist.bijectors.quantile_map import N_LEVELS, SMALLEST_FRACTION, level_and_fraction
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
+from nf_mnist.inpainting.initialization import weighted_prior_sample
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_images
-from nf_mnist.inpainting.starts import agreeing_sample
 
 
 class Boxes:
@@ -84,7 +84,7 @@ def posterior(
         raise ConfigError(f"n_leapfrog and step must be positive, got {n_leapfrog} and {step}")
     images = x.repeat(n_chains, 1, 1, 1)
     with full_precision(x):
-        start = agreeing_sample(flow, x, observed, n_chains, generator)
+        start = weighted_prior_sample(flow, x, observed, n_chains, generator)
         chains = HamiltonianChains(flow, images, observed, start, n_leapfrog, step, generator)
         return draw(chains, flow, observed, **counts)
 

@@ -16,18 +16,18 @@ N_FOR_INTERVAL = 19  # draws that its ends lie within
 OVERALL: dict[str, Callable[[list[float]], float]] = {"stopped": sum, "r_hat": max}  # of batches; of all else the mean
 
 
-class Measured(NamedTuple):
+class ScoredCompletions(NamedTuple):
     """A method measured on many images.
 
     Attributes:
-        figures: Of each image, shape (n_images,); see :func:`scores`.
+        metrics: Of each image, shape (n_images,); see :func:`scores`.
         first: The completions of the first batch.
         report: What the method says over all batches: the sum of what was ``stopped``, the largest ``r_hat``, and
             the mean of the rest.
         seconds: For all images.
     """
 
-    figures: dict[str, Tensor]
+    metrics: dict[str, Tensor]
     first: Completions
     report: dict[str, float]
     seconds: float
@@ -43,7 +43,7 @@ def measure(
     batch_size: int,
     generator: torch.Generator,
     progress: Callable[[Any], Iterable[Any]] = iter,
-) -> Measured:
+) -> ScoredCompletions:
     """Complete images batch by batch and score each.
 
     Args:
@@ -57,7 +57,7 @@ def measure(
         progress: Wraps the batches, to show a bar.
 
     Returns:
-        Figures as :func:`scores` has them, and ``log_prob_of_truth``; completions, report and time.
+        Metrics as :func:`scores` has them, and ``log_prob_of_truth``; completions, report and time.
     """
     batches, reports, first, seconds = [], [], None, 0.0
     for x in progress(truth.split(batch_size)):
@@ -71,12 +71,12 @@ def measure(
         reports.append(found.report)
     assert first is not None, "torch splits even an empty tensor into one batch"
     report = {name: OVERALL.get(name, statistics.fmean)([part[name] for part in reports]) for name in reports[0]}
-    figures = {name: torch.cat([part[name] for part in batches]).cpu() for name in batches[0]}
-    return Measured(figures, first, report, seconds)
+    metrics = {name: torch.cat([part[name] for part in batches]).cpu() for name in batches[0]}
+    return ScoredCompletions(metrics, first, report, seconds)
 
 
 def scores(found: Completions, truth: Tensor, observed: Tensor) -> dict[str, Tensor]:
-    """Return figures per image, each of shape (batch,).
+    """Return metrics per image, each of shape (batch,).
 
     Args:
         found: Completions of the images.
@@ -91,20 +91,20 @@ def scores(found: Completions, truth: Tensor, observed: Tensor) -> dict[str, Ten
         one law, whatever their number (quantiles of type 6 in Hyndman & Fan 1996, whose k-th of n draws lies at
         k / (n + 1)).
     """
-    figures = {
+    metrics = {
         "squared_error": (found.x - truth).square().flatten(2).sum(2).mean(0),
         "log_prob": found.log_prob.mean(0),
     }
     hidden, true_hidden = found.x[..., ~observed], truth[..., ~observed]
     n = len(hidden)
     if n > 1:
-        figures["squared_error_of_mean"] = (found.x.mean(0) - truth).square().flatten(1).sum(1)
-        figures["diversity"] = hidden.std(0).mean(-1)
+        metrics["squared_error_of_mean"] = (found.x.mean(0) - truth).square().flatten(1).sum(1)
+        metrics["diversity"] = hidden.std(0).mean(-1)
     if n >= N_FOR_INTERVAL:
         places = ((n + 1) * torch.tensor(INTERVAL).to(hidden) - 1) / (n - 1)  # torch puts the k-th at (k - 1) / (n - 1)
         low, high = torch.quantile(hidden, places.clamp(0, 1), dim=0)
-        figures["coverage_90"] = ((true_hidden >= low) & (true_hidden <= high)).to(truth).mean(-1)
-    return figures
+        metrics["coverage_90"] = ((true_hidden >= low) & (true_hidden <= high)).to(truth).mean(-1)
+    return metrics
 
 
 def _time_when_done(device: torch.device) -> float:

@@ -39,12 +39,12 @@ class ContextResNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, n_blocks: int, out_channels: int, n_classes: int = 0) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.label = ClassBias(n_classes, channels)
         self.blocks = nn.Sequential(*(ContextBlock(channels) for _ in range(n_blocks)))
-        self.leave = nn.Conv2d(channels, out_channels, 1)
-        nn.init.zeros_(self.leave.weight)
+        self.conv_out = nn.Conv2d(channels, out_channels, 1)
+        nn.init.zeros_(self.conv_out.weight)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        hidden = self.label(self.enter(x), label)
-        return self.leave(F.relu(self.blocks(hidden)))
+        hidden = self.label(self.conv_in(x), label)
+        return self.conv_out(F.relu(self.blocks(hidden)))

@@ -51,13 +51,13 @@ class GatedResNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, n_blocks: int, out_channels: int, n_classes: int = 0) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.label = ClassBias(n_classes, channels)
         self.blocks = nn.Sequential(
             *(nn.Sequential(GatedBlock(channels), ChannelNorm(channels)) for _ in range(n_blocks))
         )
-        self.leave = nn.Sequential(ConcatELU(), nn.Conv2d(2 * channels, out_channels, 3, padding=1))
-        for parameter in self.leave.parameters():
+        self.conv_out = nn.Sequential(ConcatELU(), nn.Conv2d(2 * channels, out_channels, 3, padding=1))
+        for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -66,5 +66,5 @@ class GatedResNet(nn.Module):
         The context is labels, shape (batch,), or an image, shape (batch, channels, height, width).
         """
         if context is not None and context.dim() > 1:
-            return self.leave(self.blocks(self.enter(torch.cat([x, context], 1))))
-        return self.leave(self.blocks(self.label(self.enter(x), context)))
+            return self.conv_out(self.blocks(self.conv_in(torch.cat([x, context], 1))))
+        return self.conv_out(self.blocks(self.label(self.conv_in(x), context)))

@@ -43,12 +43,12 @@ class GlowConv(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, out_channels: int, n_classes: int = 0) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.middle = nn.Conv2d(channels, channels, 1)
-        self.leave = ZeroConv(channels, out_channels, n_classes)
-        for conv in (self.enter, self.middle):
+        self.conv_out = ZeroConv(channels, out_channels, n_classes)
+        for conv in (self.conv_in, self.middle):
             nn.init.normal_(conv.weight, std=0.05)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
-        return self.leave(F.relu(self.middle(F.relu(self.enter(x)))), label)
+        return self.conv_out(F.relu(self.middle(F.relu(self.conv_in(x)))), label)

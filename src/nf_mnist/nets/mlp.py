@@ -20,11 +20,11 @@ class MLP(nn.Module):
     def __init__(self, dims: int, features: int, n_hidden: int, n_classes: int = 0) -> None:
         super().__init__()
         widths = [*[features] * n_hidden, dims]
-        self.enter = nn.Linear(dims, widths[0])
+        self.proj_in = nn.Linear(dims, widths[0])
         self.label = ClassBias(n_classes, widths[0])
         layers = [(nn.ReLU(), nn.Linear(width, next_width)) for width, next_width in pairwise(widths)]
         self.rest = nn.Sequential(*(part for pair in layers for part in pair))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map (batch, dims) to (batch, dims)."""
-        return self.rest(self.label(self.enter(x), label))
+        return self.rest(self.label(self.proj_in(x), label))

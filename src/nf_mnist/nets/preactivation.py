@@ -37,15 +37,15 @@ class PreactivationResNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, n_blocks: int, out_channels: int, n_classes: int = 0) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.label = ClassBias(n_classes, channels)
         self.blocks = nn.Sequential(*(PreactivationBlock(channels) for _ in range(n_blocks)))
         self.norm = nn.BatchNorm2d(channels)
-        self.leave = nn.Conv2d(channels, out_channels, 1)
-        for parameter in self.leave.parameters():
+        self.conv_out = nn.Conv2d(channels, out_channels, 1)
+        for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
-        hidden = self.blocks(self.label(self.enter(x), label))
-        return self.leave(F.relu(self.norm(hidden)))
+        hidden = self.blocks(self.label(self.conv_in(x), label))
+        return self.conv_out(F.relu(self.norm(hidden)))

@@ -92,21 +92,21 @@ class GroupedTransformer(nn.Module):
         self.register_buffer("sees_earlier", flat[:, None] > flat[None], persistent=False)
         self.position = nn.Parameter(0.02 * torch.randn(len(flat), features))
         self.query_position = nn.Parameter(0.02 * torch.randn(len(flat), features))
-        self.enter = nn.Linear(in_channels, features)
+        self.proj_in = nn.Linear(in_channels, features)
         self.label = nn.Embedding(n_classes, features) if n_classes else None
         if self.label is not None:
             nn.init.zeros_(self.label.weight)
         self.condition = condition
         self.blocks = nn.ModuleList(Block(features, n_heads) for _ in range(n_blocks))
-        self.leave = nn.Linear(features, out_channels)
-        nn.init.zeros_(self.leave.weight)
+        self.proj_out = nn.Linear(features, out_channels)
+        nn.init.zeros_(self.proj_out.weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width).
 
         The context is labels, shape (batch,), or what ``condition`` takes, shape (batch, channels, height, width).
         """
-        content = self.enter(_tokens(x)) + self.position
+        content = self.proj_in(_tokens(x)) + self.position
         queries = self.query_position.expand(len(x), -1, -1)
         if context is not None:
             if self.label is not None:
@@ -117,7 +117,7 @@ class GroupedTransformer(nn.Module):
         for block in self.blocks:
             queries = block(queries, content, self.sees_earlier)
             content = block(content, content, self.sees_own)
-        predicted = self.leave(F.gelu(queries))
+        predicted = self.proj_out(F.gelu(queries))
         return predicted.transpose(1, 2).unflatten(2, x.shape[2:])
 
 

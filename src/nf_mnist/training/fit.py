@@ -11,12 +11,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor
 
 from nf_mnist.bijectors import MarginalGaussianization
+from nf_mnist.checkpoints.writing import atomic_write
 from nf_mnist.errors import DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.training.callbacks import SaveBest
+from nf_mnist.training.checkpoint_io import how_to_resume
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
-from nf_mnist.training.whole_files import how_to_resume, write_whole
 
 
 def fit(
@@ -49,7 +50,7 @@ def fit(
     trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
     if is_best and trainer.is_global_zero:
         with last.open("rb") as source:
-            write_whole(best, partial(shutil.copyfileobj, source), how_to_resume(best.parent))
+            atomic_write(best, partial(shutil.copyfileobj, source), how_to_resume(best.parent))
     trainer.strategy.barrier()
     least = min(loss for loss in (last_loss, best_loss) if not math.isnan(loss))
     if math.isinf(least):
@@ -63,10 +64,10 @@ def training_seconds(trainer: L.Trainer) -> float:
     return next((one.time_elapsed() for one in callbacks if isinstance(one, Timer)), math.nan)
 
 
-def log_figures(trainer: L.Trainer, figures: Mapping[str, float]) -> None:
+def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
     """Give every logger what a run has reached; TensorBoard shows it beside the settings, under HParams."""
     for logger in trainer.loggers:
-        logger.log_metrics(dict(figures), step=trainer.global_step)
+        logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()
 
 

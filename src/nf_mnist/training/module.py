@@ -7,15 +7,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise, random_distortion, random_shift
-from nf_mnist.diagnostics import has_bits
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import bits_per_dim
-from nf_mnist.training.budget import BudgetedModule, OptimizerFactory
+from nf_mnist.metrics import bits_per_dim, has_bits
 from nf_mnist.training.loader import Batch, EvaluationLoader
 from nf_mnist.training.schedule import Schedule
+from nf_mnist.training.scheduled_module import OptimizerFactory, ScheduledModule
 
 
-class FlowModule(BudgetedModule):
+class FlowModule(ScheduledModule):
     """Trains a flow by maximum likelihood.
 
     The loss is the mean negative log-likelihood in nats per image; bits per dimension are logged beside it where there

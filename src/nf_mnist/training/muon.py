@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from nf_mnist.errors import ConfigError
-from nf_mnist.training.hardware import has_bfloat16
+from nf_mnist.hardware import has_bfloat16
 
 # Of the quintic iteration X -> aX + b(XX')X + c(XX')^2 X, which moves all singular values near 1 in a few steps.
 A, B, C = 3.4445, -4.7750, 2.0315

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what validation, checkpoints and figures use."""
+"""A moving average of the weights, which is what validation, checkpoints and metrics use."""
 
 import functools
 

@@ -48,7 +48,7 @@ class StopOnDivergence(L.Callback):
             raise DivergenceError(
                 f"the loss was not finite at step {int(self._first_bad_step)}; the last good checkpoint is kept. "
                 "Likely causes: too high a rate (optimizer.lr, trainer.gradient_clip_val=100), an unbounded scale "
-                "(model.flow.scale=tanh), undithered levels (data.dequantizer=uniform)"
+                "(model.flow.scale_activation=tanh), undithered levels (data.dequantizer=uniform)"
             )
 
 
@@ -84,7 +84,7 @@ class SkipBadSteps(L.Callback):
         if self.n_in_a_row > self.most_in_a_row:
             raise DivergenceError(
                 f"gradients were not finite in {self.n_in_a_row} steps in a row, up to step {trainer.global_step + 1}; "
-                "the last good checkpoint is kept; lower optimizer.lr, or bound the scale (model.flow.scale=tanh)"
+                "the last good checkpoint is kept; lower optimizer.lr, or bound the scale (model.flow.scale_activation=tanh)"
             )
 
     def on_train_batch_end(

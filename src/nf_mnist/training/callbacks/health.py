@@ -6,7 +6,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 
-from nf_mnist.diagnostics import LAWS, Subject, Verdict, diagnose, make_batch
+from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch
 from nf_mnist.training.callbacks.base import check_counts, flow_module, tensorboard_writers
 
 
@@ -33,8 +33,8 @@ class LogHealth(L.Callback):
         # Validation runs in inference mode, whose tensors some laws cannot use.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(module.device.type, enabled=False):
             batch = make_batch(module.flow, module.dequantizer, images, self.n_images, self.seed)
-            subject = Subject(module.flow, batch, is_discrete=module.dequantizer.is_discrete, seed=self.seed)
-            verdicts = list(diagnose(subject, [law for law in LAWS.values() if law.is_cheap]))
+            subject = DiagnosisTask(module.flow, batch, is_discrete=module.dequantizer.is_discrete, seed=self.seed)
+            verdicts = list(diagnose(subject, [law for law in CHECKS.values() if law.is_cheap]))
         for writer in writers:
             for verdict in verdicts:
                 if verdict.size is not None:
@@ -45,7 +45,7 @@ class LogHealth(L.Callback):
             writer.add_text("health/verdicts", _markdown(verdicts), trainer.global_step)
 
 
-def _markdown(verdicts: Sequence[Verdict]) -> str:
+def _markdown(verdicts: Sequence[Result]) -> str:
     lines = ["| law | verdict | figure | expected | likely cause | try |", "| --- | --- | --- | --- | --- | --- |"]
     for verdict in verdicts:
         cells = (verdict.law, verdict.status, verdict.figure, verdict.expected, verdict.cause, verdict.cure)

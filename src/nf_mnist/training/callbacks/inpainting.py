@@ -4,7 +4,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from nf_mnist.inpainting import completes_quickly, corrupt, make_observed, quick_completions, scores
+from nf_mnist.inpainting import budgeted_completions, corrupt, has_budgeted_method, make_observed, scores
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.plots import image_grid
 from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, tensorboard_writers
@@ -33,16 +33,16 @@ class LogInpainting(ValidationCallback):
 
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
         flow = pl_module.flow
-        if not completes_quickly(flow) or not trainer.is_global_zero:
+        if not has_budgeted_method(flow) or not trainer.is_global_zero:
             return
         # Validation runs in inference mode, in which no gradient can be taken.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             truth = x.clone()
             observed = make_observed(self.mask, flow.event_shape).to(x.device)
             generator = torch.Generator().manual_seed(self.seed)
-            corrupted = corrupt(truth, observed, "cp3", generator)
-            with trainer.precision_plugin.forward_context():  # as fast as training; figures are of float32 again
-                found = quick_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
+            corrupted = corrupt(truth, observed, "gaussian_noise", generator)
+            with trainer.precision_plugin.forward_context():  # as fast as training; metrics are of float32 again
+                found = budgeted_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
             squared_error = scores(found, truth, observed)["squared_error"]
             both = to_logits(torch.cat([found.x[0], truth]))
             log_prob, of_truth = log_prob_of_logits(flow, both)[1].chunk(2)

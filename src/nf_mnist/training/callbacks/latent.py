@@ -3,7 +3,7 @@
 import lightning as L
 from torch import Tensor
 
-from nf_mnist.diagnostics import moments, radius, random_projection
+from nf_mnist.metrics import moments, radius, random_projection
 from nf_mnist.plots import moment_maps, projection_scatter, radius_histogram
 from nf_mnist.training.callbacks.base import ValidationCallback, log_figure, tensorboard_writers
 from nf_mnist.training.module import FlowModule

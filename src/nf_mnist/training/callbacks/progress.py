@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nf_mnist.training.budget import BudgetedModule
 from nf_mnist.training.callbacks.base import check_counts
+from nf_mnist.training.scheduled_module import ScheduledModule
 
 
 class RunProgress(ProgressBar):
@@ -41,7 +41,7 @@ class RunProgress(ProgressBar):
         self._enabled = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._began, self._began_at = time.monotonic(), cast(BudgetedModule, pl_module).progress()
+        self._began, self._began_at = time.monotonic(), cast(ScheduledModule, pl_module).progress()
         self._images, self._since = 0, self._began
         if self._enabled and trainer.is_global_zero and sys.stderr.isatty():
             self._bar = Progress(
@@ -81,7 +81,7 @@ class RunProgress(ProgressBar):
     def _show(self, trainer: L.Trainer, pl_module: L.LightningModule, speed: float) -> None:
         if not self._enabled or not trainer.is_global_zero:
             return
-        progress = cast(BudgetedModule, pl_module).progress()
+        progress = cast(ScheduledModule, pl_module).progress()
         text = f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=progress, description=text)

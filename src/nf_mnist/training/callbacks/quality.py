@@ -6,17 +6,17 @@ import lightning as L
 import torch
 
 from nf_mnist.errors import ConfigError
+from nf_mnist.metrics import N_NEIGHBOURS, Quality, ReferenceImages, check_digits, draw_levels
 from nf_mnist.nets import Classifier
-from nf_mnist.quality import N_NEIGHBOURS, Quality, Reference, check_digits, draw_levels
 from nf_mnist.training.callbacks.base import flow_module, tensorboard_writers
 
 BATCH = 100  # samples in a pass
 
 
 class LogQuality(L.Callback):
-    """Figures of samples at temperature 1.0, ``quality/...``, and of as many training images, ``quality_floor/...``.
+    """Metrics of samples at temperature 1.0, ``quality/...``, and of as many training images, ``quality_floor/...``.
 
-    Both are measured against as many validation images. The latents stay the same, so that figures move only with the
+    Both are measured against as many validation images. The latents stay the same, so that metrics move only with the
     flow; a few hundred samples have larger Frechet distances and lower recalls than ten thousand.
 
     Args:
@@ -32,7 +32,7 @@ class LogQuality(L.Callback):
         if n_samples <= N_NEIGHBOURS:
             raise ConfigError(f"n_samples of a callback must be at least {N_NEIGHBOURS + 1} here, got {n_samples}")
         self.classifier, self.n_samples, self.seed = classifier, n_samples, seed
-        self._reference: Reference | None = None
+        self._reference: ReferenceImages | None = None
         self._floor: Quality | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -50,7 +50,7 @@ class LogQuality(L.Callback):
             if self._reference is None or self._floor is None:
                 datamodule = cast(Any, trainer).datamodule
                 images, train = datamodule.validation.levels[: self.n_samples], datamodule.train.levels
-                self._reference = Reference(self.classifier.to(pl_module.device), images, train)
+                self._reference = ReferenceImages(self.classifier.to(pl_module.device), images, train)
                 self._floor = self._reference.floor(self.n_samples, self.seed)
             flow = flow_module(pl_module).flow
             drawn = draw_levels(flow, self.n_samples, batch_size=BATCH, seed=self.seed)

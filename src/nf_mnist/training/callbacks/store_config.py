@@ -5,9 +5,9 @@ from typing import Any
 import lightning as L
 
 from nf_mnist import __version__
+from nf_mnist.hardware import describe
 from nf_mnist.training.callbacks.base import tensorboard_writers
 from nf_mnist.training.callbacks.dashboard import write_dashboard
-from nf_mnist.training.hardware import describe
 
 
 class StoreConfig(L.Callback):

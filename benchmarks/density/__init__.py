@@ -1,0 +1,1 @@
+"""Where are the bits, and are they true?"""

@@ -1,0 +1,81 @@
+"""What parts of ``hierarchical`` are worth: ``python -m benchmarks.density.ablation [--minutes 3] [--variants NAME]``.
+
+Trains each variant for the same time, one after another, on this machine, and measures it on validation images. Adds a
+row for each to ``results/density_ablation.json``; those that are there already, of as many minutes on the same
+hardware, are not trained again. Rows can be compared only with others of as many minutes on the same hardware.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measuring import add_row, rows_of, time_budget
+from nf_mnist.hardware import describe
+
+RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
+HIERARCHICAL = ["experiment=hierarchical_1h"]
+AFFINE = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
+HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # of output_dir=outputs/hierarchical_1h
+TRAINED_ON = [*HIERARCHICAL, HOUR, "optimizer.lr=5e-4", "optimizer.matrix_lr=0.005"]
+VARIANTS = {
+    "hierarchical": HIERARCHICAL,
+    "no logistics at known levels": [*HIERARCHICAL, "model.flow.n_references=0", "model.flow.n_frequent=0"],
+    "AdamW instead of Muon": [*HIERARCHICAL, "optimizer=adamw"],
+    "conditioned on the class": [*HIERARCHICAL, "model.flow.n_classes=10"],
+    "4 logistics at frequent levels": [*HIERARCHICAL, "model.flow.n_frequent=4"],
+    "4 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=4"],
+    "16 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=16"],
+    "one level: 14x14 in 16 groups": [*HIERARCHICAL, "model.flow.n_scales=1", "model.flow.n_groups=16"],
+    "affine couplings after gaussianize": [*AFFINE, "model.preprocess=gaussianize"],
+    "affine couplings after logit": [*AFFINE, "model.preprocess=logit"],
+    "trained on after an hour": TRAINED_ON,
+    "trained on, weight decay 0.2": [*TRAINED_ON, "optimizer.weight_decay=0.2"],
+    "trained on, averaged weights": [*TRAINED_ON, "callbacks=ema"],
+}
+
+
+def train(overrides: list[str], minutes: float, folder: Path) -> dict[str, float]:
+    """Train a variant and return its metrics on validation images."""
+    budget = time_budget(minutes)
+    settings = [
+        "evaluation.split=validation",
+        "evaluation.n_draws=1",
+        f"output_dir={folder}",
+        "logger.tensorboard=null",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "nf_mnist.train",
+        *overrides,
+        budget,
+        "trainer.val_check_interval=100000",
+        *settings,
+    ]
+    subprocess.run(command, check=True)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def main() -> None:
+    """Train the variants that are missing, and add their rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    given = parser.parse_args()
+    for name in given.variants:
+        key = f"{name}, {given.minutes:g} min, {describe()}"
+        if key in rows_of(RESULT):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = train(VARIANTS[name], given.minutes, Path(folder) / "run")
+        measured = {figure: metrics[figure] for figure in ("bpd", "parameters", "n_images", "hardware")}
+        settings = {"minutes": given.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
+        add_row(RESULT, key, {"variant": name, **settings, **measured})
+        print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Audit the bits per dimension of a hierarchical flow in three ways: ``python -m benchmarks.density.audit_bpd CKPT [OUT]``.
+
+Through the flow's log-determinant with dithered images; as the sum of the log-probabilities of levels; and by coding:
+an arithmetic coder (``pip install constriction``), fed with the model's probabilities, writes validation images to a
+file and reads them back. And that all images, of training and of test, come back from their latents unchanged.
+"""
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import constriction
+import numpy as np
+import torch
+from torch import Tensor
+
+from nf_mnist.app.building import instantiate, load_flow
+from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
+from nf_mnist.bijectors.quantile_map import N_LEVELS
+from nf_mnist.data import UniformDequantizer, evaluation_noise, split, to_levels
+from nf_mnist.flows import Flow
+from nf_mnist.metrics import bits_per_dim
+
+N_IMAGES, N_CODED = 2000, 500
+CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
+Step = tuple[DiscretizedMixture | GroupedMixture, Tensor, Tensor]
+
+
+def decoding_order(bijector: Bijector, index: Tensor) -> Iterator[Step]:
+    """Yield, coarse to fine, each coupling, the pixels it looks at and those it predicts.
+
+    Args:
+        bijector: Of a hierarchical flow.
+        index: Number of each pixel of its input, shape (1, channels, height, width).
+
+    Yields:
+        The coupling; the numbers of its input's pixels, shape (channels, height, width); and which pixels of the
+        predicted image are decoded in this step, shape (height, width).
+    """
+    if isinstance(bijector, Sequential):
+        steps = []
+        for layer in bijector.layers():
+            steps.append((layer, index))
+            if not isinstance(layer, DiscretizedMixture | GroupedMixture | FactorOut):
+                index, _ = layer(index)
+        for layer, its_index in reversed(steps):
+            yield from decoding_order(layer, its_index)
+    elif isinstance(bijector, FactorOut):
+        yield from decoding_order(bijector.rest, index[:, : bijector.n_kept])
+    elif isinstance(bijector, DiscretizedMixture):
+        yield bijector, index[0].long(), torch.ones(index.shape[2:], dtype=torch.bool)
+    elif isinstance(bijector, GroupedMixture):
+        for group in range(int(bijector.groups.max()) + 1):
+            yield bijector, index[0].long(), bijector.groups == group
+
+
+@torch.no_grad()
+def predictions(flow: Flow, levels: Tensor) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Yield, coarse to fine, numbers of pixels and the probabilities of their levels, shape (batch, pixels, 256).
+
+    ``levels``, shape (batch, dims), may be filled in while this runs: a step looks only at pixels of earlier steps.
+    """
+    for coupling, index, members in decoding_order(
+        flow.bijector, torch.arange(flow.dims).reshape(1, *flow.event_shape)
+    ):
+        x = (levels[:, index.flatten()].float() + 0.5) / N_LEVELS
+        mixture = coupling.mixture_given(x.reshape(len(levels), *index.shape), None)
+        predicted = index[coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0]
+        every_level = torch.arange(float(N_LEVELS))
+        tables = [mixture.probability(level.expand(len(levels), *members.shape))[:, members] for level in every_level]
+        yield predicted[members], torch.stack(tables, -1).numpy()
+
+
+def encode(flow: Flow, levels: Tensor) -> np.ndarray:
+    """Return the code of images of levels, shape (batch, dims), as 32-bit words."""
+    coder, known = constriction.stream.queue.RangeEncoder(), torch.zeros_like(levels)
+    for pixels, tables in predictions(flow, known):
+        coder.encode(levels[:, pixels].flatten().numpy().astype(np.int32), CATEGORICAL, tables.reshape(-1, N_LEVELS))
+        known[:, pixels] = levels[:, pixels]
+    return coder.get_compressed()
+
+
+def decode(flow: Flow, code: np.ndarray, n: int) -> Tensor:
+    """Return the n images of levels, shape (n, dims), that a code stands for."""
+    coder, known = constriction.stream.queue.RangeDecoder(code), torch.zeros(n, flow.dims, dtype=torch.uint8)
+    for pixels, tables in predictions(flow, known):
+        symbols = coder.decode(CATEGORICAL, tables.reshape(-1, N_LEVELS))
+        known[:, pixels] = torch.from_numpy(symbols.astype(np.uint8)).reshape(n, -1)
+    return known
+
+
+def discrete_bpd(flow: Flow, levels: Tensor) -> Tensor:
+    """Return bits per dimension of images of levels, shape (batch, dims), as sums of log-probabilities."""
+    log_p = torch.zeros(len(levels), dtype=torch.float64)
+    for pixels, tables in predictions(flow, levels):
+        chosen = torch.from_numpy(tables).gather(2, levels[:, pixels].long().unsqueeze(2))
+        log_p += chosen.double().log().sum((1, 2))
+    return bits_per_dim(log_p, 0.0, flow.dims)
+
+
+@torch.no_grad()
+def flow_bpd(flow: Flow, levels: Tensor, index: Tensor) -> Tensor:
+    """Return bits per dimension of images, shape (batch, *event), by the flow's log-det on dithered images."""
+    x, log_q = UniformDequantizer()(levels, evaluation_noise(index, flow.event_shape, draw=0, seed=0))
+    return bits_per_dim(flow.log_prob(x).double(), log_q.double(), flow.dims)
+
+
+@torch.no_grad()
+def n_unchanged(flow: Flow, levels: Tensor) -> int:
+    """Return how many of these images, shape (batch, *event), have the same levels when decoded from their latents."""
+    decoded = to_levels(flow.decode(flow.encode((levels + 0.5) / N_LEVELS)))
+    return int((decoded == levels).flatten(1).all(1).sum())
+
+
+def audit(path: str) -> dict[str, float | int | str | bool]:
+    """Return the three metrics of a checkpoint, on random validation images, and how many of all images come back."""
+    flow, cfg = load_flow(path)
+    image_set = instantiate(cfg.data.source)
+    images = split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:N_IMAGES]
+    every_image = torch.cat([part.levels for part in image_set])
+    batches = torch.arange(len(images)).split(250)
+    by_flow = torch.cat([flow_bpd(flow, images[rows], rows) for rows in batches])
+    by_levels = torch.cat([discrete_bpd(flow, images[rows].flatten(1)) for rows in batches])
+    coded = images[:N_CODED].flatten(1)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "images.bin"
+        file.write_bytes(encode(flow, coded).tobytes())
+        bits, code = 8 * file.stat().st_size, np.frombuffer(file.read_bytes(), dtype=np.uint32)
+    return {
+        "checkpoint": path,
+        "n_images": len(images),
+        "bpd_flow": by_flow.mean().item(),
+        "bpd_levels": by_levels.mean().item(),
+        "n_coded": len(coded),
+        "bpd_claimed_for_coded": by_levels[: len(coded)].mean().item(),
+        "bpd_of_file": bits / coded.numel(),
+        "decoded_unchanged": torch.equal(decode(flow, code, len(coded)), coded),
+        "n_round_trips": len(every_image),
+        "n_round_trips_exact": sum(n_unchanged(flow, batch) for batch in every_image.split(1000)),
+        "bits_per_dim_of_raw": math.log2(N_LEVELS),
+    }
+
+
+if __name__ == "__main__":
+    metrics = json.dumps(audit(sys.argv[1]), indent=2)
+    print(metrics)
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(metrics + "\n")

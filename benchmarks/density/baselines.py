@@ -1,0 +1,110 @@
+"""Every model at an equal budget of time: ``python -m benchmarks.density.baselines [--minutes 5] [--models NAME ...]``.
+
+Trains each model by its own recipe, but all in batches of 64, for the same time on one thread, and measures the
+checkpoint that validates best: likelihood of all official test images, and samples at temperature 1.0 beside as many
+test images. Writes ``results/baselines.json`` after each; what is there already, with this budget, is not trained
+again. ``--seeds 0 1 2 --out results/seeds.json`` repeats the named models elsewhere, each seed a row of its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import add_row, rows_of, time_budget
+
+RESULT = Path(__file__).parents[2] / "results" / "baselines.json"
+MODELS = {
+    "nice": [],
+    "realnvp": [],
+    "glow": [],
+    "spline": [],
+    "uva_simple": [],
+    "uva_vardeq": [],
+    "uva_multiscale": [],
+    "resflow": [],
+    "resflow_double_tanh": [],
+    "cp3": [],
+    "hierarchical": [],
+    "conditional": [],
+    "quickstart": ["experiment=quickstart", "trainer.max_steps=-1"],  # resflow, smaller, after gaussianize
+}
+RECIPE = [
+    "data.batch_size=64",
+    "trainer.gradient_clip_val=200",
+    "trainer.val_check_interval=200",
+    "trainer.limit_val_batches=2",
+]
+QUALITY = ("frechet_distance", "precision", "recall", "class_kl", "confident_share")
+
+
+def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) -> dict[str, Any]:
+    """Train a model and return its metrics on test images."""
+    overrides = recipe(name, seed, minutes)
+    best = train(overrides, folder / "run")
+    # Models with random dequantization noise get one draw: more of them change the mean by less than the seed does.
+    quality = ["quality=true", f"samples.n={n_samples}", "samples.temperatures=[1.0]"]
+    evaluation = [f"ckpt={best}", "evaluation.split=test", *quality]
+    evaluation += ["evaluation.n_draws=1", "evaluation.batch_size=500", "evaluation.seed=0"]
+    evaluation += [f"out={folder}/metrics.json", f"output_dir={folder}"]
+    run_command("evaluate", evaluation)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    at_one = metrics["quality"]["temperatures"][0]
+    return {
+        "model": name,
+        "seed": seed,
+        "minutes": minutes,
+        "overrides": " ".join(overrides),
+        **{key: metrics[key] for key in ("bpd", "parameters", "n_images", "training")},
+        **{key: at_one[key] for key in QUALITY},
+        "n_samples": n_samples,
+        "n_nan": at_one["n_nan"],
+        "milliseconds_per_64_samples": 64_000 * at_one["seconds"] / n_samples,
+        "floor": {key: metrics["quality"]["training_images"][key] for key in QUALITY},
+    }
+
+
+def recipe(name: str, seed: int, minutes: float) -> list[str]:
+    """Return the overrides of the train command that train a model for that long."""
+    return [*(MODELS[name] or [f"model={name}"]), *RECIPE, time_budget(minutes), f"seed={seed}"]
+
+
+def train(overrides: list[str], run: Path) -> Path:
+    """Train on one thread; return the checkpoint that validates best."""
+    run_command("train", [*overrides, "evaluation=null", f"output_dir={run}", "logger.tensorboard=null"])
+    return run / "checkpoints" / "best.ckpt"
+
+
+def run_command(name: str, overrides: list[str]) -> None:
+    """Run a command of nf_mnist on one thread."""
+    command = [sys.executable, "-m", f"nf_mnist.{name}", *overrides]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def main() -> None:
+    """Measure what is missing, model by model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=RESULT)
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for name in given.models:
+            key = f"{name}, seed {seed}"
+            there = rows_of(given.out).get(key, {})
+            if (there.get("minutes"), there.get("n_samples")) == (given.minutes, given.samples):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                row = measure(name, seed, given.minutes, given.samples, Path(folder))
+            add_row(given.out, key, row)
+            print(f"{key}: {row['bpd']:.4f} bpd, Frechet distance {row['frechet_distance']:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

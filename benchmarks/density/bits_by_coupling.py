@@ -1,0 +1,71 @@
+"""Where a hierarchy's bits are, and where it overfits: ``python -m benchmarks.density.bits_by_coupling CKPT [--images 10000]``.
+
+Each coupling predicts its own pixels, so the bits of an image are a sum over couplings. They are measured on as many
+training and validation images, and written to ``results/bits_by_coupling.json`` under the name of the released weights,
+or of the run.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measuring import add_row
+from nf_mnist.app.building import instantiate, load_flow
+from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
+from nf_mnist.bijectors.quantile_map import N_LEVELS
+from nf_mnist.checkpoints.pretrained import PREFIX
+from nf_mnist.data import UniformDequantizer, evaluation_noise, split
+from nf_mnist.flows import Flow
+from nf_mnist.flows.flow import StandardNormal
+from nf_mnist.metrics import bits_per_dim
+
+RESULT = Path(__file__).parents[2] / "results" / "bits_by_coupling.json"
+BATCH = 500
+
+
+@torch.no_grad()
+def bits(flow: Flow, levels: Tensor) -> list[float]:
+    """Return the mean bits per dimension that each coupling pays for images of levels, fine to coarse."""
+    found: dict[nn.Module, list[Tensor]] = {}
+
+    def take(coupling: DiscretizedMixture | GroupedMixture, _: Any, output: tuple[Tensor, Tensor]) -> None:
+        channel = coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0
+        z, log_det = output[0][:, channel].flatten(1), output[1]
+        log_prob, log_q = StandardNormal(z.shape[1]).log_prob(z) + log_det, z.shape[1] * math.log(N_LEVELS)
+        found.setdefault(coupling, []).append(bits_per_dim(log_prob, log_q, flow.dims))
+
+    couplings = [module for module in flow.modules() if isinstance(module, DiscretizedMixture | GroupedMixture)]
+    handles = [coupling.register_forward_hook(take) for coupling in couplings]
+    for rows in torch.arange(len(levels)).split(BATCH):
+        flow(UniformDequantizer()(levels[rows], evaluation_noise(rows, flow.event_shape, draw=0, seed=0))[0])
+    for handle in handles:
+        handle.remove()
+    return [torch.cat(found[coupling]).mean().item() for coupling in couplings]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--images", type=int, default=10_000)
+    arguments = parser.parse_args()
+    flow, cfg = load_flow(arguments.checkpoint)
+    validation, training = split(instantiate(cfg.data.source).train, cfg.data.n_validation, cfg.data.split_seed)
+    metrics = {
+        "checkpoint": arguments.checkpoint,
+        "n_images": arguments.images,
+        "training": bits(flow, training.levels[: arguments.images]),
+        "validation": bits(flow, validation.levels[: arguments.images]),
+    }
+    for key in ("training", "validation"):
+        print(f"{key}: {sum(metrics[key]):.4f} = {' + '.join(f'{part:.4f}' for part in metrics[key])}")
+    name = arguments.checkpoint.removeprefix(PREFIX) if arguments.checkpoint.startswith(PREFIX) else cfg.name
+    add_row(RESULT, name, metrics)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Does the diagnosis name faults, and leave healthy flows alone?"""

@@ -1,0 +1,80 @@
+"""Our flows against those of normflows, nflows and zuko: speed, memory and errors, side by side in one run.
+
+``python -m benchmarks.speed.peers [--repeats 5]``; needs ``pip install -e '.[peers]'``. Each flow at each setting lives in a
+process of its own, and these take turns, so that a drift of the machine meets all alike. The settings are
+
+- ``shipped``: the others in float32, as their users run them; ours as the commands run it: networks in bfloat16 where
+  the hardware gains, and ``channels_last``, in training, float32 for densities and samples, freed memory kept;
+- ``tuned``: all in bfloat16 where the hardware gains, with ``channels_last``, fused Adam, freed memory kept;
+- ``compiled``: the same with ``torch.compile`` of the networks, which does not always gain.
+"""
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import Child, machine, serve, spread
+from benchmarks.speed.peers_models import BUILDERS
+from benchmarks.speed.peers_subject import SPEEDS, PeerFlow, Variant
+from nf_mnist.checkpoints.writing import write_json
+
+RESULT = Path(__file__).parents[2] / "results" / "peers.json"
+SETTINGS = ("shipped", "tuned", "compiled")
+
+
+def answers(variant: Variant, batch_size: int, n_steps: int) -> Iterator[dict[str, Any]]:
+    """Yield first what is measured once, then the metrics of a repeat, as often as asked."""
+    warnings.filterwarnings("ignore")
+    subject = PeerFlow(variant, batch_size)
+    try:
+        first = subject.warm_up(compiles=variant.setting == "compiled")
+    except Exception as error:  # a library's code can fail to compile in any way; then it runs as it is
+        if variant.setting != "compiled":
+            raise
+        subject = PeerFlow(variant, batch_size)
+        first = {**subject.warm_up(compiles=False), "error": (str(error).splitlines() or [repr(error)])[0]}
+    yield first
+    while True:
+        yield subject.measure(n_steps)
+
+
+def compare(architecture: str, repeats: int, batch_size: int, n_steps: int) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each library and setting of an architecture, measured in turn."""
+    variants = [Variant(architecture, library, setting) for library in BUILDERS[architecture] for setting in SETTINGS]
+    sizes = ["--batch-size", str(batch_size), "--steps", str(n_steps)]
+    children = {variant: Child(["-m", "benchmarks.speed.peers", "--child", *variant, *sizes]) for variant in variants}
+    once = {variant: child.ask() for variant, child in children.items()}
+    found = [{variant: child.ask() for variant, child in children.items()} for _ in range(repeats)]
+    metrics: dict[str, dict[str, Any]] = {library: {} for library in BUILDERS[architecture]}
+    for variant, child in children.items():
+        child.end()
+        speeds = {name: spread([repeat[variant][name] for repeat in found]) for name in SPEEDS}
+        error = max(repeat[variant]["round_trip_error"] for repeat in found)
+        metrics[variant.library][variant.setting] = {**once[variant], **speeds, "round_trip_error": error}
+        print(f"{' '.join(variant)}: {speeds['training']['median']:.0f} images/s", flush=True)
+    return metrics
+
+
+def main() -> None:
+    """Serve one variant (as a child process), or compare all and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--child", nargs=3)
+    parser.add_argument("--architectures", nargs="+", choices=BUILDERS, default=list(BUILDERS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    if options.child:
+        serve(answers(Variant(*options.child), options.batch_size, options.steps))
+        return
+    settings, rows = {"batch_size": options.batch_size, "steps": options.steps}, {}
+    for name in options.architectures:
+        rows[name] = compare(name, options.repeats, options.batch_size, options.steps)
+        write_json(options.out, {**machine(), **settings, "architectures": rows})
+
+
+if __name__ == "__main__":
+    main()

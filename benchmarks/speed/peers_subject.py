@@ -1,0 +1,113 @@
+"""One flow of ``benchmarks/speed/peers.py`` at one setting: trained, scored and sampled batch by batch."""
+
+import time
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring import default_device, seconds_per_call, shipped_autocast, training_levels
+from benchmarks.speed.depth import begin_memory, peak_memory
+from benchmarks.speed.peers_models import build, conditioners
+from nf_mnist.data import UniformDequantizer, draw_noise
+from nf_mnist.hardware import keep_freed_memory
+from nf_mnist.metrics import count_parameters
+
+OURS = "nf_mnist"
+SPEEDS = ("training", "log_prob", "samples")
+
+
+class Variant(NamedTuple):
+    """A flow at a setting."""
+
+    architecture: str
+    library: str
+    setting: str
+
+
+class PeerFlow:
+    """A flow that can be trained, scored and sampled, a batch at a time."""
+
+    def __init__(self, variant: Variant, batch_size: int) -> None:
+        self.is_tuned, is_ours = variant.setting != "shipped", variant.library == OURS
+        self.device = default_device()
+        self.batch_size = batch_size
+        self.trains_in_bfloat16 = self.is_tuned or is_ours
+        if self.is_tuned or is_ours:
+            keep_freed_memory()
+        self.base_memory = begin_memory(self.device)
+        self.flow = build(variant.architecture, variant.library).to(self.device)
+        if self.is_tuned or is_ours:
+            self.flow = self.flow.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=1e-3, fused=self.is_tuned or is_ours or None)
+        self.dequantizer = UniformDequantizer()
+        self.levels = training_levels(50 * batch_size).to(self.device).split(batch_size)
+        self.n_taken = 0
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the next images, dequantized, and log q."""
+        levels = self.levels[self.n_taken % len(self.levels)]
+        self.n_taken += 1
+        return self.dequantizer(levels, draw_noise(levels))
+
+    def training(self) -> None:
+        """Take a step."""
+        x, log_q = self.batch()
+        with shipped_autocast(self.trains_in_bfloat16):
+            log_prob = self.flow.log_prob(x)
+        self.optimizer.zero_grad()
+        (log_q - log_prob).mean().backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def log_prob(self) -> None:
+        """Score a batch."""
+        with shipped_autocast(self.is_tuned):
+            self.flow.log_prob(self.batch()[0])
+
+    @torch.no_grad()
+    def samples(self) -> None:
+        """Draw a batch."""
+        with shipped_autocast(self.is_tuned):
+            self.flow.sample(self.batch_size)
+
+    @torch.no_grad()
+    def round_trip_error(self) -> float:
+        """Return the largest difference of images in (0, 1) from those that come back from their latents."""
+        x, _ = self.batch()
+        with shipped_autocast(self.is_tuned):
+            return (self.flow.decode(self.flow.encode(x)) - x).abs().max().item()
+
+    def warm_up(self, compiles: bool) -> dict[str, Any]:
+        """Initialize, compile if asked to, and measure the memory of training; return what is measured only once."""
+        self.training()  # sets activation normalizations, before anything is compiled
+        if compiles:
+            for network in conditioners(self.flow):
+                network.compile()
+        begin = time.perf_counter()
+        self.training()
+        self._evaluate()
+        seconds = time.perf_counter() - begin
+        begin_memory(self.device)
+        self.flow.train()
+        self.training()
+        memory = (peak_memory(self.device) - self.base_memory) / 2**20
+        return {
+            "parameters": count_parameters(self.flow),
+            "compiled": compiles,
+            "seconds_of_first_calls": seconds,
+            "mebibytes": memory,
+        }
+
+    def measure(self, n_steps: int) -> dict[str, float]:
+        """Return images per second of each kind, and the round-trip error."""
+        metrics = {}
+        for name in SPEEDS:
+            self.flow.train(name == "training")
+            metrics[name] = self.batch_size / seconds_per_call(getattr(self, name), n_steps, self.device)
+        return {**metrics, "round_trip_error": self.round_trip_error()}
+
+    def _evaluate(self) -> None:
+        self.flow.eval()
+        for call in (self.log_prob, self.samples, self.round_trip_error):
+            call()

@@ -1,0 +1,76 @@
+"""The seventeen riddles: ``python -m riddles [--only 3 7 ...]``.
+
+For each it takes the failing run of ``conf/experiment/riddle_*.yaml``, what names the fault, and the cured run, and
+writes the outcome into ``results/riddles.json``. Riddles that are there already are not computed again, unless they are
+asked for with ``--only``. All of them take five quarters of an hour on one CPU core.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nf_mnist.checkpoints.writing import write_json
+from nf_mnist.hardware import describe, keep_freed_memory
+from riddles import inpainting as riddles_inpainting
+from riddles import latents as riddles_latents
+from riddles import likelihood as riddles_likelihood
+from riddles import log_det as riddles_log_det
+from riddles import networks as riddles_networks
+from riddles import norms as riddles_norms
+from riddles.runs import Outcome, Riddle, finite, riddles
+
+RESULT = Path(__file__).parent.parent / "results" / "riddles.json"
+MEASURES: dict[int, Callable[[Riddle], Outcome]] = {
+    1: riddles_likelihood.nan_loss,
+    2: riddles_log_det.log_det_without_mask,
+    3: riddles_likelihood.noisy_samples,
+    4: riddles_likelihood.positive_log_p,
+    5: riddles_latents.flat_norm,
+    6: riddles_latents.fresh_z,
+    7: riddles_norms.batchnorm_explodes,
+    8: riddles_inpainting.inpainting_in_pixel_space,
+    9: riddles_inpainting.double_tanh,
+    10: riddles_latents.sensitive_to_noise,
+    11: riddles_inpainting.inpaints_at_once,
+    12: riddles_latents.round_trip_error,
+    13: riddles_networks.no_mlp_heads,
+    14: riddles_networks.initialization,
+    15: riddles_norms.batchnorm_batch_size,
+    16: riddles_networks.too_complex_to_climb,
+    17: riddles_inpainting.inpaints_given_time,
+}
+
+
+def saved() -> dict[str, dict]:
+    """Return the outcomes that are there."""
+    return json.loads(RESULT.read_text())["riddles"] if RESULT.exists() else {}
+
+
+def solve(number: int) -> None:
+    """Measure a riddle, print the outcome and save it."""
+    riddle, begin = riddles()[number], time.monotonic()
+    print(f"{number} {riddle.name}", flush=True)
+    outcome = MEASURES[number](riddle)
+    row = {"experiment": riddle.name, **outcome._asdict(), "seconds": time.monotonic() - begin, "hardware": describe()}
+    rows = {**saved(), str(number): finite(row)}
+    write_json(RESULT, {"riddles": dict(sorted(rows.items(), key=lambda item: int(item[0])))})
+    print(f"  {outcome.verdict}: {outcome.found}", flush=True)
+
+
+def main() -> None:
+    """Measure what is asked for, riddle by riddle."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", type=int, nargs="+", choices=MEASURES, metavar="N")
+    only = parser.parse_args().only
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    for number in only or [number for number in MEASURES if str(number) not in saved()]:
+        solve(number)
+
+
+if __name__ == "__main__":
+    main()

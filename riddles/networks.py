@@ -1,0 +1,135 @@
+"""Riddles of the networks: MLP heads, initialization, and a landscape that is too complex."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.diagnostics import make_batch
+from nf_mnist.flows import Flow
+from nf_mnist.inpainting import logit_adam
+from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
+from nf_mnist.metrics import count_parameters
+from nf_mnist.nets import ResidualNet
+from nf_mnist.training.module import FlowModule
+from riddles.measures import errors_without_flow, inpaint, sample_quality
+from riddles.runs import SEED, Outcome, Riddle, Run, train
+
+WIDE = 32  # channels, twice as many
+SIZES = {
+    "2 couplings": ["model.flow.n_scales=1"],
+    "6 couplings": ["model.flow.n_scales=2"],
+    "10 couplings": [],
+    "width 4": ["model.flow.hidden_channels=4"],
+    "width 32": ["model.flow.hidden_channels=32"],
+}
+N_STEPS = 100
+
+
+def no_mlp_heads(riddle: Riddle) -> Outcome:
+    """Riddle 13: bits per dimension, samples and reach of the Jacobian, with heads and without."""
+    runs = {
+        "without": train(riddle.name),
+        "without, wider": train(riddle.name, [f"model.flow.hidden_channels={WIDE}"]),
+        "with": train(riddle.name, riddle.cure),
+    }
+    rows = {
+        name: {
+            "bpd": run.bpd,
+            "parameters": count_parameters(run.flow),
+            "reach": _reach(run),
+            **sample_quality(run),
+        }
+        for name, run in runs.items()
+    }
+    said = "; ".join(
+        f"{name} heads {row['bpd']:.3f} bits per dimension ({row['parameters']:,} parameters, the centre pixel moves "
+        f"{row['reach']:.0%} of z)"
+        for name, row in rows.items()
+    )
+    is_better = rows["with"]["bpd"] <= min(rows["without"]["bpd"], rows["without, wider"]["bpd"]) - 0.02
+    reaches = rows["with"]["reach"] > 1.01 * rows["without"]["reach"]
+    verdict = {2: "confirmed", 1: "partly", 0: "refuted"}[is_better + reaches]
+    return Outcome(verdict, said, rows)
+
+
+def initialization(riddle: Riddle) -> Outcome:
+    """Riddle 14: the same flow from three initializations."""
+    runs = {
+        "Xavier": train(riddle.name),
+        "orthogonal": train(riddle.name, prepare=_orthogonal),
+        "zero last layers": train(riddle.name, prepare=_zero),
+    }
+    cured = train(riddle.name, riddle.cure)
+    rows = {name: {"first_loss": run.losses[0], "bpd": run.bpd, "curve": run.curve} for name, run in runs.items()}
+    said = ", ".join(
+        f"{name} {row['first_loss']:.3g} nats at first, {row['bpd']:.2f} bits per dimension"
+        for name, row in rows.items()
+    )
+    best = min(rows, key=lambda name: rows[name]["bpd"])
+    found = f"{said}; Xavier with ActNorm {cured.bpd:.2f}"
+    is_no_cause = rows["Xavier"]["bpd"] - rows[best]["bpd"] <= 0.5
+    verdict = {2: "confirmed", 1: "partly", 0: "refuted"}[is_no_cause + (best == "zero last layers")]
+    return Outcome(verdict, found, {**rows, "Xavier, actnorm": {"bpd": cured.bpd}})
+
+
+def too_complex_to_climb(riddle: Riddle) -> Outcome:
+    """Riddle 16: completions, climb and turn of the gradient against depth and width."""
+    rows = {}
+    for name, overrides in SIZES.items():
+        run = train(riddle.name, overrides)
+        rows[name] = {
+            "bpd": run.bpd,
+            "gradients_agree": _agreement(run),
+            **inpaint(run, logit_adam, n_steps=N_STEPS, step=0.1),
+        }
+    without = errors_without_flow(train(riddle.name))
+    errors = {name: row["squared_error"] for name, row in rows.items()}
+    said = ", ".join(
+        f"{name} {row['squared_error']:.1f} (gradients agree by {row['gradients_agree']:.2f}, {row['bpd']:.2f} bpd)"
+        for name, row in rows.items()
+    )
+    found = f"error of completions after {N_STEPS} steps: {said}; corrupted {without['corrupted']:.1f}"
+    grows = errors["10 couplings"] > 1.1 * errors["2 couplings"] or errors["width 32"] > 1.1 * errors["width 4"]
+    return Outcome("confirmed" if grows else "refuted", found, {"rows": rows, **without})
+
+
+def _reach(run: Run) -> float:
+    """Return the share of latents whose derivative to the centre pixel exceeds a thousandth of the largest one."""
+    subject = run.subject(4)
+    flow, few = subject.precise
+    x = few.x[:1]
+    direction = torch.zeros_like(x)
+    direction[0, 0, x.shape[2] // 2, x.shape[3] // 2] = 1
+    moved = torch.func.jvp(lambda value: flow.bijector.forward_and_log_det(value)[0], (x,), (direction,))[1].abs()
+    return (moved > 1e-3 * moved.max()).double().mean().item()
+
+
+def _agreement(run: Run, n: int = 25, length: float = 0.1) -> float:
+    """Return the cosine of the gradients of log p in y, at images and a step of 0.1 along the signs of the gradient."""
+    y = to_logits(make_batch(run.flow, run.dequantizer, run.validation, n, SEED).x)
+    here = _gradient(run.flow, y)
+    there = _gradient(run.flow, y + length * here.sign())
+    return nn.functional.cosine_similarity(here.flatten(1), there.flatten(1)).mean().item()
+
+
+def _gradient(flow: Flow, y: Tensor) -> Tensor:
+    y = y.clone().requires_grad_()
+    return torch.autograd.grad(log_prob_of_logits(flow, y)[1].sum(), y)[0]
+
+
+@torch.no_grad()
+def _orthogonal(module: FlowModule) -> None:
+    torch.manual_seed(SEED)
+    for part in module.flow.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.weight.copy_(nn.init.orthogonal_(torch.empty(part.weight.shape), math.sqrt(2)))
+
+
+def _zero(module: FlowModule) -> None:
+    """Make every conditioner predict zeros: the last linear layer, and the first block's last BatchNorm."""
+    for net in module.flow.modules():
+        if isinstance(net, ResidualNet):
+            first, _, last = net
+            nn.init.zeros_(first.layers[4].weight)
+            nn.init.zeros_(last.layers[-1].layers[-1].weight)

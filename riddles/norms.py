@@ -1,0 +1,153 @@
+"""Riddles of BatchNorm: a validation loss that explodes, and what the size of a batch does."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nf_mnist.bijectors import ActNorm, BatchNorm, Permutation
+from nf_mnist.data import mnist
+from nf_mnist.diagnostics import DiagnosisTask, reached_layers
+from nf_mnist.metrics import bits_per_dim
+from riddles.runs import Outcome, Riddle, Run, train
+
+NORMS = (BatchNorm, ActNorm)
+N_SCORED = 1000
+DEPTHS = (1, 2, 3, 4, 6)
+CROPS = (14, 20, 24)  # sides of the central part of the images, beside 28
+CURES = {
+    "nothing": [],
+    "dequantization": ["data.dequantizer=uniform"],
+    "eps 1e-2": ["model.flow.norm.eps=1e-2"],
+    "eps 1": ["model.flow.norm.eps=1.0"],
+    "momentum 0.05": ["model.flow.norm.momentum=0.05"],
+    "running averages": ["model.flow.norm.policy=running", "model.flow.norm.momentum=0.05"],
+    "training set's statistics": ["callbacks=recompute_statistics", "trainer.val_check_interval=30"],
+    "ActNorm": ["model.norm=actnorm"],
+}
+CURED = 1e4  # nats per image
+BATCH_SIZES = (32, 128, 512)
+N_TRAINED = 12_800  # images, whatever the batch
+POLICIES = {
+    "batch": [],
+    "running": ["model.flow.norm.policy=running"],
+    "actnorm": ["model.norm=actnorm"],
+}
+FLAT = "riddle_07_batchnorm_explodes", ["data.dequantizer=uniform"]  # statistics of a pixel, one value an image
+
+
+def batchnorm_explodes(riddle: Riddle) -> Outcome:
+    """Riddle 7: validation loss against layers and constant pixels, the factors that predict it, and each cure."""
+    by_depth = {depth: _explosion(train(riddle.name, [f"model.flow.n_couplings={depth}"])) for depth in DEPTHS}
+    by_crop = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for side in CROPS:
+            path = _crop(side, Path(folder))
+            by_crop[side] = _explosion(train(riddle.name, ["data=array", f"path={path}"]))
+    by_crop[28] = by_depth[4]
+    runs = {name: train(riddle.name, overrides) for name, overrides in CURES.items()}
+    cures = {name: {"curve": run.curve, **_explosion(run)} for name, run in runs.items()}
+    losses = [row["validation_loss"] for row in by_depth.values()]
+    cropped = [row["validation_loss"] for row in by_crop.values()]
+    misses = [abs(np.log10(row["predicted_loss"] / row["validation_loss"])) for row in by_depth.values()]
+    said = ", ".join(f"{name} {row['validation_loss']:.2g}" for name, row in cures.items())
+    found = (
+        f"validation loss with {', '.join(map(str, DEPTHS))} layers {', '.join(f'{loss:.1g}' for loss in losses)} "
+        f"nats, predicted within {max(misses):.1f} decades; with {_shares(by_crop)} constant pixels "
+        f"{', '.join(f'{loss:.1g}' for loss in cropped)}; cures: {said}"
+    )
+    grows = losses[-1] > losses[0] and by_crop[28]["validation_loss"] > by_crop[CROPS[0]]["validation_loss"]
+    is_cured = {name: row["validation_loss"] < CURED for name, row in cures.items() if name != "nothing"}
+    holds = max(misses) <= 2 and grows and is_cured["dequantization"]
+    verdict = "refuted" if not holds else "confirmed" if all(is_cured.values()) else "partly"
+    return Outcome(verdict, found, {"by_layers": by_depth, "by_crop": by_crop, "cures": cures})
+
+
+def batchnorm_batch_size(riddle: Riddle) -> Outcome:
+    """Riddle 15: how much worse evaluation is than training, for each policy and batch size; on flat vectors, too."""
+    flows = {policy: (riddle.name, overrides) for policy, overrides in POLICIES.items()}
+    flows["batch, flat vectors"] = FLAT
+    table = {
+        policy: {size: _excess(name, overrides, size) for size in BATCH_SIZES}
+        for policy, (name, overrides) in flows.items()
+    }
+    small, large = BATCH_SIZES[0], BATCH_SIZES[-1]
+    excess = {policy: [row["excess"] for row in rows.values()] for policy, rows in table.items()}
+    said = "; ".join(f"{policy} {', '.join(f'{one:+.3f}' for one in some)}" for policy, some in excess.items())
+    sizes = ", ".join(map(str, BATCH_SIZES))
+    found = f"excess of evaluation over training at {sizes} images a batch, bits per dimension: {said}"
+    of_batch = table["batch"]
+    is_sensitive = of_batch[small]["excess"] > 2 * max(of_batch[large]["excess"], 0)
+    others = max(table[policy][small]["excess"] for policy in ("running", "actnorm"))
+    verdict = "confirmed" if is_sensitive and others <= of_batch[small]["excess"] else "refuted"
+    return Outcome(verdict, found, table)
+
+
+def _excess(name: str, overrides: list[str], batch_size: int) -> dict[str, float]:
+    """Train in batches of that size; return the validation's bpd, and by how much the last training steps' is below."""
+    n_steps = N_TRAINED // batch_size
+    settings = [f"data.batch_size={batch_size}", f"trainer.max_steps={n_steps}", "trainer.val_check_interval=100000"]
+    run = train(name, [*overrides, *settings])
+    last = run.losses[-max(n_steps // 10, 2) :]
+    return {"bpd": run.bpd, "excess": bits_per_dim(sum(last) / len(last) - run.loss, 0.0, run.flow.dims)}
+
+
+def _explosion(run: Run) -> dict[str, object]:
+    """Return losses of a run, the largest value after each normalisation, and the loss that is predicted."""
+    subject = run.subject(N_SCORED)
+    reached = [one for one in reached_layers(run.flow.bijector, subject.batch.x) if isinstance(one.layer, NORMS)]
+    return {
+        "train_loss": sum(run.losses[-10:]) / len(run.losses[-10:]),
+        "validation_loss": -subject.scores.log_ratio.mean().item(),
+        "predicted_loss": predicted_loss(subject),
+        "constant_share": _constant_share(run),
+        "largest_after_layers": [one.layer(one.x)[0].abs().max().item() for one in reached],
+        "largest_factors": [_factors(one.layer).max().item() for one in reached],
+    }
+
+
+@torch.no_grad()
+def _factors(norm: BatchNorm | ActNorm) -> Tensor:
+    """Return by what a normalisation multiplies each dimension in evaluation."""
+    if isinstance(norm, ActNorm):
+        return norm.log_scale.exp()
+    return norm.log_gamma.exp() * (norm.running_var + norm.eps).rsqrt()
+
+
+@torch.no_grad()
+def predicted_loss(subject: DiagnosisTask) -> float:
+    """Return half the squared norm of what the factors alone make of the images' deviations from the training mean.
+
+    Couplings are left out: they multiply by e at most, and add a bounded shift.
+    """
+    logit, flatten, *layers = subject.flow.bijector.layers()
+    deviations, of_training = (flatten(logit(part.x)[0])[0].double() for part in (subject.batch, subject.train))
+    deviations = deviations - of_training.mean(0)
+    for layer in layers:
+        if isinstance(layer, Permutation):
+            deviations = deviations[:, layer.order]
+        elif isinstance(layer, NORMS):
+            deviations = deviations * _factors(layer)
+    return 0.5 * deviations.square().sum(1).mean().item()
+
+
+def _constant_share(run: Run) -> float:
+    """Return the share of pixels that have one and the same level in 64 training images."""
+    levels = run.train.levels[:64]
+    return (levels == levels[:1]).all(0).double().mean().item()
+
+
+def _crop(side: int, folder: Path) -> Path:
+    """Write the central part of MNIST's training images as a file for ``data=array``."""
+    border = (28 - side) // 2
+    images = mnist().train
+    path = folder / f"crop_{side}.npz"
+    cropped = images.levels[:, 0, border : border + side, border : border + side]
+    np.savez(path, images=cropped.numpy(), labels=images.labels.numpy())
+    return path
+
+
+def _shares(rows: dict[int, dict]) -> str:
+    return ", ".join(f"{row['constant_share']:.0%}" for row in rows.values())

@@ -1,0 +1,1 @@
+"""How a command is made: composing, building, validating settings, tables, progress, errors in one line."""

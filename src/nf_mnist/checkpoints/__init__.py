@@ -1,0 +1,1 @@
+"""Checkpoints: reading them safely, released weights, trusted targets, atomic writing."""

@@ -1,0 +1,77 @@
+"""What is measured of a flow and of its samples: likelihood, latents, other images told apart, Frechet, neighbours."""
+
+from nf_mnist.metrics.digits import CONFIDENT, check_digits, class_histogram, class_kl, confident_share
+from nf_mnist.metrics.draws import Drawn, draw_levels
+from nf_mnist.metrics.evaluation import Evaluation, evaluate_flow
+from nf_mnist.metrics.frechet import frechet_distance, gaussian_frechet_distance
+from nf_mnist.metrics.latents import (
+    Offenders,
+    Radius,
+    chi_moments,
+    moments,
+    offenders,
+    projection_distance,
+    radius,
+    random_projection,
+)
+from nf_mnist.metrics.likelihood import (
+    bits_per_dim,
+    count_parameters,
+    has_bits,
+    likelihood_unit,
+    log_mean_exp,
+    silent_layers,
+)
+from nf_mnist.metrics.neighbours import N_NEIGHBOURS, Overlap, nearest_distance, precision_recall
+from nf_mnist.metrics.out_of_distribution import SYNTHETIC_OOD, OutOfDistribution, auroc, ood_auroc
+from nf_mnist.metrics.r_hat import largest_r_hat, split_r_hat
+from nf_mnist.metrics.round_trip import RoundTrip, round_trip, round_trip_error
+from nf_mnist.metrics.sample_quality import Quality, ReferenceImages, alarms
+from nf_mnist.metrics.temperature_scan import TemperatureScan, check_temperatures, scan_temperatures
+
+__all__ = [
+    "CONFIDENT",
+    "N_NEIGHBOURS",
+    "SYNTHETIC_OOD",
+    "Drawn",
+    "Evaluation",
+    "Offenders",
+    "OutOfDistribution",
+    "Overlap",
+    "Quality",
+    "Radius",
+    "ReferenceImages",
+    "RoundTrip",
+    "TemperatureScan",
+    "alarms",
+    "auroc",
+    "bits_per_dim",
+    "check_digits",
+    "check_temperatures",
+    "chi_moments",
+    "class_histogram",
+    "class_kl",
+    "confident_share",
+    "count_parameters",
+    "draw_levels",
+    "evaluate_flow",
+    "frechet_distance",
+    "gaussian_frechet_distance",
+    "has_bits",
+    "largest_r_hat",
+    "likelihood_unit",
+    "log_mean_exp",
+    "moments",
+    "nearest_distance",
+    "offenders",
+    "ood_auroc",
+    "precision_recall",
+    "projection_distance",
+    "radius",
+    "random_projection",
+    "round_trip",
+    "round_trip_error",
+    "scan_temperatures",
+    "silent_layers",
+    "split_r_hat",
+]

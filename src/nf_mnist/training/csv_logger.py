@@ -1,0 +1,27 @@
+"""Metrics of a training as CSV."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+
+
+class ResumableCSVLogger(CSVLogger):
+    """Goes on below the metrics of a run that is resumed, which Lightning's logger would delete."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """Return the writer of ``metrics.csv``."""
+        if self._experiment is None:
+            metrics = Path(self.log_dir) / "metrics.csv"
+            aside = metrics.with_name(".metrics.csv")
+            if metrics.is_file():
+                metrics.replace(aside)
+            writer = super().experiment
+            if aside.is_file():
+                aside.replace(metrics)
+                with metrics.open() as file:
+                    writer.metrics_keys = file.readline().strip().split(",")
+        return self._experiment

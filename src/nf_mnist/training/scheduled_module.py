@@ -1,0 +1,98 @@
+"""What every training here shares: a schedule over the budget, and randomness that a resumed run draws again."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch import nn
+from torch.optim import Optimizer
+
+from nf_mnist.training.loader import Batch
+from nf_mnist.training.schedule import Schedule
+
+OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
+
+
+class ScheduledModule(L.LightningModule):
+    """A module whose learning rate follows a schedule over the budget of steps, epochs or time.
+
+    All randomness of a step (dequantization noise, augmentation, dropout) is a function of seed, epoch, batch and
+    process, so that a resumed run draws what an uninterrupted one would have drawn. The share of the peak rate at each
+    batch is part of a checkpoint: a budget of time can be repeated only from it.
+
+    Args:
+        optimizer: Parameters with their names in, optimizer out.
+        schedule: Of the learning rate.
+        seed: Of the training noise.
+    """
+
+    def __init__(self, optimizer: OptimizerFactory, schedule: Schedule, seed: int) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.seed = seed
+        self.rate_factors: list[float] = []  # of the batches so far
+        self.replayed: list[float] = []  # of another run, to be used instead of the schedule
+
+    def configure_optimizers(self) -> Optimizer:
+        trained = ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+        optimizer = self.make_optimizer(trained)
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed this step's randomness and set its learning rate."""
+        torch.manual_seed(_hash(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        n_taken = len(self.rate_factors)
+        replays = n_taken < len(self.replayed)
+        factor = self.replayed[n_taken] if replays else self.schedule.factor(self.progress())
+        factor = self.trainer.strategy.broadcast(factor)  # each process has a clock of its own
+        self.rate_factors.append(factor)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, but with fused optimizers in bfloat16 as well.
+
+        Lightning refuses those (https://github.com/Lightning-AI/pytorch-lightning/issues/21435) for the sake of the
+        scaled gradients of float16, which bfloat16 does without.
+        """
+        plugin = self.trainer.precision_plugin
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rate_factors"] = torch.tensor(self.rate_factors, dtype=torch.float64)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "rate_factors" in checkpoint:
+            self.rate_factors = checkpoint["rate_factors"].tolist()
+
+    def progress(self) -> float:
+        """Return how much of the budget is spent, in [0, 1]: the largest share among steps, epochs and time."""
+        trainer: Any = self.trainer
+        shares = [0.0]
+        steps = trainer.estimated_stepping_batches
+        if 0 < steps < float("inf"):
+            shares.append(trainer.global_step / steps)
+        for timer in (callback for callback in trainer.callbacks if isinstance(callback, Timer)):
+            remaining = timer.time_remaining()
+            if remaining is not None:
+                elapsed = timer.time_elapsed()
+                shares.append(elapsed / (elapsed + remaining))
+        return min(max(shares), 1.0)
+
+
+def _hash(*values: int) -> int:
+    """Mix whole numbers into one seed; Python's own hash of a tuple of ints is the same in every process."""
+    return hash(values) % 2**63

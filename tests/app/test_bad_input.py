@@ -1,0 +1,302 @@
+"""A mistake ends in one line on the error stream and status 1, before training starts, with nothing written."""
+
+import gzip
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nf_mnist.data.sets import ASSETS
+from tests.support.helpers import VIEWS, merge, run_command, tiny_overrides, write_images
+
+TRAIN = [  # model, overrides, what the error says; {} is the folder of specimens
+    *[("resflow", f"{group}=nosuch", f"{group}/nosuch") for group in ("model", "data", "optimizer", "experiment")],
+    ("resflow", "logger=null", "leave a group out with ~group"),
+    ("resflow", "modle=resflow", "modle"),
+    ("resflow", "learning_rate=1", "learning_rate"),
+    ("resflow", "model.flow.nosuch=1", "nosuch"),
+    ("resflow", "+model.flow.nosuch=1", "nosuch"),
+    ("resflow", "+trainer.nosuch=1", "nosuch"),
+    ("resflow", "+optimizer.nosuch=1", "nosuch"),
+    ("resflow", "optimizer._target_=torch.optim.Nosuch", "Nosuch"),
+    ("resflow", "model=[", "override_grammar"),
+    ("resflow", "resflow", "resflow"),
+    *[
+        ("resflow", f"data.batch_size={value}", "data.batch_size must be")
+        for value in ("0", "-1", "1.5", "abc", "null")
+    ],
+    ("resflow", "data.batch_size=1000", "batch_size=1000 exceeds"),
+    ("resflow", "data.eval_batch_size=0", "data.eval_batch_size must be"),
+    ("resflow", "data.n_validation=-1", "n_validation must be"),
+    ("resflow", "data.max_shift=-1", "max_shift must be"),
+    *[("resflow", f"data.distortion={value}", "distortion must be a number from 0 to 1") for value in (-1, 2)],
+    ("resflow", 'trainable="("', "trainable=( is no regular expression"),
+    ("resflow", "trainable=nosuch", "trainable=nosuch is in no parameter's name"),
+    ("resflow", "data.n_validation=1000", "cannot set 1000 of"),
+    *[("resflow", f"optimizer.lr={value}", "optimizer.lr must be") for value in ("-1", "abc", "nan", "inf")],
+    ("resflow", "optimizer.weight_decay=-1", "optimizer.weight_decay must be"),
+    *[("resflow", f"seed={value}", "seed must be") for value in ("-1", "abc", "null")],
+    *[("resflow", f"evaluation.{key}=0", f"evaluation.{key} must") for key in ("n_draws", "n_images", "batch_size")],
+    ("resflow", "evaluation.split=train", "unknown split 'train'"),
+    ("resflow", "model.flow.mask=nosuch", "unknown mask 'nosuch'"),
+    ("resflow", "model.flow.mask=channel", "channel mask needs"),
+    *[
+        ("resflow", f"model.flow.scale_activation={value}", f"unknown scale {shown}")
+        for value, shown in (("nosuch", "'nosuch'"), ("-1", "-1"))
+    ],
+    ("resflow", "model.norm=nosuch", "unknown norm 'nosuch'"),
+    ("resflow", "model.preprocess=nosuch", "unknown preprocess 'nosuch'"),
+    ("resflow", "model.norm=batchnorm model.flow.norm.policy=nosuch", "policy 'nosuch'"),
+    ("resflow", "model.norm=batchnorm model.flow.norm.momentum=0", "momentum"),
+    ("resflow", "model.norm=actnorm model.flow.norm.eps=-1", "eps"),
+    ("resflow", "data.dequantizer=nosuch", "data.dequantizer 'nosuch'"),
+    *[("resflow", f"data.logit_alpha={value}", "alpha") for value in ("0.7", "0.5", "-0.1")],
+    ("resflow", "model.flow.n_scales=3", "divisible by 4 (squeeze needs even sides), got 14x14"),
+    ("resflow", "model.flow.n_scales=0", "model.flow.n_scales must be"),
+    ("resflow", "model.flow.hidden_channels=0", "model.flow.hidden_channels must be"),
+    ("resflow", "model.flow.mlp_features=-1", "model.flow.mlp_features must be"),
+    ("cp3", "model.flow.hidden_channels=8", "hidden_channels"),
+    ("cp3", "model.flow.mlp_features=1", "mlp_features"),
+    ("cp3", "model.flow.n_couplings=0", "model.flow.n_couplings must be"),
+    ("cp3", "path={}/small.npz", "at least 13x13"),
+    ("glow", "model.flow.n_steps=0", "model.flow.n_steps must be"),
+    ("glow", "model.flow.n_scales=2", "squeeze needs even sides, got 7x7"),
+    ("spline", "model.flow.bound=0", "a bound above 0"),
+    ("uva_simple", "model.flow.n_couplings_at=[1,1]", "one number for each scale"),
+    ("uva_simple", "model.flow.n_couplings_at=[-1]", "n_couplings_at must be 0 or more"),
+    ("glow", "model.flow.n_classes=5", "labels 0 to 4, the images have 0 to 9"),
+    ("hierarchical", "path={}/unlabelled.npz model.flow.n_classes=10", "every training image has the label 0"),
+    ("hierarchical", "model.flow.event_shape=[3,8,8]", "a hierarchy needs grey images, one channel, got 3"),
+    ("hierarchical", "model.flow.transformer_heads=3", "must be a multiple of transformer_heads=3"),
+    ("hierarchical", "model.flow.n_scales=1.5", "model.flow.n_scales must be"),
+    ("hierarchical", "model.flow.n_frequent=256", "from 0 to 255"),
+    *[("resflow", f"model.{key}=no", f"model.{key} must be true or false") for key in ("compile", "channels_last")],
+    ("resflow", "data.count_log_det=off", "data.count_log_det must be true or false"),
+    ("resflow", "callbacks=ema callbacks.ema.decay=2", "callbacks.ema.decay must be"),
+    ("uva_vardeq", "data.dequantizer=cp3", "model.noise learns"),
+    ("resflow", "trainer.precision=8-bit", "unknown precision '8-bit'"),
+    ("resflow", "trainer.precision=16-mixed trainer.gradient_clip_val=1", "optimizer.fused=false"),
+    ("resflow", "trainer.accelerator=nosuch", "nosuch"),
+    ("resflow", "trainer.devices=0", "cannot build lightning.Trainer"),
+    ("resflow", "trainer.devices=abc", "cannot build lightning.Trainer"),
+    ("resflow", "trainer.max_steps=-2", "trainer.max_steps must be"),
+    ("resflow", "trainer.max_epochs=abc", "trainer.max_epochs must be"),
+    ("resflow", "trainer.max_time=abc", "abc"),
+    ("resflow", "trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be"),
+    ("resflow", "trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be"),
+    ("resflow", "trainer.val_check_interval=0", "trainer.val_check_interval"),
+    *[("resflow", f"trainer.limit_val_batches={value}", "limit_val_batches") for value in ("0", "-1", "abc")],
+    *[("resflow", f"scheduler.warmup={value}", "warmup") for value in ("2", "-0.1", "abc")],
+    ("resflow", "scheduler.final=2", "final"),
+    ("resflow", "callbacks.samples.temperatures=[-1]", "temperatures"),
+    ("resflow", "callbacks.samples.n_samples=0", "n_samples"),
+    ("resflow", "callbacks.radius.n_images=0", "n_images"),
+    ("resflow", "callbacks.divergence.every_n_steps=0", "every_n_steps"),
+    ("resflow", "callbacks.progress.every_n_steps=0", "every_n_steps"),
+    ("resflow", "callbacks.last.every_n_train_steps=-1", "every_n_train_steps"),
+    ("resflow", "path=null", "path"),
+    ("resflow", "path={}", "cannot read images"),
+    *[("resflow", f"path={{}}/{file}.npz", f"{file}.npz") for file in ("missing", "text", "truncated", "object")],
+    ("resflow", "path={}/empty.npz", "no array 'images'"),
+    *[("resflow", f"path={{}}/{file}.npz", "expected uint8 levels") for file in ("float", "flat", "none")],
+    ("resflow", "path={}/labels.npz", "'labels'"),
+    ("resflow", "data.event_shape=[1,12,12]", "the images are (1, 14, 14)"),
+    ("resflow", "data.event_shape=14", "data.event_shape must be [channels,height,width], got 14"),
+    ("resflow", "callbacks.samples=3", "cannot build 3: Cannot instantiate config of type int"),
+    *[("resflow", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
+    *[("resflow", f"init_from={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "mnist")],
+    *[
+        ("resflow", f"{key}={{}}/run/checkpoints/last.ckpt model.flow.hidden_channels=5", "another architecture")
+        for key in ("ckpt", "init_from")
+    ],
+    ("resflow", "ckpt={}/weights.ckpt", "init_from={}/weights.ckpt"),
+    ("resflow", "ckpt={}/run/checkpoints/last.ckpt init_from={}/run/checkpoints/last.ckpt", "give one of them"),
+    ("resflow", "output_dir={}/text.npz/run", "text.npz"),
+    *[("resflow", f"{group}=nosuch", f"{group}/nosuch") for group in ("sweep", "launcher", "scheduler", "logger")],
+    ("resflow", "hydra/launcher=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("resflow", "hydra/sweeper=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("resflow", "sweep=random_resflow hydra.sweeper.nosuch=1", "nosuch"),
+    ("resflow", "rerun={}/run", "leave out model=resflow"),
+    ("resflow", "ckpt=pretrained:nosuch", "no released weights 'nosuch'"),
+    ("resflow", "trainer.strategy=nosuch", "nosuch"),
+    ("resflow", "trainer.plugins=[nosuch]", "nosuch"),
+    *[("resflow", f"trainer.max_time={value}", "DD:HH:MM:SS") for value in ("1", "[]", "01:00:00")],
+    ("resflow", "callbacks.last._target_=nf_mnist.training.callbacks.Nosuch", "Nosuch"),
+    ("resflow", "callbacks.best.monitor=null callbacks.best.save_top_k=3", "save_top_k"),
+    ("resflow", "+callbacks.x={_target_:os.nosuch}", "os.nosuch"),
+    ("resflow", "logger.csv._target_=nosuch", "nosuch"),
+]
+GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+OTHERS = [  # command, overrides, what the error says
+    ("sample", "", "ckpt"),
+    ("evaluate", "", "ckpt"),
+    *[("sample", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "text.npz", "mnist")],
+    *[("evaluate", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
+    ("evaluate", "ckpt={}/unmeasured.ckpt", "with evaluation=null; say batch_size and n_draws and seed and split"),
+    *[(command, "{ckpt} device=nosuch", "unknown device 'nosuch'") for command in ("sample", "evaluate")],
+    *[pytest.param(command, "{ckpt} device=cuda", "cuda", marks=GPU) for command in ("sample", "evaluate")],
+    *[("sample", f"{{ckpt}} n={value}", "n must be") for value in ("0", "1.5", "abc", "null")],
+    *[("sample", f"{{ckpt}} temperature={value}", "temperature must be") for value in ("-1", "abc")],
+    ("sample", "{ckpt} batch_size=0", "batch_size must be"),
+    ("sample", "{ckpt} device=mps", "unknown device 'mps'"),
+    ("inpaint", "{ckpt} method=posterior method.n_chains=0", "method.n_chains must be"),
+    ("inpaint", "{ckpt} method=logit_adam method.step=0", "method.step must be"),
+    ("sample", "{ckpt} seed=-1", "seed must be"),
+    ("sample", "{ckpt} label=3", "this flow has 0 labels"),
+    ("sample", "{ckpt} label=-1", "label must be"),
+    ("sample", "{ckpt} out={}/text.npz/grid.png", "text.npz"),
+    ("evaluate", "{ckpt} evaluation.split=nosuch", "unknown split 'nosuch'"),
+    ("evaluate", "{ckpt} evaluation.n_draws=0", "evaluation.n_draws must be"),
+    ("evaluate", "{ckpt} evaluation.n_images=abc", "evaluation.n_images must be"),
+    ("evaluate", "{ckpt} evaluation.batch_size=-1", "evaluation.batch_size must be"),
+    ("evaluate", "{ckpt} data=mnist", "this flow takes (1, 14, 14)"),
+    ("evaluate", "{ckpt} data=array path={}/missing.npz", "missing.npz"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Return a folder with images, a finished run, and one specimen of everything that can be wrong with a file."""
+    folder = tmp_path_factory.mktemp("files")
+    images = write_images(folder / "images.npz")
+    write_images(folder / "small.npz", side=12)
+    (folder / "text.npz").write_text("no images\n")
+    (folder / "truncated.npz").write_bytes(images.read_bytes()[:1000])
+    levels = np.zeros((60, 14, 14), dtype=np.uint8)
+    arrays = {
+        "empty": {"pictures": levels},
+        "float": {"images": levels / 255},
+        "flat": {"images": levels.reshape(60, -1)},
+        "none": {"images": levels[:0]},
+        "object": {"images": np.array([None])},
+        "labels": {"images": levels, "labels": np.zeros(7)},
+        "unlabelled": {"images": levels},
+    }
+    for name, content in arrays.items():
+        np.savez(folder / f"{name}.npz", **content)
+    for name, content in [("mnist", gzip.compress(bytes(1000))), ("cut", gzip.compress(bytes(10**6))[:500])]:
+        (folder / name).mkdir()
+        shutil.copy(ASSETS / "SHA256SUMS", folder / name)
+        (folder / name / "train-images-idx3-ubyte.gz").write_bytes(content)
+    assert run_command("train", *tiny_overrides(images, folder / "run"), "trainer.max_steps=1").code == 0
+    last = folder / "run" / "checkpoints" / "last.ckpt"
+    (folder / "truncated.ckpt").write_bytes(last.read_bytes()[:5000])
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save(checkpoint["state_dict"], folder / "foreign.ckpt")
+    torch.save({key: checkpoint[key] for key in ("state_dict", "config")}, folder / "weights.ckpt")
+    torch.save({**checkpoint, "config": {**checkpoint["config"], "evaluation": None}}, folder / "unmeasured.ckpt")
+    return folder
+
+
+def refuses(command: str, overrides: list[str], said: str, run: Path) -> None:
+    """Check that a command refuses its overrides in one line that holds ``said``, and writes nothing into ``run``."""
+    code, out, err = run_command(command, *overrides)
+    assert said in err
+    assert (code, out, err.count("\n")) == (1, "", 1), err
+    assert err.startswith("error: ")
+    assert {path.name for path in run.rglob("*") if path.is_file()} <= {f"{command}.log"}, (
+        "nothing but Hydra's (empty) log"
+    )
+
+
+@pytest.mark.parametrize(("model", "overrides", "said"), TRAIN)
+def test_train_refuses_a_mistake(model, overrides, said, files, tmp_path):
+    base = tiny_overrides(files / "images.npz", tmp_path / "run", model, VIEWS)
+    given = overrides.replace("{}", str(files)).split()
+    refuses("train", merge([*base, "trainer.max_steps=2"], given), said.replace("{}", str(files)), tmp_path)
+
+
+@pytest.mark.parametrize(("command", "overrides", "said"), OTHERS)
+def test_evaluate_and_sample_refuse_a_mistake(command, overrides, said, files, tmp_path):
+    given = overrides.replace("{ckpt}", f"ckpt={files}/run/checkpoints/last.ckpt").replace("{}", str(files)).split()
+    refuses(command, [f"output_dir={tmp_path}/run", *given], said, tmp_path)
+
+
+def test_a_run_without_an_evaluation_is_evaluated_once_its_settings_are_given(files, tmp_path):
+    given = {"batch_size": "8", "n_draws": "1", "seed": "0", "split": "test"}
+    settings = [f"evaluation.{key}={value}" for key, value in given.items()]
+    ended = run_command("evaluate", f"ckpt={files}/unmeasured.ckpt", *settings, f"output_dir={tmp_path}/metrics")
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize(
+    "overrides", ["trainer.check_val_every_n_epoch=1 trainer.val_check_interval=500", "callbacks.last.filename=3"]
+)
+def test_what_lightning_refuses_is_said_in_a_line(overrides, files, tmp_path):
+    base = [*tiny_overrides(files / "images.npz", tmp_path / "run"), "trainer.max_steps=1"]
+    ended = run_command("train", *merge(base, [*overrides.split(), "callbacks.last.every_n_train_steps=1"]))
+    assert ended.code == 1
+    said = ended.err.splitlines()[-1]
+    assert said.startswith("error: Lightning refuses a setting of trainer, callbacks or logger: "), ended.err
+
+
+SWEEPS = [  # overrides, what the error says
+    ("seed=0,1 model=resflow,nosuch", "model/nosuch"),
+    ("seed=0,1 model.flow.nosuch=1,2", "nosuch"),
+    ("optimizer.lr=interval(0,1)", "does not support sweep type"),
+    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs must be at least 1, got 0"),
+    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=abc", "n_jobs"),
+    ("seed=0,1 launcher=nosuch", "launcher/nosuch"),
+    ("seed=0,1 hydra/launcher=nosuch", "pip install 'nf_mnist[sweep]'"),
+    ("sweep=nosuch", "sweep/nosuch"),
+    ("sweep=random_resflow hydra.sweeper.n_trials=abc", "n_trials"),
+    ("sweep=random_resflow hydra.sweeper.storage=sqlite:////nowhere/at/all.db", "cannot use the study"),
+    ("seed=0,1 output_dir={}/text.npz/sweep", "text.npz"),
+    ("seed=0,", "override_grammar"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), SWEEPS)
+def test_a_sweep_refuses_a_mistake_before_any_run(overrides, said, files, tmp_path):
+    pytest.importorskip("optuna", reason="needs nf_mnist[sweep]")
+    given = overrides.replace("{}", str(files)).split()
+    base = tiny_overrides(files / "images.npz", tmp_path / "sweep")
+    ended = run_command("train", "-m", *merge(base, given))
+    assert said in ended.err
+    assert (ended.code, ended.err.count("\n"), ended.err.startswith("error: ")) == (1, 1, True), ended.err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("run", "said"), [("missing", "holds no run to repeat"), ("text.npz", "holds no run"), ("mnist", "holds no run")]
+)
+def test_a_rerun_of_nothing_is_refused(run, said, files, tmp_path):
+    refuses("train", [f"rerun={files}/{run}", f"output_dir={tmp_path}/run"], said, tmp_path)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_train_refuses_a_gpu_that_is_not_there(accelerator, files, tmp_path):
+    base = tiny_overrides(files / "images.npz", tmp_path / "run")
+    refuses("train", merge(base, [f"trainer.accelerator={accelerator}"]), accelerator, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("nowhere", "SHA256SUMS"),
+        ("mnist", "train-images-idx3-ubyte.gz is damaged: its SHA-256 is "),
+        ("cut", "train-images-idx3-ubyte.gz is damaged"),
+    ],
+)
+def test_train_names_the_damaged_data_file(folder, said, files, tmp_path):
+    refuses("train", [f"output_dir={tmp_path}/run", f"+data.source.folder={files}/{folder}"], said, tmp_path)
+
+
+def test_train_refuses_a_folder_that_holds_a_run(files):
+    run = files / "run"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    finished = run_command("train", *tiny_overrides(files / "images.npz", run), "trainer.max_steps=2")
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "holds a run already" in finished.err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+def test_a_torchvision_that_does_not_match_torch_is_said_in_a_sentence(command, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    arguments = [] if command == "train" else ["ckpt=any.ckpt"]
+    refuses(command, [f"output_dir={tmp_path}/run", *arguments], "torchvision does not work with torch", tmp_path)

@@ -1,0 +1,203 @@
+"""Laws of flows: healthy ones raise no alarm, and what is planted in a flow is named."""
+
+import math
+
+import pytest
+import torch
+from tests.bijectors.test_contract import FAULTS, Counting, Failing, InPlace, Scale, Transposed
+
+from benchmarks.diagnosis.faulty_log_dets import LogDetDetached
+from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector
+from nf_mnist.diagnostics import CHECKS, Check, Measurement, diagnose, slopes_of_log_p
+from nf_mnist.flows import Flow, StandardNormal
+from tests.support.diagnosis_tasks import bars, events_of_four, first_broken, subject, trained, verdicts
+from tests.support.registry import FLOWS, make_flow
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["resflow_actnorm", "hierarchical", *(pytest.param(name, marks=SLOW) for name in ("cp3", "conditional"))]
+)
+def test_healthy_flows_trained_for_seconds_fail_no_law(name):
+    flow = FLOWS[name]()
+    found = verdicts(subject(trained(flow, bars(1000, flow.event_shape[1]), 60)))
+    assert not {law: verdict for law, verdict in found.items() if verdict.status == "fail"}
+    of_the_map = list(found.values())[: list(CHECKS).index("every log-determinant counts")]
+    assert {verdict.status for verdict in of_the_map} <= {"pass", "skip"}, of_the_map
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_each_breach_of_the_contract_is_the_first_law_that_fails(fault):
+    law, said = FAULTS[fault]
+    verdict = first_broken(events_of_four(fault()))
+    assert verdict.law == law
+    assert all(word in verdict.figure for word in said.split()), verdict
+    assert verdict.cause
+    assert verdict.cure
+
+
+@pytest.mark.parametrize("fault", [Transposed, Failing, InPlace])
+def test_laws_that_rest_on_a_broken_one_are_skipped_and_the_others_go_on(fault):
+    found = verdicts(events_of_four(fault()))
+    assert found.keys() == CHECKS.keys()
+    assert found["log-determinant is that of the Jacobian"].status == "skip"
+    assert "says nothing while this is broken" in found["the norm of z is a shell"].figure
+    assert found["data are dithered"].status == "pass"
+
+
+def test_any_object_with_both_directions_is_measured():
+    class Halved:
+        """No module, and latents of another shape than its data."""
+
+        def forward_and_log_det(self, x):
+            return (x / 2).reshape(-1, 2, 2), x.new_full((len(x),), -4 * math.log(2))
+
+        def inverse_and_log_det(self, z):
+            return 2 * z.reshape(-1, 4), z.new_full((len(z),), 4 * math.log(2))
+
+    found = verdicts(events_of_four(Halved()))
+    names = list(CHECKS)[: list(CHECKS).index("images come back in float32")]
+    assert {found[name].status for name in names} == {"pass"}
+
+
+JACOBIAN = "log-determinant is that of the Jacobian"
+GRADIENTS = "gradients are those of log p"
+
+
+@pytest.mark.parametrize(("fault", "status"), [(AffineCoupling, "pass"), (LogDetDetached, "fail")])
+def test_a_log_determinant_without_gradient_is_named(fault, status):
+    flow = make_flow("resflow", torch.float32)
+    for layer in flow.modules():
+        if isinstance(layer, AffineCoupling):
+            layer.__class__ = fault
+    found = verdicts(subject(flow), [JACOBIAN, GRADIENTS])
+    assert (found[JACOBIAN].status, found[GRADIENTS].status) == ("pass", status), found
+
+
+def test_slopes_are_those_of_a_density_that_is_known():
+    """Of ``z = exp(s) x + b`` in one dimension: in s, 1 of the log-determinant and ``-exp(s) x z`` of the base."""
+    x = torch.tensor([[0.3], [-1.2]], dtype=torch.float64)
+    flow = Flow(ActNorm((1,)).double().eval(), (1,))
+    with torch.no_grad():
+        flow.bijector.log_scale.fill_(0.5)
+        flow.bijector.shift.fill_(-0.2)
+    slopes = slopes_of_log_p(flow, x, None, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    along = {
+        name: float(torch.randn(1, generator=generator)) * (value.abs().item() + 1e-3)
+        for name, value in flow.bijector.named_parameters()
+    }
+    z = math.exp(0.5) * x - 0.2
+    of_base = -(math.exp(0.5) * x * z).sum() * along["log_scale"] - z.sum() * along["shift"]
+    for slope, expected in ((slopes.base, of_base), (slopes.log_det, 2 * along["log_scale"])):
+        assert slope.claimed == pytest.approx(float(expected), rel=1e-6)
+        assert slope.measured == pytest.approx(float(expected), rel=1e-6)
+        assert slope.error < 1e-6
+
+
+def test_undithered_levels_are_named_and_so_is_the_cure():
+    found = verdicts(subject(make_flow("resflow", torch.float32), "none"), ["data are dithered"])["data are dithered"]
+    assert (found.status, found.cure) == ("fail", "data.dequantizer=uniform")
+
+
+def test_spikes_on_levels_are_found_from_outside():
+    class Spikes(Bijector):
+        """Stretches each pixel about its level by 1e5: a density that only undithered levels have."""
+
+        def forward_and_log_det(self, x, context=None):
+            nearest = ((x * 255).round() / 255).detach()
+            return (1e5 * (x - nearest)).flatten(1), x.new_full((len(x),), 64 * math.log(1e5))
+
+        def inverse_and_log_det(self, z, context=None):
+            raise NotImplementedError
+
+    found = verdicts(subject(Flow(Spikes(), (1, 8, 8)).eval()), ["no spikes on grey levels"])
+    assert found["no spikes on grey levels"].status == "fail"
+
+
+def test_a_logit_that_is_not_counted_fails_where_there_are_bits_and_passes_where_there_are_none():
+    flow = make_flow("resflow", torch.float32)
+    flow.bijector.layers()[0].count_log_det = False
+    names = ["every log-determinant counts", JACOBIAN]
+    discrete, protocol = (verdicts(subject(flow, kind), names) for kind in ("uniform", "cp3"))
+    assert [discrete[name].status for name in names] == ["fail", "pass"], "the map itself is right"
+    assert discrete[names[0]].cure == "data.count_log_det=true"
+    assert [protocol[name].status for name in names] == ["pass", "pass"]
+
+
+def test_running_statistics_that_never_saw_data_and_a_variance_at_the_floor_are_named():
+    flow = make_flow("cp3", torch.float32)
+    names = ["running statistics fit the data", "normalisation does not magnify"]
+    norms = [layer for layer in flow.bijector.layers() if isinstance(layer, BatchNorm)]
+    norms[-1].running_var.zero_()
+    found = verdicts(subject(flow), names)
+    assert [found[name].status for name in names] == ["fail", "fail"]
+    assert "316 times" in found[names[1]].figure, "1 / sqrt(1e-5)"
+
+
+def test_an_unbounded_scale_function_is_warned_of():
+    flow = make_flow("resflow", torch.float32)
+    law = "scales are bounded"
+    assert verdicts(subject(flow), [law])[law].status == "pass"
+    next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale = lambda raw: raw
+    found = verdicts(subject(flow), [law])[law]
+    assert found.status == "warn"
+    assert "model.flow.scale_activation=tanh" in found.cure
+
+
+def test_a_base_without_its_constant_is_named():
+    class Bare(StandardNormal):
+        def log_prob(self, z):
+            return -0.5 * z.square().sum(1)
+
+    flow = make_flow("resflow", torch.float32)
+    flow.base = Bare(flow.dims)
+    verdict = first_broken(subject(flow, n=20))
+    assert verdict.law == "log p is that of z and the log-determinant"
+    assert "constant" in verdict.cause
+
+
+def test_an_inverse_that_uses_what_the_last_forward_left_is_named():
+    class Remembering(Scale):
+        def forward_and_log_det(self, x, context=None):
+            self.shift = x.detach().mean(1, keepdim=True)
+            z, log_det = super().forward_and_log_det(x)
+            return z - self.shift, log_det
+
+        def inverse_and_log_det(self, z, context=None):
+            x, log_det = super().inverse_and_log_det(z + self.shift[: len(z)])
+            return x, log_det
+
+    verdict = first_broken(events_of_four(Remembering()))
+    assert (verdict.law, "cache" in verdict.cause) == ("calls are independent", True)
+
+
+def test_an_inverse_that_clips_is_named():
+    class Clipping(Scale):
+        def inverse_and_log_det(self, z, context=None):
+            x, log_det = super().inverse_and_log_det(z)
+            return x.clamp(0, 1), log_det
+
+    verdict = first_broken(events_of_four(Clipping()))
+    assert (verdict.law, "clips" in verdict.cause) == ("forward undoes inverse", True)
+
+
+def test_a_law_compares_its_size_with_its_thresholds():
+    def verdict(size: float) -> str:
+        law = Check("small", lambda _: Measurement(size), "units", 1.0, 2.0, "too large", "make it smaller", (), False)
+        (found,) = diagnose(events_of_four(Counting()), [law])
+        assert (found.cause, found.cure) == (("", "") if found.status == "pass" else ("too large", "make it smaller"))
+        return found.status
+
+    sizes = (0.0, 1.0, 1.1, 2.0, 2.1, float("inf"), float("nan"))
+    assert [verdict(size) for size in sizes] == ["pass", "pass", "warn", "warn", "fail", "fail", "fail"]
+
+
+@pytest.mark.parametrize("law", CHECKS.values(), ids=lambda law: law.name)
+def test_every_law_says_what_it_expects_why_and_what_to_do(law):
+    assert law.measure.__doc__ or not law.unit
+    assert law.cause
+    assert law.cure
+    assert law.warn <= law.fail
+    assert set(law.needs) <= set(list(CHECKS)[: list(CHECKS).index(law.name)]), "laws come after what they rest on"

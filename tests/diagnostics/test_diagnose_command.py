@@ -1,0 +1,129 @@
+"""``python -m nf_mnist.diagnose``: its files, its words, its refusals; and the health panel of a training."""
+
+import base64
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nf_mnist.bijectors import Bijector
+from nf_mnist.diagnostics import CHECKS, Result
+from nf_mnist.diagnostics.report import page
+from nf_mnist.errors import ConfigError
+from nf_mnist.training.callbacks import LogHealth
+from tests.support.helpers import fit, run_command, tiny_overrides, write_images
+
+PNG = b"\x89PNG\r\n"
+
+
+class Averaged(Bijector):
+    """A user's own map, z = 2x, with a log-determinant that is averaged over the dimensions."""
+
+    def forward_and_log_det(self, x, context=None):
+        return (2 * x).flatten(1), x.new_full((len(x),), math.log(2))
+
+    def inverse_and_log_det(self, z, context=None):
+        return (z / 2).reshape(-1, 1, 14, 14), -z.new_full((len(z),), math.log(2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Return a folder with ``images.npz`` and a finished training in ``run``."""
+    folder = tmp_path_factory.mktemp("diagnose")
+    images = write_images(folder / "images.npz")
+    finished = run_command("train", *tiny_overrides(images, folder / "run"), "trainer.max_steps=4")
+    assert finished.code == 0, finished.err
+    return folder
+
+
+@pytest.fixture
+def best(folder) -> str:
+    return f"ckpt={folder}/run/checkpoints/best.ckpt"
+
+
+def test_diagnose_prints_a_verdict_per_law_and_writes_a_page_and_json(best, tmp_path):
+    finished = run_command("diagnose", best, f"out={tmp_path}/found", "n_images=10")
+    assert finished.code == 0, finished.err
+    report = json.loads((tmp_path / "found" / "report.json").read_text())
+    assert [verdict["law"] for verdict in report["verdicts"]] == list(CHECKS)
+    assert (report["split"], report["n_images"]) == ("validation", 10)
+    status = {verdict["law"]: verdict["status"] for verdict in report["verdicts"]}
+    assert status["log-determinant is that of the Jacobian"] == "pass"
+    words = " ".join(re.sub(r"[│┃]", " ", finished.out).split())
+    for verdict in report["verdicts"]:
+        assert (verdict["status"] in ("warn", "fail")) == bool(verdict["cause"]) == bool(verdict["cure"])
+        assert verdict["cure"] in words
+    html = (tmp_path / "found" / "report.html").read_text()
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert len(pictures) == 6
+    assert all(base64.b64decode(picture).startswith(PNG) for picture in pictures)
+    assert "<script" not in html
+    assert not re.search(r'(src|href)="(?!data:)', html), "one file"
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {"report.html", "report.json"}
+
+
+def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
+    given = ["flow._target_=test_diagnose_command.Averaged", "trust=[test_diagnose_command]", "n_images=10"]
+    finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/found")
+    assert finished.code == 0, "whatever the verdicts"
+    report = json.loads((tmp_path / "found" / "report.json").read_text())
+    failed = next(verdict for verdict in report["verdicts"] if verdict["status"] == "fail")
+    assert failed["law"] == "log-determinant is that of the Jacobian"
+    assert "averaged over the 196 dimensions" in failed["cause"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "either ckpt=FILE or flow._target_=MODULE.BUILDER, got neither"),
+        ("{ckpt} flow._target_=some.thing", "got both"),
+        ("ckpt=nowhere.ckpt", "nowhere.ckpt"),
+        ("flow._target_=test_diagnose_command.Averaged", "trust=[test_diagnose_command]"),
+        ("flow._target_=nosuch.build trust=[nosuch]", "nosuch"),
+        (
+            "flow._target_=nf_mnist.flows.StandardNormal +flow.dims=4",
+            "StandardNormal, which has no forward_and_log_det",
+        ),
+        ("flow._target_=nf_mnist.flows.resflow", "cannot build nf_mnist.flows.resflow"),
+        ("{ckpt} split=nosuch", "unknown split 'nosuch'"),
+        ("{ckpt} n_images=0", "n_images must be"),
+        ("{ckpt} data=mnist", "this flow takes (1, 14, 14)"),
+        ("{ckpt} device=nosuch", "unknown device 'nosuch'"),
+    ],
+)
+def test_diagnose_refuses_a_mistake_in_one_line(given, said, best, tmp_path):
+    finished = run_command("diagnose", f"output_dir={tmp_path}/run", *given.replace("{ckpt}", best).split())
+    assert (finished.code, finished.err.count("\n")) == (1, 1), finished.err
+    assert finished.err.startswith("error: ")
+    assert said in finished.err
+    assert not list(tmp_path.rglob("report.*"))
+
+
+def test_what_a_flow_says_is_text_and_not_html():
+    verdict = Result("a law", "fail", None, "raises Error: <script>x</script>", "kept", "a & b", "c < d")
+    html = page({"flow": "<b>", "n_images": 3}, [verdict], {"a picture": PNG})
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "a &amp; b" in html
+
+
+def test_training_shows_the_health_of_its_flow(folder, tmp_path):
+    settings = ["trainer.max_steps=4", "trainer.val_check_interval=2", "callbacks.health.n_images=8"]
+    fit([*tiny_overrides(folder / "images.npz", tmp_path / "run"), *settings, "data.dequantizer=none"])
+    written = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    written.Reload()
+    tags = written.Tags()
+    assert [event.step for event in written.Scalars("health/failures")] == [2, 4]
+    assert written.Scalars("health/data_are_dithered")[-1].value > 0.1
+    assert written.Scalars("health/failures")[-1].value >= 1
+    assert {tag.partition("/")[0] for tag in tags["scalars"]} >= {"health"}
+    (text,) = {tag for tag in tags["tensors"] if tag.startswith("health/verdicts")}
+    assert b"data.dequantizer=uniform" in written.Tensors(text)[-1].tensor_proto.string_val[0]
+
+
+def test_the_callback_refuses_to_look_at_no_image():
+    with pytest.raises(ConfigError, match="at least"):
+        LogHealth(0)

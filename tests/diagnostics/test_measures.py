@@ -1,0 +1,162 @@
+"""What laws measure has the values that mathematics gives."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Logit, Sequential, make_mask
+from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
+from nf_mnist.diagnostics import (
+    fullest_sixteenth,
+    generalisation_gap,
+    largest_log_scale,
+    magnification,
+    make_batch,
+    most_frequent_share,
+    norm_statistics,
+    reached_layers,
+    undithered_gain,
+)
+from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.metrics import offenders, projection_distance, round_trip, silent_layers
+from tests.support.registry import make_flow
+
+
+def test_offenders_are_the_dimensions_off_in_mean_or_deviation():
+    z = torch.randn(4000, 8)
+    z[:, 2] += 3
+    z[:, 5] *= 0.1
+    found = offenders(z)
+    assert (found.share, found.worst) == (2 / 8, 2)
+    assert found.mean == pytest.approx(3, abs=0.1)
+
+
+def test_projections_of_a_normal_are_normal_and_of_a_wider_one_are_not():
+    z = torch.randn(4000, 20)
+    assert projection_distance(z) < 2.5 / math.sqrt(4000)
+    # Normals of deviations 1 and s are furthest apart where their densities cross: x^2 = 2 s^2 ln s / (s^2 - 1).
+    crossing = torch.tensor(8 * math.log(2) / 3).sqrt()
+    expected = torch.special.ndtr(crossing) - torch.special.ndtr(crossing / 2)
+    assert projection_distance(2 * z) == pytest.approx(expected.item(), abs=0.03)
+
+
+def test_undithered_images_have_a_most_frequent_value_and_dithered_ones_do_not():
+    levels = torch.zeros(50, 1, 8, 8, dtype=torch.uint8)
+    levels[:, :, :2] = 200
+    assert most_frequent_share(levels / 255) == pytest.approx(6 / 8, abs=1e-3)
+    dithered, _ = UniformDequantizer()(levels, evaluation_noise(torch.arange(50), (1, 8, 8), 0, 0))
+    assert most_frequent_share(dithered) < 0.002
+
+
+def test_dither_of_a_whole_level_fills_it_and_narrower_dither_does_not():
+    levels, noise = torch.randint(256, (50, 1, 8, 8)), torch.rand(50, 1, 8, 8)
+    assert fullest_sixteenth((levels + noise) / 256) == pytest.approx(1 / 16, abs=0.02)
+    assert fullest_sixteenth((levels + noise / 4) / 256) == pytest.approx(1 / 4, abs=0.03)
+    assert fullest_sixteenth((levels + noise / 256) / 256) == 1
+
+
+class Stretched(Bijector):
+    """``z = factor (x - 1/512)``: with a normal base, a Gaussian in the middle of the box of level 0."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward_and_log_det(self, x, context=None):
+        return (self.factor * (x - 1 / 512)).flatten(1), x.new_full((len(x),), x[0].numel() * math.log(self.factor))
+
+    def inverse_and_log_det(self, z, context=None):
+        return (z / self.factor + 1 / 512).reshape(-1, 1, 8, 8), -z.new_full((len(z),), 64 * math.log(self.factor))
+
+
+@pytest.mark.parametrize(("factor", "gain"), [(256 * math.sqrt(12), 0.5), (2560.0, 100 / 24)])
+def test_the_middle_of_a_box_gains_half_the_mean_square_of_z(factor, gain):
+    # E[z^2] / 2 = factor^2 (1/256)^2 / 24 for x uniform in the box; 1/2 for the Gaussian of the box's own deviation.
+    levels = torch.zeros(500, 1, 8, 8, dtype=torch.uint8)
+    x = torch.rand(500, 1, 8, 8) / 256
+    assert undithered_gain(Flow(Stretched(factor), (1, 8, 8)), levels, x) == pytest.approx(gain, rel=0.02)
+
+
+def test_the_gap_is_that_of_means_and_its_median_tells_outliers():
+    train, validation = torch.full((100,), -64.0), torch.full((100,), -64.0)
+    validation[0] = -64 - 6400 * math.log(2)
+    gap = generalisation_gap(train, validation, 64)
+    assert gap.mean == pytest.approx(1)
+    assert gap.median == pytest.approx(0)
+
+
+def test_silent_logits_are_named():
+    flow = Flow(Sequential([Logit(), Logit(count_log_det=False), Flatten((1, 8, 8))]), (1, 8, 8))
+    assert silent_layers(flow) == ["bijector.bijectors.1"]
+
+
+def test_statistics_of_a_batch_are_compared_in_running_deviations(float64):
+    norm = BatchNorm((1, 8, 8)).eval()
+    norm.running_mean.fill_(1.0)
+    norm.running_var.fill_(4.0)
+    flow = Flow(Sequential([norm, Flatten((1, 8, 8))]), (1, 8, 8))
+    x = 3 + torch.randn(4000, 1, 8, 8)
+    (found,) = norm_statistics(flow, x)
+    assert found.name == "bijector.bijectors.0"
+    assert found.shift == pytest.approx(1, abs=0.01)  # (3 - 1) / 2
+    assert found.ratio == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_the_largest_magnification_is_that_of_the_smallest_variance():
+    norms = [BatchNorm((12,)), ActNorm((12,)), Flatten((12,))]
+    norms[0].running_var[3] = 1e-4 - 1e-5
+    norms[0].running_var[4] = 0.01
+    with torch.no_grad():
+        norms[1].log_scale.fill_(math.log(20))
+    flow = nn.Sequential(*norms, nn.BatchNorm1d(12))
+    flow[-1].running_var.zero_()  # inside networks a dead channel does no harm
+    found = magnification(flow)
+    assert (found.name, found.n_near_floor) == ("0", 1)
+    assert found.factor == pytest.approx(100)
+    assert magnification(nn.Linear(1, 1)) is None
+
+
+def test_scale_functions_are_probed_for_their_bound():
+    def coupling(scale_activation: str) -> AffineCoupling:
+        return AffineCoupling(make_mask("halves", (4,)), nn.Linear(4, 4), nn.Linear(4, 4), scale_activation)
+
+    assert largest_log_scale(nn.Linear(1, 1)) is None
+    assert largest_log_scale(coupling("tanh")) == pytest.approx(1)
+    assert largest_log_scale(coupling("double_tanh")) == pytest.approx(math.tanh(1))
+    assert largest_log_scale(nn.ModuleList([coupling("tanh"), coupling("none")])) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
+def test_an_inverse_that_is_off_changes_pixels_in_every_precision(precision):
+    class Leaky(Stretched):
+        def inverse_and_log_det(self, z, context=None):
+            x, log_det = super().inverse_and_log_det(z)
+            x[:, :, :2] += 2 / 256
+            return x, log_det
+
+    x = torch.rand(3, 1, 8, 8)
+    assert round_trip(Flow(Stretched(2.0), (1, 8, 8)), x, precision=precision).changed == 0
+    found = round_trip(Flow(Leaky(2.0), (1, 8, 8)), x, precision=precision)
+    assert found.changed == pytest.approx(1 / 4)
+    assert found.largest == pytest.approx(2, rel=1e-3)
+
+
+def test_layers_are_reached_parts_first_and_with_their_own_values():
+    flow = make_flow("resflow")
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    found = reached_layers(flow.bijector, x)
+    names = [reached.name for reached in found]
+    assert names[0] == "bijectors.0"
+    assert torch.equal(found[0].x, x)
+    assert all(names.index(name) > names.index(f"{name}.rest") for name in names if f"{name}.rest" in names)
+
+
+def test_a_flow_of_whole_images_is_told_that_nothing_is_observed():
+    flow = make_flow("conditional", torch.float32)
+    assert isinstance(flow, ConditionalFlow)
+    images = Images(torch.randint(256, (9, 1, 8, 8), dtype=torch.uint8), torch.zeros(9, dtype=torch.long))
+    batch = make_batch(flow, UniformDequantizer(), images, 5, seed=0)
+    assert (batch.context.shape, batch.context.abs().sum()) == ((5, 2, 8, 8), 0)
+    torch.testing.assert_close(flow.log_prob(batch.x), flow.log_prob(batch.x, batch.context))

@@ -1,0 +1,200 @@
+"""README and docs: what they link to is there, and what they print as a command or as Python works."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.io import write_png
+
+from nf_mnist.app.building import config_dir
+from nf_mnist.app.settings import RANGES, check_ranges
+from tests.support.helpers import run_command
+from tests.support.printed import (
+    CHECKPOINTS,
+    DOCUMENTS,
+    ROOT,
+    Printed,
+    composed,
+    is_composed,
+    joined,
+    printed_commands,
+    reduced,
+    without_sweep,
+    write_digits,
+)
+
+PRINTED = printed_commands()
+COMMANDS = [command for command in PRINTED if is_composed(command)]
+NEEDED = {"ckpt", "flow._target_"}  # one of them, by every command but training
+GROUPS = r"\b(model|data|experiment|callbacks|logger|optimizer|scheduler|method|sweep|launcher|debug)=([\w,]+)"
+BEST = "outputs/quickstart/DATE/checkpoints/best.ckpt"
+TRAINED = {  # the runs that documents speak of, by folder
+    "outputs/quickstart/DATE": ["experiment=quickstart"],
+    "outputs/classes": ["model=hierarchical_small", "model.flow.n_classes=10"],
+    "outputs/conditional": ["model=conditional"],
+    "outputs/conditional_1h": ["model=conditional"],
+    "outputs/conditional_distorted": ["model=conditional"],
+    "outputs/conditional_upper": ["model=conditional"],
+    "outputs/conditional_upper_distorted": ["model=conditional"],
+    "outputs/hierarchical_1h": ["experiment=hierarchical_1h"],
+    "outputs/shifted": ["experiment=hierarchical_1h"],
+}
+MY_MODULE = """
+from nf_mnist.bijectors import Flatten, Logit, Sequential
+
+def build():
+    return Sequential([Logit(), Flatten((1, 28, 28))])
+"""
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a document."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *(ROOT / "docs" / "notebooks").glob("*.md")], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_links_pictures_and_anchors_lead_somewhere(document):
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        target, _, anchor = link.partition("#")
+        if "://" not in target:
+            path = document.parent / target if target else document
+            assert path.exists(), link
+            assert not anchor or anchor in anchors(path), link
+
+
+@documents
+def test_groups_and_make_targets_that_are_named_exist(document):
+    text, conf = document.read_text(), Path(config_dir())
+    for group, names in re.findall(GROUPS, text):
+        for name in names.split(","):
+            assert name == "NAME" or (conf / group / f"{name}.yaml").exists(), f"{group}={name}"
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {
+        one or other for one, other in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.MULTILINE)
+    } <= targets
+
+
+def test_every_page_of_the_documentation_is_in_its_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    for path in DOCUMENTS:
+        assert path.parent != ROOT / "docs" or path.name == "README.md" or f"({path.name})" in index, path.name
+
+
+def test_commands_are_found_as_they_are_printed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Say `python -m nf_mnist.train\nmodel=NAME`.\n```bash\n"
+        "python -m nf_mnist.sample ckpt=x.ckpt \\\n  n=4   # four\n"
+        "ls && python -m nf_mnist.train -m seed=0,1 | tail\n```\n"
+    )
+    found = printed_commands([page])
+    assert found == [
+        Printed("sample", ("ckpt=x.ckpt", "n=4")),
+        Printed("train", ("-m", "seed=0,1")),
+        Printed("train", ("model=resflow",)),
+    ]
+    assert without_sweep(found[1]) == [["seed=0"], ["seed=1"]]
+    assert joined(found) == [
+        Printed("sample", ("ckpt=x.ckpt", "n=4")),
+        Printed("train", ("seed=0",)),
+        Printed("train", ("seed=1",)),
+        Printed("train", ("model=resflow",)),
+    ]
+
+
+def test_printed_commands_exist():
+    for command in PRINTED:
+        assert importlib.util.find_spec(f"nf_mnist.{command.name}"), command
+
+
+@pytest.mark.parametrize("command", joined(COMMANDS), ids=str)
+def test_printed_commands_compose(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_digits(Path("images.npz"))
+    check_ranges(composed(command.name, list(command.arguments)), nullable=RANGES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Return a folder with all files that documents name: images, a module, and tiny runs where the large ones lie."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_digits(Path("images.npz"))
+        write_png(torch.zeros(1, 28, 28, dtype=torch.uint8), "digit.png")
+        write_png((torch.arange(28) > 14).to(torch.uint8).mul(255).expand(1, 28, 28).contiguous(), "mask.png")
+        Path("my_module.py").write_text(MY_MODULE)
+        for run, overrides in TRAINED.items():
+            given = [text for text in reduced("train", overrides) if not text.startswith("trainer.max_steps")]
+            finished = run_command("train", *given, "trainer.max_steps=1", f"output_dir={run}")
+            assert finished.code == 0, finished.err
+    return folder
+
+
+@pytest.fixture
+def user(folder, tmp_path, monkeypatch) -> Path:
+    """Work in a copy of the folder, as a user of the package would."""
+    shutil.copytree(folder, tmp_path / "user")
+    monkeypatch.chdir(tmp_path / "user")
+    monkeypatch.syspath_prepend(tmp_path / "user")
+    return tmp_path / "user"
+
+
+def in_seconds(command: Printed) -> list[str]:
+    """Return the arguments of a small version of a command, for the files of :func:`folder`."""
+    given = []
+    for text in reduced(command.name, list(command.arguments)):
+        key, _, value = text.partition("=")
+        is_large = command.name == "diagnose" and value.startswith("pretrained:")
+        is_elsewhere = not value.startswith(("pretrained:", "auto")) and not Path(value).exists()
+        if key in CHECKPOINTS and (is_large or is_elsewhere):
+            text = f"{key}={BEST}"
+        if key != "output_dir" or any(argument.startswith("ckpt=") for argument in command.arguments):
+            given.append(text)
+    return given
+
+
+def is_whole(command: Printed) -> bool:
+    """Return whether a command can run as it is printed, or is the mere name of one, or one to be looked up."""
+    keys = {text.partition("=")[0] for text in command.arguments}
+    return "--help" not in keys and "rerun" not in keys and (command.name.startswith("train") or bool(keys & NEEDED))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", joined(filter(is_whole, COMMANDS)), ids=str)
+def test_printed_commands_run(command, user):
+    finished = run_command(command.name, *in_seconds(command))
+    assert finished.code == 0, finished.err
+
+
+@pytest.mark.slow
+@documents
+def test_printed_python_runs(document, user):
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
+        if not block.startswith(" "):  # a line to be put into a file
+            exec(compile(block, document.name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_reference_of_public_names_builds(tmp_path):
+    pytest.importorskip("pdoc")
+    command = [sys.executable, "-m", "pdoc", "--docformat", "google", "--output-directory", str(tmp_path), "nf_mnist"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    for part in ("bijectors", "nets", "flows", "data", "inpainting", "diagnostics", "quality"):
+        page = (tmp_path / "nf_mnist" / f"{part}.html").read_text()
+        names = importlib.import_module(f"nf_mnist.{part}").__all__
+        assert [name for name in names if f'id="{name}"' not in page] == []
+    assert "Log-determinants are in nats" in (tmp_path / "nf_mnist" / "bijectors.html").read_text()

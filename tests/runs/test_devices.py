@@ -1,0 +1,140 @@
+"""A folder of a sweep has one owner, and a run its part of the machine."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+from omegaconf import OmegaConf
+
+from nf_mnist.errors import MachineError
+from nf_mnist.runs.record import is_held, lock_folder
+from nf_mnist.runs.sweep import devices, run_name
+
+
+def test_a_run_is_named_by_its_settings_alone():
+    name = run_name(["seed=0", "model=cp3"])
+    assert name == run_name(["model=cp3", "output_dir=elsewhere", "seed=0", "launcher=joblib"])
+    assert name != run_name(["model=cp3", "seed=1"])
+    assert len(name) == 10
+
+
+def test_a_folder_has_one_owner_who_is_named(tmp_path):
+    with lock_folder(tmp_path / "new", "sweep"):
+        assert is_held(tmp_path / "new")
+        with pytest.raises(MachineError, match=rf"a sweep that is under way: process {os.getpid()} on"):
+            lock_folder(tmp_path / "new", "sweep").__enter__()
+    assert not is_held(tmp_path / "new")
+    with lock_folder(tmp_path / "new", "sweep"):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    lock = f"lock = filelock.FileLock({str(tmp_path / '.lock')!r}); lock.acquire()"
+    code = f"import filelock, time; {lock}; print(1, flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    assert is_held(tmp_path)
+    process.kill()
+    process.wait()
+    assert not is_held(tmp_path)
+
+
+def launcher(**settings: int) -> OmegaConf:
+    return OmegaConf.create(settings)
+
+
+def trainer(accelerator: str = "auto", devices: int | str = 1) -> OmegaConf:
+    return OmegaConf.create({"accelerator": accelerator, "devices": devices})
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path) -> Callable[..., None]:
+    """Return what says how many CPUs and which GPUs there seem to be."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(devices.tempfile, "tempdir", None)
+    monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
+
+    def seem(n_cpus: int, *gpus: str) -> None:
+        monkeypatch.setattr(devices, "_n_cpus", lambda: n_cpus)
+        monkeypatch.setattr(devices, "visible_gpus", lambda: list(gpus))
+
+    return seem
+
+
+def test_jobs_share_the_threads(machine):
+    machine(8)
+    for given, threads in ((launcher(n_jobs=3), "2"), (launcher(n_jobs=20), "1"), (launcher(cpus_per_task=4), "4")):
+        with devices.reserve_devices(given, trainer()) as environment:
+            assert environment == {"OMP_NUM_THREADS": threads}
+    with devices.reserve_devices(launcher(), trainer()) as environment:
+        assert environment == {}, "one job has the whole machine"
+
+
+def test_each_job_has_gpus_of_its_own_until_it_ends(machine):
+    machine(8, "4", "5", "6")
+    with (
+        devices.reserve_devices(launcher(), trainer()) as one,
+        devices.reserve_devices(launcher(), trainer(devices=2)) as other,
+    ):
+        assert (one["CUDA_VISIBLE_DEVICES"], other["CUDA_VISIBLE_DEVICES"]) == ("4", "5,6")
+    for everything in ("auto", -1):
+        with devices.reserve_devices(launcher(), trainer(devices=everything)) as whole:
+            assert whole["CUDA_VISIBLE_DEVICES"] == "4,5,6"
+    with devices.reserve_devices(launcher(), trainer(accelerator="cpu")) as none:
+        assert none == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "expected"),
+    [
+        (2, "4,5,6", ["4", "5"]),
+        (0, "0,1", []),
+        (0, "", []),
+        (2, None, ["0", "1"]),
+        (1, "GPU-89", ["GPU-89"]),
+    ],
+)
+def test_gpus_are_those_that_torch_sees(count, visible, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.visible_gpus() == expected
+
+
+def test_a_user_needs_no_name(machine, monkeypatch):
+    def unnamed():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(devices.getpass, "getuser", unnamed)
+    machine(2)
+    with devices.reserve_devices(launcher(cpus_per_task=1), trainer()) as environment:
+        assert environment == {"OMP_NUM_THREADS": "1"}
+
+
+def test_a_job_waits_for_a_free_part(machine):
+    machine(2)
+    taken: list[str] = []
+
+    def work() -> None:
+        with devices.reserve_devices(launcher(cpus_per_task=2), trainer()):
+            taken.append("second")
+
+    with devices.reserve_devices(launcher(cpus_per_task=2), trainer()):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(0.3)
+        taken.append("first")
+    thread.join(10)
+    assert taken == ["first", "second"]
+
+
+def test_slurm_gives_out_its_parts_itself(machine, monkeypatch):
+    machine(8, "0", "1")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    with devices.reserve_devices(launcher(cpus_per_task=4), trainer()) as environment:
+        assert environment == {}

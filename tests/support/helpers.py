@@ -1,0 +1,190 @@
+"""What several test files share: tiny images, composed configurations, and commands run in this process."""
+
+import contextlib
+import importlib
+import io
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer, config_dir, register_resolvers
+from nf_mnist.training.datamodule import ImageDataModule
+from nf_mnist.training.module import FlowModule
+
+NOISE = "{_target_:nf_mnist.flows.uva_noise,event_shape:[1,14,14],n_couplings:2,hidden_channels:4}"
+VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting")
+SMALL = {
+    "resflow": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
+    "resflow_double_tanh": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
+    "hierarchical": [
+        "model.flow.n_scales=1",
+        "model.flow.channels=4",
+        "model.flow.n_blocks=1",
+        "model.flow.transformer_features=8",
+        "model.flow.transformer_blocks=1",
+    ],
+    "conditional": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "hierarchical_small": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "hierarchical_large": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
+    "nice": ["model.flow.n_couplings=2", "model.flow.hidden_features=8", "model.flow.n_hidden=1"],
+    "realnvp": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.n_blocks=1"],
+    "glow": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
+    "spline": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
+    "uva_simple": ["model.flow.n_couplings_at=[2]", "model.flow.hidden_channels_at=[4]"],
+    "uva_vardeq": [
+        "model.flow.n_couplings_at=[2]",
+        "model.flow.hidden_channels_at=[4]",
+        "model.noise.hidden_channels=4",
+    ],
+    "uva_multiscale": [
+        "model.flow.n_couplings_at=[1,2]",
+        "model.flow.hidden_channels_at=[4,4]",
+        "model.noise.hidden_channels=4",
+    ],
+    "cp3": ["model.flow.n_couplings=2", "model.flow.hidden_channels=16", "model.flow.mlp_features=8"],
+}
+
+
+class Finished(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Fit(NamedTuple):
+    """A training and what it was made of."""
+
+    trainer: L.Trainer
+    module: FlowModule
+    data: ImageDataModule
+
+
+def write_images(path: Path, n: int = 96, side: int = 14) -> Path:
+    """Write ``n`` images of a bright bar on a black ground, at a random place and brightness."""
+    draw = np.random.default_rng(0)
+    images = np.zeros((n, side, side), dtype=np.uint8)
+    for image, column, level in zip(images, draw.integers(2, side - 4, n), draw.integers(100, 256, n), strict=True):
+        image[2:-2, column : column + 3] = level
+    np.savez(path, images=images, labels=draw.integers(0, 10, n))
+    return path
+
+
+def tiny_overrides(images: Path, folder: Path, model: str = "resflow", views: Sequence[str] = ()) -> list[str]:
+    """Overrides of ``conf/train.yaml`` for a training that takes a second, without the views that are not named."""
+    return [
+        f"model={model}",
+        *SMALL[model],
+        "data=array",
+        f"path={images}",
+        f"output_dir={folder}",
+        "name=tiny",
+        "data.batch_size=16",
+        "data.eval_batch_size=8",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "trainer.max_epochs=-1",
+        "evaluation.n_draws=2",
+        *(f"callbacks.{view}=null" for view in VIEWS if view not in views),
+    ]
+
+
+def merge(base: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Join overrides; a later one replaces an earlier one of the same key."""
+    return list({text.partition("=")[0]: text for text in (*base, *given)}.values())
+
+
+def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
+    """Compose a command's configuration as its command line would."""
+    register_resolvers()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def fit(
+    overrides: Sequence[str], callbacks: Sequence[L.Callback] = (), ckpt: Path | None = None, expect: Any = None
+) -> Fit:
+    """Train as the command does, with further callbacks; ``expect`` is the exception that is to end it."""
+    cfg = compose_config(merge(overrides, ["run_dir=${output_dir}"]))
+    data = build_datamodule(cfg)
+    data.setup()
+    module = build_module(cfg)
+    trainer = build_trainer(cfg)
+    trainer.callbacks[:0] = callbacks
+    with pytest.raises(expect) if expect else contextlib.nullcontext():
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt, weights_only=True)
+    return Fit(trainer, module, data)
+
+
+def run_command(name: str, *argv: str) -> Finished:
+    """Run ``python -m nf_mnist.NAME argv`` in this process; leave everything else as it was."""
+    command = importlib.import_module(f"nf_mnist.{name}").main
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, _logging_kept():
+        patch.setattr(sys, "argv", [f"nf_mnist.{name}", *argv])
+        patch.setenv("HYDRA_FULL_ERROR", "")
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which commands replace
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                command()
+            except SystemExit as ending:
+                code = ending.code or 0
+            finally:
+                signal.signal(signal.SIGTERM, on_sigterm)
+    return Finished(code, out.getvalue(), err.getvalue())
+
+
+def first_difference(one: Any, other: Any, where: str = "") -> str:
+    """Name the first place where two nests of dicts, lists, tensors and values are not bit-identical, else ''."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if one.keys() != other.keys():
+            return f"{where}: keys differ"
+        return next(filter(None, (first_difference(one[key], other[key], f"{where}.{key}") for key in one)), "")
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        pairs = zip(one, other, strict=True)
+        return next(filter(None, (first_difference(*pair, f"{where}[{i}]") for i, pair in enumerate(pairs))), "")
+    same = torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+    return "" if same else f"{where} differs"
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers, root.level = handlers, level
+
+
+class Recorder(L.Callback):
+    """Keeps the loss of each step, the rate it was made with, and the weights and statistics after it."""
+
+    def __init__(self):
+        self.losses, self.rates, self.weights = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint, which must be readable at any time."""
+    return torch.load(path, weights_only=True)["global_step"]

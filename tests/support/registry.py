@@ -1,0 +1,275 @@
+"""One small example of every bijector and every model: each law is stated once and holds for every entry.
+
+A new bijector or model is one new line here. Parameters are moved away from their initial values, so that no law
+holds only because a map is still the identity.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.bijectors import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    BatchNorm,
+    Bijector,
+    DiscretizedMixture,
+    FactorOut,
+    Flatten,
+    GroupedMixture,
+    InvertibleConv,
+    LearnedTanh,
+    LogisticToNormal,
+    Logit,
+    MarginalGaussianization,
+    Permutation,
+    Scaling,
+    Sequential,
+    Shape,
+    SplineCoupling,
+    Squeeze,
+    make_mask,
+    n_parameters,
+    random_order,
+)
+from nf_mnist.flows import (
+    Flow,
+    conditional,
+    cp3,
+    glow,
+    hierarchical,
+    nice,
+    normalization,
+    preprocessing,
+    realnvp,
+    resflow,
+    spline,
+    uva,
+)
+from nf_mnist.flows.geometry import nearest_known, pixel_groups
+from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
+
+IMAGE, HALF, GREY, FLAT = (4, 4, 4), (2, 4, 4), (1, 8, 8), (12,)
+
+
+def net(shape: Shape, multiple: int = 1) -> nn.Module:
+    """Return a small network from events to events of so many times as many channels."""
+    dims, out = torch.Size(shape).numel(), (multiple * shape[0], *shape[1:])
+    last = nn.Linear(8, multiple * dims)
+    return nn.Sequential(nn.Flatten(), nn.Linear(dims, 8), nn.Tanh(), last, nn.Unflatten(1, out))
+
+
+def coupling(shape: Shape, mask: str, scale_activation: str = "tanh") -> AffineCoupling:
+    return AffineCoupling(make_mask(mask, shape), net(shape), net(shape), scale_activation)
+
+
+def coupling_of_one_net(shape: Shape, mask: str) -> AffineCoupling:
+    return AffineCoupling(make_mask(mask, shape), net(shape, 2), scale_activation=LearnedTanh(shape[0]))
+
+
+def additive_coupling(shape: Shape, mask: str) -> AdditiveCoupling:
+    return AdditiveCoupling(make_mask(mask, shape), net(shape))
+
+
+def spline_coupling(shape: Shape, mask: str, n_bins: int, bound: float) -> SplineCoupling:
+    return SplineCoupling(make_mask(mask, shape), net(shape, 3 * n_bins - 1), n_bins, bound)
+
+
+def residual_coupling(shape: Shape) -> AffineCoupling:
+    nets = (ResidualNet(shape, 4, 4) for _ in range(2))
+    return AffineCoupling(make_mask("checkerboard", shape), *nets, "tanh")
+
+
+def gaussianization(shape: Shape) -> MarginalGaussianization:
+    layer = MarginalGaussianization(shape)
+    layer.fit(torch.randint(256, (2000, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)))
+    return layer
+
+
+def mixture_coupling(n_kept: int) -> DiscretizedMixture:
+    references = nearest_known(n_kept, 4)
+    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(references) + 1))
+    return DiscretizedMixture(IMAGE, n_kept, net, references, n_frequent=1)
+
+
+def grouped_mixture() -> GroupedMixture:
+    groups = pixel_groups(6, 6, 5)
+    return GroupedMixture(groups, GroupedTransformer(groups, 2, 16, 2, 2, n_parameters(3)))
+
+
+BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
+    **{f"coupling_{mask}": (lambda mask=mask: coupling(IMAGE, mask), IMAGE) for mask in ("checkerboard", "stripes")},
+    **{f"coupling_{scale}": (lambda scale=scale: coupling(IMAGE, "channel", scale), IMAGE)
+       for scale in ("tanh", "soft_clamp", "sigmoid", "none", "double_tanh")},
+    **{f"coupling_{mask}": (lambda mask=mask: coupling(FLAT, mask), FLAT) for mask in ("even_odd", "halves")},
+    "coupling_residual": (lambda: residual_coupling(GREY), GREY),
+    "coupling_of_one_net": (lambda: coupling_of_one_net(IMAGE, "checkerboard"), IMAGE),
+    "additive_coupling": (lambda: additive_coupling(FLAT, "even_odd"), FLAT),
+    "spline_coupling": (lambda: spline_coupling(IMAGE, "channel", n_bins=4, bound=3.0), IMAGE),
+    "spline_coupling_with_tails": (lambda: spline_coupling(FLAT, "even_odd", n_bins=3, bound=0.5), FLAT),
+    "invertible_conv": (lambda: InvertibleConv(IMAGE), IMAGE),
+    "scaling": (lambda: Scaling(FLAT), FLAT),
+    "logistic_to_normal": (LogisticToNormal, FLAT),
+    "logit": (lambda: Logit(1e-5), GREY),
+    "batchnorm_image": (lambda: BatchNorm(IMAGE), IMAGE),
+    "batchnorm_flat": (lambda: BatchNorm(FLAT, policy="running"), FLAT),
+    "actnorm_image": (lambda: ActNorm(IMAGE), IMAGE),
+    "actnorm_flat": (lambda: ActNorm(FLAT), FLAT),
+    "gaussianization": (lambda: gaussianization(GREY), GREY),
+    "discretized_mixture_1": (lambda: mixture_coupling(1), IMAGE),
+    "discretized_mixture_3": (lambda: mixture_coupling(3), IMAGE),
+    "grouped_mixture": (grouped_mixture, (1, 6, 6)),
+    "permutation": (lambda: Permutation(random_order(12, seed=1)), FLAT),
+    "flatten": (lambda: Flatten(IMAGE), IMAGE),
+    "squeeze": (lambda: Squeeze(IMAGE), IMAGE),
+    "factor_out": (lambda: FactorOut(IMAGE, 2, Sequential([coupling(HALF, "checkerboard"), Flatten(HALF)])), IMAGE),
+    "sequential": (lambda: Sequential([Logit(), Squeeze(GREY), coupling(IMAGE, "channel"), ActNorm(IMAGE)]), GREY),
+    "empty": (lambda: Sequential([]), GREY),
+}  # fmt: skip
+
+
+def small_resflow(
+    scale_activation: str = "tanh", norm: str = "none", preprocess: str = "logit", mask: str = "checkerboard"
+) -> Flow:
+    return resflow(
+        event_shape=GREY,
+        preprocess=preprocessing(preprocess, 1e-5, True),
+        norm=normalization(norm, 0.1, "batch", 1e-5),
+        n_scales=3,
+        hidden_channels=4,
+        mlp_features=4,
+        mask=mask,
+        scale_activation=scale_activation,
+    )
+
+
+def small_cp3(norm: str = "batchnorm") -> Flow:
+    return cp3(
+        event_shape=(1, 13, 13),  # the smallest image that its convolutions take
+        preprocess=preprocessing("logit", 1e-5, True),
+        norm=normalization(norm, 0.9, "batch", 1e-5),
+        n_couplings=4,
+        hidden_channels=128,
+        mlp_features=32,
+        scale_activation="tanh",
+        permutation_seed=0,
+    )
+
+
+def small_nice(n_classes: int = 0) -> Flow:
+    return nice(**parts(preprocess="none"), n_couplings=4, hidden_features=8, n_hidden=2, n_classes=n_classes)
+
+
+def small_hierarchical(n_groups: int = 4, n_references: int = 5) -> Flow:
+    return hierarchical(
+        event_shape=GREY,
+        n_scales=1,
+        channels=8,
+        n_blocks=2,
+        n_components=3,
+        n_references=n_references,
+        n_frequent=2,
+        n_groups=n_groups,
+        transformer_features=16,
+        transformer_blocks=2,
+        transformer_heads=2,
+        n_classes=0,
+    )
+
+
+def small_conditional() -> Flow:
+    return conditional(
+        event_shape=GREY,
+        n_scales=2,
+        channels=8,
+        n_blocks=1,
+        n_components=2,
+        n_references=3,
+        n_frequent=1,
+        n_groups=2,
+        transformer_features=16,
+        transformer_blocks=1,
+        transformer_heads=2,
+    )
+
+
+def parts(norm: str = "none", preprocess: str = "logit") -> dict[str, Any]:
+    """Return what every image model takes, for images of 8x8."""
+    return {
+        "event_shape": GREY,
+        "preprocess": preprocessing(preprocess, 1e-5, True),
+        "norm": normalization(norm, 0.1, "running", 1e-5),
+    }
+
+
+def small_glow(n_classes: int = 0, **which: str) -> Flow:
+    sizes = {"n_scales": 2, "n_steps": 2, "hidden_channels": 4}
+    return glow(**parts(**which), **sizes, scale_activation="sigmoid", n_classes=n_classes)
+
+
+def small_realnvp(n_classes: int = 0, **which: str) -> Flow:
+    return realnvp(**parts(**which), n_scales=2, hidden_channels=4, n_blocks=1, n_classes=n_classes)
+
+
+def small_spline(n_classes: int = 0, **which: str) -> Flow:
+    sizes = {"n_scales": 2, "n_steps": 2, "hidden_channels": 4, "n_blocks": 1, "n_bins": 4, "bound": 3.0}
+    return spline(**parts(**which), **sizes, n_classes=n_classes)
+
+
+def small_uva(*n_couplings_at: int, n_classes: int = 0) -> Flow:
+    widths = [4] * len(n_couplings_at)
+    return uva(**parts(), n_couplings_at=n_couplings_at, hidden_channels_at=widths, n_classes=n_classes)
+
+
+FLOWS: dict[str, Callable[[], Flow]] = {
+    "resflow": small_resflow,
+    "resflow_stripes": lambda: small_resflow(mask="stripes"),
+    "resflow_double_tanh": lambda: small_resflow(scale_activation="double_tanh"),
+    "resflow_batchnorm": lambda: small_resflow(norm="batchnorm"),
+    "resflow_actnorm": lambda: small_resflow(norm="actnorm"),
+    "resflow_soft_clamp": lambda: small_resflow(scale_activation="soft_clamp"),
+    "resflow_no_preprocess": lambda: small_resflow(preprocess="none"),
+    "resflow_gaussianize": lambda: small_resflow(preprocess="gaussianize"),
+    "cp3": small_cp3,
+    "cp3_actnorm": lambda: small_cp3("actnorm"),
+    "nice": small_nice,
+    "realnvp": lambda: small_realnvp(norm="batchnorm"),
+    "glow": lambda: small_glow(norm="actnorm"),
+    "spline": lambda: small_spline(norm="actnorm"),
+    "uva_simple": lambda: small_uva(4),
+    "uva_multiscale": lambda: small_uva(1, 2, 2),
+    "hierarchical": small_hierarchical,
+    "conditional": small_conditional,
+}
+
+
+def unsettle(module: nn.Module) -> nn.Module:
+    """Move parameters and statistics to places where a trained model could have them."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if value.is_floating_point() and not name.endswith(("mask", "probabilities")):
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+                if name.endswith("running_var"):
+                    value.mul_((0.3 * noise).exp())
+                else:
+                    value.add_(0.1 * noise)
+    return module
+
+
+def make_bijector(name: str, dtype: torch.dtype = torch.float64) -> Bijector:
+    build, _ = BIJECTORS[name]
+    return unsettle(build()).to(dtype).eval()
+
+
+def make_flow(name: str, dtype: torch.dtype = torch.float64) -> Flow:
+    return unsettle(FLOWS[name]()).to(dtype).eval()
+
+
+def events(shape: Shape, n: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return n events with elements well inside the unit interval, which every entry takes."""
+    generator = torch.Generator().manual_seed(2)
+    return (0.01 + 0.98 * torch.rand(n, *shape, generator=generator, dtype=torch.float64)).to(dtype)

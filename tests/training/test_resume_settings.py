@@ -1,0 +1,87 @@
+"""A run goes on with its own settings, in its own folder, and with its best checkpoint."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from nf_mnist.checkpoints.reading import check_settings
+from nf_mnist.errors import ConfigError
+from nf_mnist.runs.record import read_record
+from nf_mnist.training.callbacks import SaveBest
+from tests.support.helpers import merge, run_command, step_of, tiny_overrides, write_images
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """Return a folder with ``images.npz`` and a run of two steps in ``run``."""
+    folder = tmp_path_factory.mktemp("settings")
+    base = tiny_overrides(write_images(folder / "images.npz"), folder / "run")
+    finished = run_command("train", *base, "trainer.max_steps=2", "logger.tensorboard=null", "evaluation=null")
+    assert finished.code == 0, finished.err
+    return folder
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["seed=1", "data.batch_size=8", "data.source.test_fraction=0.5", "optimizer.lr=1.0e-05", "scheduler.warmup=0.5"],
+)
+def test_a_run_goes_on_with_the_settings_that_it_began_with(given, run):
+    last = run / "run" / "checkpoints" / "last.ckpt"
+    refused = run_command(
+        "train", *merge(tiny_overrides(run / "images.npz", run / "run"), [f"ckpt={last}", "trainer.max_steps=3", given])
+    )
+    key, _, value = given.partition("=")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert f"{key} is {float(value):g}, but the run of {last} has" in refused.err
+    assert f"init_from={last}" in refused.err
+
+
+def test_what_changes_no_weight_and_what_an_older_checkpoint_lacks_may_differ():
+    then = {"seed": 0, "data": {"source": {"path": "a.npz"}}, "model": {"compile": False, "flow": {"n": 1}}}
+    now = {**then, "data": {"source": {"path": "b.npz"}, "n_validation": 5}, "trainer": {"max_steps": 9}}
+    now["model"] = {"compile": True, "flow": {"n": 1, "new": 3}}
+    check_settings({"config": {**then, "trainer": {"max_steps": 5}}}, now, "last.ckpt")
+    with pytest.raises(ConfigError, match=r"^model.flow.n is 2, but the run of last.ckpt has 1; .*=last.ckpt$"):
+        check_settings({"config": then}, {**now, "model": {"flow": {"n": 2}}}, "last.ckpt")
+
+
+def test_a_run_goes_on_in_its_own_folder(run, tmp_path):
+    last = run / "run" / "checkpoints" / "last.ckpt"
+    given = [*tiny_overrides(run / "images.npz", tmp_path / "other"), f"ckpt={last}", "trainer.max_steps=3"]
+    refused = run_command("train", *given)
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert f"{last} is not in {tmp_path}/other/checkpoints" in refused.err
+    assert not (tmp_path / "other" / "checkpoints").exists()
+
+
+def test_a_run_whose_folder_was_moved_keeps_its_best_checkpoint(run, tmp_path):
+    moved = shutil.copytree(run / "run", tmp_path / "moved")
+    shutil.move(run / "images.npz", tmp_path / "images.npz")
+    last, best = (moved / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    checkpoint, score = torch.load(last, weights_only=True), torch.tensor(-1e6)  # which no later validation beats
+    (of_best,) = (state for state in checkpoint["callbacks"].values() if state.get("monitor") == "val/loss")
+    of_best |= {"best_model_score": score, "kth_value": score, "best_k_models": {of_best["best_model_path"]: score}}
+    torch.save(checkpoint, last)
+    content = best.read_bytes()
+    settings = ["trainer.max_steps=4", "trainer.val_check_interval=1", "logger.tensorboard=null", "evaluation=null"]
+    try:
+        again = run_command("train", *tiny_overrides(tmp_path / "images.npz", moved), *settings, "ckpt=auto")
+    finally:
+        shutil.move(tmp_path / "images.npz", run / "images.npz")
+    assert again.code == 0, again.err
+    assert step_of(last) == 4
+    assert best.read_bytes() == content
+    assert read_record(moved)["val_loss"] == -1e6
+
+
+def test_a_best_checkpoint_that_is_not_there_is_made_anew(tmp_path):
+    known = SaveBest(dirpath=tmp_path / "there", monitor="val/loss")
+    path, score = str(tmp_path / "there" / "best.ckpt"), torch.tensor(1.0)
+    known.best_model_path, known.best_model_score, known.best_k_models = path, score, {path: score}
+    new = SaveBest(dirpath=tmp_path / "here", monitor="val/loss")
+    new.load_state_dict(known.state_dict())
+    assert (new.best_model_path, new.best_model_score, new.best_k_models) == ("", None, {})
+    assert new.state_key == ModelCheckpoint(monitor="val/loss").state_key, "it goes on from Lightning's own"

@@ -1,0 +1,1 @@
+"""What writes tables, pictures and pages from ``results/``."""

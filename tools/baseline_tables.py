@@ -1,0 +1,171 @@
+"""Tables of models side by side, from ``results/``."""
+
+import json
+from statistics import mean, stdev
+from typing import Any
+
+from tools.from_results import ROOT, TRAINING_IMAGES, read_result, table
+
+PUBLISHED = {  # the entry of published.json beside each model
+    "nice": "NICE",
+    "realnvp": "Real NVP",
+    "glow": "Glow",
+    "uva_simple": "simple flow",
+    "uva_vardeq": "simple flow, variational dequantization",
+    "uva_multiscale": "multi-scale flow",
+}
+COLUMNS = (
+    "model",
+    "parameters",
+    "test bpd",
+    "published",
+    "Frechet distance",
+    "precision",
+    "recall",
+    "confident share",
+    "ms per 64 samples",
+    "images seen",
+)
+
+
+def baselines() -> str:
+    """Return every model at an equal budget of time, and real images as the last row."""
+    entries = json.loads((ROOT / "docs" / "published.json").read_text())
+    published = {entry["model"]: entry.get("bpd", "") for entry in entries}
+    rows = _equal_budget("baselines")
+    lines = [
+        (
+            f"`{row['model']}`",
+            f"{row['parameters']:,}",
+            f"{row['bpd']:.3f}",
+            published.get(PUBLISHED.get(row["model"], ""), ""),
+            *_quality(row),
+            f"{row['milliseconds_per_64_samples']:.0f}",
+            f"{row['training']['images']:,}",
+        )
+        for row in sorted(rows, key=lambda row: row["bpd"])
+    ]
+    lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", ""))
+    return table(COLUMNS, lines)
+
+
+def seeds() -> str:
+    """Return the spread of bits per dimension over seeds, for models that have several."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in _equal_budget("seeds"):
+        found.setdefault(row["model"], []).append(row)
+    lines = []
+    for model, rows in found.items():
+        if len(rows) < 2:
+            continue
+        scores = [row["bpd"] for row in rows]
+        seen = mean(row["training"]["images"] for row in rows)
+        spread = f"{mean(scores):.3f} +- {stdev(scores):.3f}"
+        lines.append((f"`{model}`", ", ".join(f"{bpd:.3f}" for bpd in scores), spread, f"{seen:,.0f}"))
+    if not lines:
+        return "*Not measured yet: no model has several seeds.*"
+    return table(("model", "test bpd of each seed", "mean and standard deviation", "images seen"), lines)
+
+
+def bound() -> str:
+    """Return what more draws of dequantization noise do for a flow that learns it."""
+    metrics = read_result("uva_multiscale_bound")
+    draws, epochs = metrics["n_draws"], metrics["training"]["images"] / TRAINING_IMAGES
+    rows = [
+        ("mean of single draws", f"{metrics['bpd']:.3f}"),
+        (f"log-mean-exp over {draws}", f"{metrics['bpd_log_mean_exp']:.3f}"),
+    ]
+    return table((f"{metrics['n_images']:,} test images, {draws} draws each, after {epochs:.1f} epochs", "bpd"), rows)
+
+
+def quality() -> str:
+    """Return the quality of samples of the released hierarchy at each temperature, and of training images."""
+    metrics = read_result("hierarchical-base")["quality"]
+    rows = [(f"{row['temperature']:g}", row) for row in metrics["temperatures"]]
+    rows.append(("training images, the floor", metrics["training_images"]))
+    lines = [
+        (
+            name,
+            *_quality(row),
+            f"{row['class_kl']:.4f}",
+            f"{row['memorized_share']:.1%}",
+            f"{row['nearest_distance']:.2f}",
+        )
+        for name, row in rows
+    ]
+    columns = ("temperature", *COLUMNS[4:8], "class KL", "memorized share", "nearest distance")
+    return table(columns, lines)
+
+
+def density_ablation() -> str:
+    """Return what each part of ``hierarchical`` is worth at equal time."""
+    rows = read_result("density_ablation")["rows"].values()
+    lines = [
+        (
+            row["variant"],
+            f"{row['bpd']:.3f}",
+            f"{row['minutes']:.0f}",
+            f"{row['parameters']:,}",
+            row["hardware"].rpartition(", torch")[0],
+            f"`{row['overrides']}`",
+        )
+        for row in sorted(rows, key=lambda row: row["bpd"])
+    ]
+    return table(("variant", "validation bpd", "minutes", "parameters", "on", "overrides"), lines)
+
+
+def bits_by_coupling() -> str:
+    """Return the bits that each coupling of a hierarchy pays, on training and on validation images, run by run."""
+    runs = read_result("bits_by_coupling")["rows"]
+    n_couplings = len(next(iter(runs.values()))["training"])
+    names = [f"level {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
+    cells = [_of_couplings(run["training"], run["validation"]) for run in runs.values()]
+    lines = [
+        (name, *(cell for column in columns for cell in column))
+        for name, *columns in zip([*names, "last image", "together"], *cells, strict=True)
+    ]
+    heads = [f"`{name}`, {what}" for name in runs for what in ("training images", "validation images", "difference")]
+    return table(("coupling", *heads), lines)
+
+
+def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
+    """Return a line for each coupling and one for all: bits of training and validation images, and their difference."""
+    pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)
+    return [(f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for seen, unseen in pairs]
+
+
+def depth() -> str:
+    """Return memory and time of a training step against the number of couplings."""
+    rows = read_result("depth")["depths"]
+    lines = [
+        (
+            str(row["couplings"]),
+            "computed anew" if row["recompute"] else "kept",
+            f"{row['mebibytes']:.0f} MiB",
+            f"{row['seconds_per_step']:.2f} s",
+        )
+        for row in rows
+    ]
+    return table(("couplings", "activations", "memory of a step", "time of a step"), lines)
+
+
+def _equal_budget(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a result.
+
+    Raises:
+        ValueError: If they had different budgets, or numbers of samples, and cannot be compared.
+    """
+    rows = list(read_result(name)["rows"].values())
+    budgets = {(row["minutes"], row["n_samples"]) for row in rows}
+    if len(budgets) > 1:
+        raise ValueError(f"rows of results/{name}.json had different minutes and samples: {sorted(budgets)}")
+    return rows
+
+
+def _quality(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['frechet_distance']:.1f}",
+        f"{row['precision']:.2f}",
+        f"{row['recall']:.2f}",
+        f"{row['confident_share']:.1%}",
+    )

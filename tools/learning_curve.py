@@ -1,0 +1,73 @@
+"""Draw bits per dimension against training: ``python -m tools.learning_curve RUN NAME [--against epochs]``.
+
+Reads the TensorBoard scalars of a run's folder, writes them to ``results/learning_curve_NAME.json`` and draws
+``docs/images/learning_curve_NAME.png``.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
+
+from tools.from_results import ROOT, TRAINING_IMAGES
+
+PUBLISHED = ROOT / "docs" / "published.json"
+WINDOW = 20  # logged steps whose training metrics are averaged
+
+Curves = dict[str, list[tuple[float, float]]]
+
+
+def read(run: Path, against: str) -> Curves:
+    """Return minutes since the first logged step, or epochs, and bits per dimension, for training and validation."""
+    (folder,) = {path.parent for path in run.rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    begin = events.Scalars("train/bpd")[0].wall_time
+    per_step = OmegaConf.load(run / "config.yaml").data.batch_size / TRAINING_IMAGES
+
+    def progress(event: ScalarEvent) -> float:
+        return (event.step + 1) * per_step if against == "epochs" else (event.wall_time - begin) / 60
+
+    curves = {
+        stage: [(progress(event), event.value) for event in events.Scalars(f"{stage}/bpd")]
+        for stage in ("train", "val")
+    }
+    blocks = [curves["train"][i : i + WINDOW] for i in range(0, len(curves["train"]), WINDOW)]
+    curves["train"] = [(block[-1][0], sum(value for _, value in block) / len(block)) for block in blocks]
+    return curves
+
+
+def draw(curves: Curves, against: str) -> Figure:
+    """Return the curves, with the published flows as lines to compare with."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for stage, label in (("train", "training images"), ("val", "validation images")):
+        axes.plot(*zip(*curves[stage], strict=True), label=label)
+    end = 1.25 * curves["train"][-1][0]  # room for the names of lines
+    for entry in json.loads(PUBLISHED.read_text()):
+        bpd = float(entry.get("bpd", "inf"))
+        if "flow" in entry["kind"] and bpd < 1.03:
+            axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")
+            axes.text(end, bpd, f"{entry['model']} {entry['bpd']} ", va="bottom", ha="right", fontsize=8, color="grey")
+    highest = max(1.3, 1.1 * curves["val"][0][1])
+    axes.set(xlim=(0, end), xlabel=f"{against} of training", ylabel="bits per dimension", ylim=(None, highest))
+    axes.legend()
+    return figure
+
+
+def main() -> None:
+    """Write the points and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--against", choices=("minutes", "epochs"), default="minutes")
+    given = parser.parse_args()
+    curves = read(given.run, given.against)
+    (ROOT / "results" / f"learning_curve_{given.name}.json").write_text(json.dumps(curves) + "\n")
+    draw(curves, given.against).savefig(ROOT / "docs" / "images" / f"learning_curve_{given.name}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Tables of speeds, from ``results/``."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from tools.from_results import read_result, table
+
+OURS = "nf_mnist"
+SPEEDS = {"training": "training images/s", "log_prob": "densities/s", "samples": "samples/s"}
+
+
+def speed_machine() -> str:
+    """Return the machine on which the table of libraries was measured."""
+    found = read_result("peers")
+    _, _, _, metrics = next(_variants(found))
+    return (
+        f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {found['batch_size']}; medians, "
+        f"and in brackets the range, of {len(metrics['training']['repeats'])} repeats of {found['steps']} calls each."
+    )
+
+
+def speed_ratios() -> str:
+    """Return how much faster we train than the fastest other library, repeat by repeat."""
+    columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
+    best = ("shipped", "tuned", "compiled")
+    pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
+    architectures = read_result("peers")["architectures"]
+    rows = [(f"`{name}`", *(_ratio(found, *pair) for pair in pairs)) for name, found in architectures.items()]
+    return table(columns, rows)
+
+
+def peers() -> str:
+    """Return every library at both settings."""
+    columns = ("architecture", "library", "settings", "parameters", *SPEEDS.values(), "peak MiB", "round-trip error")
+    rows = []
+    for architecture, library, setting, metrics in _variants(read_result("peers")):
+        said = "as users run it" if setting == "shipped" and library != OURS else setting
+        if setting == "compiled" and not metrics["compiled"]:
+            said = "cannot be compiled"
+        rows.append(
+            (
+                f"`{architecture}`",
+                f"**{library}**" if library == OURS else library,
+                said,
+                f"{metrics['parameters']:,}",
+                *(_spread(metrics[name], 0) for name in SPEEDS),
+                f"{metrics['mebibytes']:,.0f}",
+                f"{metrics['round_trip_error']:.0e}",
+            )
+        )
+    return table(columns, rows)
+
+
+def throughput() -> str:
+    """Return the training speed of the full-size ``resflow``, in float32 and as shipped."""
+    found = read_result("training_throughput")
+    rows = [(name, _spread_of(speeds, 0)) for name, speeds in found["images_per_second"].items()]
+    ratio = f"Shipped over plain, pair by pair: {_spread_of(found['ratios'], 2)} on {found['hardware']}."
+    return f"{table(('settings', 'images/s'), rows)}\n\n{ratio}"
+
+
+def data_path() -> str:
+    """Return images per second into the model, ours and torchvision's."""
+    found = read_result("data_path")
+    rows = [(name, _spread(speeds, 0)) for name, speeds in found["images_per_second"].items()]
+    return f"{table(('path', 'images/s'), rows)}\n\nOurs over the fastest other: {_spread(found['ratio'], 1)}."
+
+
+def step_profile() -> str:
+    """Return where the time of a training step goes, and after how many steps compiling has paid."""
+    columns = ("model", "outside products", "largest of it", "optimizer", "s per step", "compile s", "break-even step")
+    rows = []
+    for model, row in read_result("step_profile")["models"].items():
+        for kind in ("eager", "compiled"):
+            metrics = row[kind]
+            others = [f"{name} {share:.0%}" for name, share in list(metrics["largest_others"].items())[:4]]
+            steps = "never" if row["break_even_steps"] is None else f"{row['break_even_steps']:,}"
+            rows.append(
+                (
+                    f"`{model}`, {kind}",
+                    f"{metrics['share_outside_products']:.0%}",
+                    ", ".join(others),
+                    f"{metrics['share_of_optimizer']:.0%}",
+                    _spread(metrics["seconds_per_step"], 3),
+                    f"{row['compile_seconds']:.0f}" if kind == "compiled" else "",
+                    steps if kind == "compiled" else "",
+                )
+            )
+    return table(columns, rows)
+
+
+def adam() -> str:
+    """Return what a step of Adam takes, by the way in which torch computes it."""
+    found = read_result("step_profile")["adam_milliseconds"]
+    return table(
+        ("Adam", "ms on the parameters of `resflow`"), [(name, _spread(row, 1)) for name, row in found.items()]
+    )
+
+
+def logging_cost() -> str:
+    """Return what logging and the views at validations cost."""
+    found = read_result("logging_cost")
+    rows = [
+        (
+            "callbacks and loggers, per step",
+            f"{_spread(_milliseconds(found['seconds_of_logging_per_step']), 1)} ms",
+            f"{found['share_of_logging']:.1%}",
+        ),
+        (
+            "pictures and verdicts, per validation",
+            f"{_spread(found['seconds_of_views_per_validation'], 1)} s",
+            f"{found['share_of_views']:.1%}",
+        ),
+    ]
+    return table(("what", "time", f"share of the training of `{found['model']}`"), rows)
+
+
+def _milliseconds(seconds: dict[str, Any]) -> dict[str, Any]:
+    return {name: 1e3 * seconds[name] for name in ("median", "low", "high")}
+
+
+def _variants(found: dict[str, Any]) -> Any:
+    for architecture, libraries in found["architectures"].items():
+        for library, settings in libraries.items():
+            for setting, metrics in settings.items():
+                yield architecture, library, setting, metrics
+
+
+def _ratio(libraries: dict[str, Any], our_settings: Sequence[str], their_settings: Sequence[str]) -> str:
+    """Return the median and range of our training speed over theirs, each at whichever setting is fastest."""
+    others = [libraries[name] for name in libraries if name != OURS]
+    ours = _fastest([libraries[OURS]], our_settings)
+    ratios = [one / other for one, other in zip(ours, _fastest(others, their_settings), strict=True)]
+    return _spread_of(ratios, 2)
+
+
+def _fastest(libraries: Sequence[dict[str, Any]], settings: Sequence[str]) -> list[float]:
+    """Return the repeats of the training speed whose median is highest."""
+    speeds = [library[setting]["training"] for library in libraries for setting in settings]
+    return max(speeds, key=lambda found: found["median"])["repeats"]
+
+
+def _spread_of(repeats: Sequence[float], digits: int) -> str:
+    return _spread({"median": median(repeats), "low": min(repeats), "high": max(repeats)}, digits)
+
+
+def _spread(metrics: dict[str, Any], digits: int) -> str:
+    middle, low, high = (f"{metrics[key]:,.{digits}f}" for key in ("median", "low", "high"))
+    return f"{middle} ({low} to {high})"
