@@ -127,7 +127,7 @@ def _cell(run: Run) -> dict[str, float | None]:
 def log_det_budget(flow: Flow) -> float:
     """Return the largest log-determinant that the affine couplings can have, in nats."""
     couplings = [part for part in flow.modules() if isinstance(part, AffineCoupling)]
-    return sum(((1 - part.mask) * part.scale(torch.full_like(part.mask, HUGE))).sum().item() for part in couplings)
+    return sum(((1 - part.mask) * part.scale_activation(torch.full_like(part.mask, HUGE))).sum().item() for part in couplings)
 
 
 @torch.no_grad()

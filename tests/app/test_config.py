@@ -119,7 +119,7 @@ def test_compile_compiles_the_networks_of_bijectors_and_nothing_else(model):
     compiled = {module for module in modules if module._compiled_call_impl is not None}
     affine = [part for part in modules if isinstance(part, AffineCoupling)]
     mixtures = [part for part in modules if isinstance(part, DiscretizedMixture | GroupedMixture)]
-    networks = {net for part in affine for net in (part.scale_net, part.shift_net, part.scale)}
+    networks = {net for part in affine for net in (part.scale_net, part.shift_net, part.scale_activation)}
     networks |= {part.net for part in mixtures}
     assert compiled
     assert compiled == {net for net in networks if isinstance(net, torch.nn.Module)}

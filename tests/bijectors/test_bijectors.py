@@ -87,7 +87,7 @@ def test_the_second_skip_and_tanh_of_the_diary_only_tighten_the_bound():
     kept = x * layer.mask
     network = torch.tanh(layer.scale_net(kept) + kept)  # as the diary's networks end
     planted = (1 - layer.mask) * torch.tanh(network + kept)
-    layer.scale = SCALES["double_tanh"]
+    layer.scale_activation = SCALES["double_tanh"]
     log_scale, _ = layer._parameters_given(x, None)
     assert_close(log_scale, planted)
     assert planted.abs().max() <= math.tanh(1)
@@ -103,7 +103,7 @@ def test_an_unbounded_scale_overflows_and_a_bounded_one_does_not():
 
 
 def test_an_unknown_scale_is_refused():
-    with pytest.raises(ConfigError, match="unknown scale 'nosuch'"):
+    with pytest.raises(ConfigError, match="unknown scale_activation 'nosuch'"):
         AffineCoupling(torch.ones(2), torch.nn.Identity(), torch.nn.Identity(), "nosuch")
 
 

@@ -9,9 +9,9 @@ import torch
 
 import nf_mnist
 from nf_mnist.app.building import load_classifier, load_flow
+from nf_mnist.checkpoints import pretrained
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, mnist, random_subset
 from nf_mnist.errors import CheckpointError
-from nf_mnist.checkpoints import pretrained
 from tests.support.helpers import run_command, tiny_overrides, write_images
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from tests.bijectors.test_contract import FAULTS, Counting, Failing, InPlace, Scale, Transposed
 
 from benchmarks.diagnosis.faulty_log_dets import LogDetDetached
 from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector
 from nf_mnist.diagnostics import CHECKS, Check, Measurement, diagnose, slopes_of_log_p
 from nf_mnist.flows import Flow, StandardNormal
+from tests.bijectors.test_contract import FAULTS, Counting, Failing, InPlace, Scale, Transposed
 from tests.support.diagnosis_tasks import bars, events_of_four, first_broken, subject, trained, verdicts
 from tests.support.registry import FLOWS, make_flow
 
@@ -140,7 +140,7 @@ def test_an_unbounded_scale_function_is_warned_of():
     flow = make_flow("resflow", torch.float32)
     law = "scales are bounded"
     assert verdicts(subject(flow), [law])[law].status == "pass"
-    next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale = lambda raw: raw
+    next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale_activation = lambda raw: raw
     found = verdicts(subject(flow), [law])[law]
     assert found.status == "warn"
     assert "model.flow.scale_activation=tanh" in found.cure

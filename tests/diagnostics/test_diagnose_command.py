@@ -66,7 +66,7 @@ def test_diagnose_prints_a_verdict_per_law_and_writes_a_page_and_json(best, tmp_
 
 
 def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
-    given = ["flow._target_=test_diagnose_command.Averaged", "trust=[test_diagnose_command]", "n_images=10"]
+    given = ["flow._target_=tests.diagnostics.test_diagnose_command.Averaged", "trust=[tests]", "n_images=10"]
     finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/found")
     assert finished.code == 0, "whatever the verdicts"
     report = json.loads((tmp_path / "found" / "report.json").read_text())
@@ -81,7 +81,7 @@ def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
         ("", "either ckpt=FILE or flow._target_=MODULE.BUILDER, got neither"),
         ("{ckpt} flow._target_=some.thing", "got both"),
         ("ckpt=nowhere.ckpt", "nowhere.ckpt"),
-        ("flow._target_=test_diagnose_command.Averaged", "trust=[test_diagnose_command]"),
+        ("flow._target_=tests.diagnostics.test_diagnose_command.Averaged", "trust=[tests]"),
         ("flow._target_=nosuch.build trust=[nosuch]", "nosuch"),
         (
             "flow._target_=nf_mnist.flows.StandardNormal +flow.dims=4",

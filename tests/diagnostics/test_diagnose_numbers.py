@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.diagnostics.test_diagnostics import UniformCDF
 from torch import Tensor
 
 from nf_mnist.bijectors import AffineCoupling, Flatten, Sequential
 from nf_mnist.data import Images, UniformDequantizer
 from nf_mnist.diagnostics import DiagnosisTask, make_batch
 from nf_mnist.flows import Flow
+from tests.diagnostics.test_diagnostics import UniformCDF
 from tests.support.diagnosis_tasks import bars, first_broken, subject, verdicts
 from tests.support.registry import make_flow
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tests.app.test_bad_input import refuses
 from torchvision.io import write_png
 
 from nf_mnist.app.building import build_module
+from tests.app.test_bad_input import refuses
 from tests.support.helpers import compose_config, merge, run_command, tiny_overrides, write_images
 
 MISTAKES = [  # command, overrides, what the error says

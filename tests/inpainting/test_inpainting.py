@@ -95,7 +95,7 @@ def test_a_mask_can_be_a_picture(tmp_path):
         make_observed("nosuch", (1, 8, 8))
 
 
-@pytest.mark.parametrize("corruption", ["cp3", "black", "uniform"])
+@pytest.mark.parametrize("corruption", ["gaussian_noise", "black", "uniform"])
 def test_corruption_leaves_observed_pixels_bit_for_bit(corruption):
     x, observed = 1 - 0.5 * torch.rand(5, 1, 8, 8), make_observed("right", (1, 8, 8))
     corrupted = corrupt(x, observed, corruption, generator())

@@ -16,7 +16,7 @@ def context() -> multiprocessing.context.ForkServerContext:
     """Return a context whose processes start at once: the server has imported everything."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["_processes", "nf_mnist.train", "nf_mnist.training.fit", "nf_mnist.evaluate"])
+    forks.set_forkserver_preload(["tests.support.processes", "nf_mnist.train", "nf_mnist.training.fit", "nf_mnist.evaluate"])
     return forks
 
 

@@ -155,7 +155,7 @@ def test_two_processes_train_one_model_and_validate_as_one_process_does(tmp_path
     images = write_images(tmp_path / "images.npz", n=133)  # 17 to validate: 9 and 8, in two batches and one
     overrides = tiny_overrides(images, tmp_path / "run")
     settings = ["model.norm=batchnorm", "trainer.max_steps=6", "trainer.val_check_interval=3"]
-    watch = f"+callbacks.watch={{_target_:test_ddp.Watch,folder:'{tmp_path}'}}"
+    watch = f"+callbacks.watch={{_target_:tests.training.test_ddp.Watch,folder:'{tmp_path}'}}"
     train(*merge(overrides, ["data.batch_size=8", *settings]), "trainer.devices=2", "trainer.strategy=ddp", watch)
     seen = [json.loads((tmp_path / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
     assert seen[0]["val/loss"] == seen[1]["val/loss"], "the same on both"

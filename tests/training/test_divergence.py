@@ -40,7 +40,7 @@ class SpoilBatch(L.Callback):
 def test_a_batch_with_nan_stops_the_run_by_name_and_the_last_good_checkpoint_is_whole(every_n_steps, images, tmp_path):
     settings = ["trainer.max_steps=8", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
     settings += ["evaluation=null", f"callbacks.divergence.every_n_steps={every_n_steps}", "logger.tensorboard=null"]
-    bomb = "+callbacks.spoil={_target_:test_divergence.SpoilBatch,step:5}"
+    bomb = "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilBatch,step:5}"
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, bomb)
     assert ended.code == 1
     assert "the loss was not finite at step 6" in ended.err
@@ -68,7 +68,7 @@ def test_a_step_with_nan_is_left_out_if_so_configured(norm, images, tmp_path):
 
 def test_too_many_steps_with_nan_in_a_row_stop_the_run(images, tmp_path):
     common = ["trainer.max_steps=6", "evaluation=null", "logger.tensorboard=null", "callbacks=skip_bad_steps"]
-    common += ["callbacks.skip.most_in_a_row=1", "+callbacks.spoil={_target_:test_divergence.SpoilAllBatches}"]
+    common += ["callbacks.skip.most_in_a_row=1", "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilAllBatches}"]
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *common)
     assert ended.code == 1
     assert "gradients were not finite in 2 steps in a row, up to step 2" in ended.err
@@ -81,7 +81,7 @@ def test_a_resumed_run_has_what_was_left_of_its_allowance(images, tmp_path):
         "callbacks=skip_bad_steps",
         "callbacks.skip.most_in_a_row=3",
     ]
-    common += ["callbacks.last.every_n_train_steps=1", "+callbacks.spoil={_target_:test_divergence.SpoilAllBatches}"]
+    common += ["callbacks.last.every_n_train_steps=1", "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilAllBatches}"]
     fit([*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=2"])
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     further = [*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=9"]
@@ -108,7 +108,7 @@ class SpoilAllBatches(L.Callback):
 
 def test_a_validation_loss_that_is_never_finite_is_named(images, tmp_path):
     settings = ["trainer.max_steps=2", "trainer.val_check_interval=1", "logger.tensorboard=null"]
-    spoiler = "+callbacks.spoil={_target_:test_divergence.SpoilValidation}"
+    spoiler = "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilValidation}"
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, spoiler)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "the validation loss was never finite" in ended.err

@@ -145,7 +145,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_of_the_present_step(number, optio
         *options,
     ]
     settings += ["logger.tensorboard=null", "evaluation=null"]
-    bomb = f"+callbacks.bomb={{_target_:test_resume.Bomb,step:3,number:{int(number)}}}"
+    bomb = f"+callbacks.bomb={{_target_:tests.training.test_resume.Bomb,step:3,number:{int(number)}}}"
     assert run_command("train", *tiny_overrides(images, tmp_path / "whole"), *settings).code == 0
     stopped = run_command("train", *tiny_overrides(images, tmp_path / "stopped"), *settings, bomb)
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
@@ -184,7 +184,7 @@ def on_a_terminal():
 @pytest.mark.usefixtures("on_a_terminal")
 def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_run_hears_the_first(images, tmp_path):
     settings = ["trainer.max_steps=7", "callbacks.last.every_n_train_steps=2", "logger.tensorboard=null"]
-    bomb = f"+callbacks.bomb={{_target_:test_resume.Bomb,step:3,number:{int(signal.SIGINT)},times:2}}"
+    bomb = f"+callbacks.bomb={{_target_:tests.training.test_resume.Bomb,step:3,number:{int(signal.SIGINT)},times:2}}"
     assert run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, bomb).code == 1
     assert step_of(tmp_path / "run" / "checkpoints" / "last.ckpt") == 2, "the step is not waited for"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nf_mnist import inpainting, quality
+from nf_mnist import inpainting, metrics
 from nf_mnist.flows import Flow
 from nf_mnist.nets import normed_conv
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
@@ -173,7 +173,7 @@ def sizes(modules: Iterable[nn.Module]) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["glow", "realnvp", "flat"])
 def test_flows_of_other_libraries_are_of_the_same_size(kind):
-    models = pytest.importorskip("peers_models")
+    models = pytest.importorskip("benchmarks.speed.peers_models")
     x = events(models.EVENT, n=2, dtype=torch.float32)
     flows = {}
     for library in models.BUILDERS[kind]:
@@ -196,7 +196,7 @@ def test_flows_of_other_libraries_are_of_the_same_size(kind):
 @pytest.mark.parametrize(
     ("command", "package", "works", "given", "metrics"),
     [
-        ("sample", quality, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
+        ("sample", metrics, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
         ("inpaint", inpainting, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json"),
     ],
 )

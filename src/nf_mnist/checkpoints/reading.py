@@ -21,6 +21,13 @@ FREE = {"model.channels_last", "model.compile", "model.recompute", "data.eval_ba
 FREE |= {f"data.source.{place}" for place in ("path", "folder", "root")}
 
 
+# What settings of older checkpoints are called now, by the node that they are in.
+RENAMED_SETTINGS = {
+    "config": {"trained": "trainable"},
+    "flow": {"n_levels": "n_scales", "scale": "scale_activation"},
+}
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of nf_mnist with torch's restricted unpickler.
 
@@ -57,7 +64,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict or config is no dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
         raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict holds more than tensors")
-    return checkpoint
+    return {**checkpoint, "config": _with_present_names(config)}
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, prefix: str = FLOW_PREFIX) -> None:
@@ -164,6 +171,16 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a checkpoint with settings under the names that they have now."""
+    config = {RENAMED_SETTINGS["config"].get(key, key): value for key, value in config.items()}
+    model = config.get("model")
+    if isinstance(model, dict) and isinstance(model.get("flow"), dict):
+        flow = {RENAMED_SETTINGS["flow"].get(key, key): value for key, value in model["flow"].items()}
+        config["model"] = {**model, "flow": flow}
+    return config
 
 
 def _renamed(name: str) -> list[str]:
