@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nf_mnist.app.building import load_classifier
+from nf_mnist.app.trained import load_classifier
 from nf_mnist.diagnostics import make_batch
 from nf_mnist.inpainting import Completions, corrupt, make_observed, measure
 from nf_mnist.metrics import confident_share, draw_levels, frechet_distance

@@ -19,11 +19,10 @@ from nf_mnist.app.building import (
     build_module,
     build_trainer,
     config_dir,
-    load_dequantizer,
-    load_flow,
     load_split,
     register_resolvers,
 )
+from nf_mnist.app.trained import load_trained
 from nf_mnist.data import Dequantizer, Images
 from nf_mnist.diagnostics import DiagnosisTask, make_batch
 from nf_mnist.errors import DivergenceError
@@ -159,10 +158,9 @@ def _train(config: str, prepare: Callable[[FlowModule], None] | None) -> Run:
 @functools.cache
 def released(name: str) -> Run:
     """Return released weights beside the data of their training."""
-    flow, cfg = load_flow(f"pretrained:{name}")
-    validation, training = load_split(cfg.data, "validation")
-    dequantizer = load_dequantizer(f"pretrained:{name}")
-    return Run(flow.requires_grad_(False), dequantizer, validation, training)
+    trained = load_trained(f"pretrained:{name}")
+    validation, training = load_split(trained.cfg.data, "validation")
+    return Run(trained.flow.requires_grad_(False), trained.dequantizer, validation, training)
 
 
 def finite(value: Any) -> Any:

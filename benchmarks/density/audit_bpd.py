@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nf_mnist.app.building import instantiate, load_flow
+from nf_mnist.app.building import instantiate
+from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.data import UniformDequantizer, evaluation_noise, split, to_levels
@@ -117,7 +118,7 @@ def n_unchanged(flow: Flow, levels: Tensor) -> int:
 
 def audit(path: str) -> dict[str, float | int | str | bool]:
     """Return the three metrics of a checkpoint, on random validation images, and how many of all images come back."""
-    flow, cfg = load_flow(path)
+    flow, _, cfg, _ = load_trained(path)
     image_set = instantiate(cfg.data.source)
     images = split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:N_IMAGES]
     every_image = torch.cat([part.levels for part in image_set])

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measuring import add_row
-from nf_mnist.app.building import instantiate, load_flow
+from nf_mnist.app.building import instantiate
+from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.checkpoints.pretrained import PREFIX
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--images", type=int, default=10_000)
     arguments = parser.parse_args()
-    flow, cfg = load_flow(arguments.checkpoint)
+    flow, _, cfg, _ = load_trained(arguments.checkpoint)
     validation, training = split(instantiate(cfg.data.source).train, cfg.data.n_validation, cfg.data.split_seed)
     metrics = {
         "checkpoint": arguments.checkpoint,

@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.inpainting.table import SEED, shipped_method, squared_error
 from benchmarks.measuring import add_row, machine, rows_of
-from nf_mnist.app.building import instantiate, load_dequantizer, load_flow
+from nf_mnist.app.building import instantiate
+from nf_mnist.app.trained import load_trained
 from nf_mnist.diagnostics import make_batch
 from nf_mnist.hardware import autocast_of, resolve_precision
 from nf_mnist.inpainting import corrupt, make_observed, measure
@@ -29,10 +30,10 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[1, 5, 10, 20, 50, 100, 1000])
     parser.add_argument("--images", type=int, default=25)
     given = parser.parse_args()
-    flow, cfg = load_flow(given.ckpt)
+    flow, dequantizer, cfg, _ = load_trained(given.ckpt)
     flow.requires_grad_(False)
     test = instantiate(cfg.data.source).test
-    truth = make_batch(flow, load_dequantizer(given.ckpt), test, given.images, SEED).x
+    truth = make_batch(flow, dequantizer, test, given.images, SEED).x
     observed, precision = make_observed(MASK, flow.event_shape, SEED), resolve_precision("auto", "cpu")
     corrupted = squared_error(corrupt(truth, observed, "gaussian_noise", torch.Generator().manual_seed(SEED)), truth)
     about = {"checkpoint": given.ckpt, "seed": SEED, "precision": precision, "n_images": given.images}

@@ -20,7 +20,8 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.measuring import Metrics, add_row, rows_of
-from nf_mnist.app.building import config_dir, instantiate, load_classifier, load_flow
+from nf_mnist.app.building import config_dir, instantiate
+from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
@@ -166,7 +167,7 @@ def main() -> None:
     precision = resolve_precision(given.precision, "cpu")
     keep_freed_memory()
     for ckpt in given.ckpt:
-        flow, cfg = load_flow(ckpt)
+        flow, _, cfg, _ = load_trained(ckpt)
         flow.requires_grad_(False)
         dequantizer = DEQUANTIZERS[cfg.data.dequantizer]()
         train, test = instantiate(cfg.data.source)

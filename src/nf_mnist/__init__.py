@@ -1,5 +1,7 @@
 """nf_mnist: normalizing flows on MNIST, measured honestly."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,16 +10,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
+def load_flow(path: str | Path, trust: Iterable[str] = ()) -> "Flow":
+    """Return the trained flow of a checkpoint, in evaluation mode on the CPU.
+
+    :func:`nf_mnist.app.trained.load_trained` also returns its dequantizer, its configuration and its training record.
+
+    Args:
+        path: A file, or ``pretrained:NAME`` for released weights.
+        trust: Further packages whose code the checkpoint may name.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, not written by nf_mnist, or names other code.
+    """
+    from nf_mnist.app.trained import load_trained  # Hydra is not needed to import the library
+
+    return load_trained(path, trust).flow
+
+
 def load_pretrained(name: str) -> "Flow":
     """Return a released flow, in evaluation mode on the CPU.
 
     Args:
-        name: Such as ``hierarchical-base``; a wrong one is answered with the list.
+        name: Name of the weights, such as ``hierarchical-base``; the error for an unknown name lists all of them.
 
     Raises:
-        CheckpointError: If nothing was released under that name, or its file differs from the checksum.
+        CheckpointError: If no weights were released under that name, or the file differs from its checksum.
     """
-    from nf_mnist.app.building import load_flow
-    from nf_mnist.checkpoints.pretrained import PREFIX
-
-    return load_flow(f"{PREFIX}{name}")[0]
+    return load_flow(f"pretrained:{name}")

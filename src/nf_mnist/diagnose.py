@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import build_dequantizer, config_dir, instantiate, load_dequantizer, load_flow, load_split
+from nf_mnist.app.building import build_dequantizer, config_dir, instantiate, load_split
 from nf_mnist.app.command import command
 from nf_mnist.app.output import new_path
+from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.targets import check_targets
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, ShapeError
@@ -71,9 +72,8 @@ def load_task(cfg: DictConfig) -> "tuple[DiagnosisTask, int]":
         raise ConfigError(f"diagnose needs either ckpt=FILE or flow._target_=MODULE.BUILDER, got {both}")
     device = resolve_device(cfg.device)
     if cfg.ckpt is not None:
-        flow, trained = load_flow(cfg.ckpt, cfg.trust)
+        flow, dequantizer, trained, _ = load_trained(cfg.ckpt, cfg.trust, cfg.get("data"))
         data = cfg.get("data") or trained.data
-        dequantizer = load_dequantizer(cfg.ckpt, data, cfg.trust)
     else:
         data = cfg.get("data") or cast(DictConfig, OmegaConf.load(f"{config_dir()}/data/mnist.yaml"))
         flow = as_flow(_build(cfg), tuple(data.event_shape))

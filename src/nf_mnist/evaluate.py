@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from nf_mnist.app.command import command
 from nf_mnist.app.evaluation import evaluate_ood, evaluate_samples, evaluate_task, load_ood_images, load_task
 from nf_mnist.app.output import csv_of, new_path
-from nf_mnist.checkpoints.reading import read_checkpoint, training_record
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
 
@@ -38,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     _check_quality(cfg, subject)
     other = None if cfg.ood_data is None else load_ood_images(cfg.ood_data, subject)
     measured = evaluate_task(subject)
-    about = {"checkpoint": str(cfg.ckpt), "unit": measured.unit, "training": training_record(read_checkpoint(cfg.ckpt))}
+    about = {"checkpoint": str(cfg.ckpt), "unit": measured.unit, "training": subject.record}
     metrics, rows = {**about, **measured.metrics}, {}
     if other is not None:
         metrics["ood"] = evaluate_ood(subject, measured, cfg.ood_data, other)

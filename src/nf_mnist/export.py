@@ -14,16 +14,17 @@ def main(cfg: DictConfig) -> None:
 
     import torch
 
-    from nf_mnist.app.building import load_classifier, load_dequantizer, load_flow
+    from nf_mnist.app.trained import classifier_from, trained_from
     from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
     from nf_mnist.checkpoints.writing import atomic_write
 
     out = new_path(cfg.out)
     checkpoint = read_checkpoint(cfg.ckpt)
     if "classifier" in checkpoint["config"]:
-        modules: list[torch.nn.Module] = [load_classifier(cfg.ckpt)]
+        modules: list[torch.nn.Module] = [classifier_from(checkpoint, cfg.ckpt)]
     else:
-        modules = [load_flow(cfg.ckpt, cfg.trust)[0], load_dequantizer(cfg.ckpt, trust=cfg.trust)]
+        trained = trained_from(checkpoint, cfg.ckpt, cfg.trust)
+        modules = [trained.flow, trained.dequantizer]
     buffer = io.BytesIO()
     torch.save(weights_only(checkpoint, *modules), buffer)
     content = buffer.getvalue()

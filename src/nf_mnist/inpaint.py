@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import build_dequantizer, instantiate, load_flow, load_split
+from nf_mnist.app.building import build_dequantizer, instantiate, load_split
 from nf_mnist.app.command import command
 from nf_mnist.app.output import csv_of, new_path
+from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, ShapeError
 
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device.type)
     dtype = dtype_of(precision)
-    flow, trained = load_flow(cfg.ckpt, cfg.trust)
+    flow, _, trained, _ = load_trained(cfg.ckpt, cfg.trust)
     method = _method(cfg.method)
     truth, index = _images(cfg, flow, cfg.get("data") or trained.data)
     truth = truth.to(device, dtype)

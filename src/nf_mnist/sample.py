@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from nf_mnist.app.building import load_flow
 from nf_mnist.app.command import command
 from nf_mnist.app.output import new_path
+from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     precision = resolve_precision(cfg.precision, device.type)
     out = new_path(cfg.out)
     metrics = new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
-    flow, _ = load_flow(cfg.ckpt, cfg.trust)
+    flow = load_trained(cfg.ckpt, cfg.trust).flow
     flow = flow.to(device, dtype_of(precision))
     keep_freed_memory()
     if cfg.classify:
@@ -80,7 +80,7 @@ def _is_grid(out: Path) -> bool:
 
 def _judged(levels: "Tensor", seed: int) -> dict[str, Any]:
     """Return what the released classifier sees of samples, and of as many training images of MNIST."""
-    from nf_mnist.app.building import load_classifier
+    from nf_mnist.app.trained import load_classifier
     from nf_mnist.data import mnist, random_subset
     from nf_mnist.metrics import class_histogram, confident_share
 

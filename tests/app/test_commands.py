@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.io import read_image, write_png
 
-from nf_mnist.app.building import load_flow
+from nf_mnist import load_flow
 from tests.support.helpers import VIEWS, run_command, tiny_overrides, write_images
 
 VALIDATE_OFTEN = ("trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
@@ -197,7 +197,7 @@ def test_a_fresh_start_takes_over_weights_only(folder, tmp_path):
 
 def test_parameters_that_are_not_to_be_trained_stay_as_they_are(folder, tmp_path):
     one, other = fresh_start(folder, tmp_path / "part", "trainer.max_steps=2", "trainable=bijectors\\.4")
-    flow, _ = load_flow(tmp_path / "part" / "checkpoints" / "last.ckpt")
+    flow = load_flow(tmp_path / "part" / "checkpoints" / "last.ckpt")
     names = {f"flow.{name}" for name, _ in flow.named_parameters()}
     changed = {name for name in names if not torch.equal(one["state_dict"][name], other["state_dict"][name])}
     assert changed

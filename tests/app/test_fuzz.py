@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from nf_mnist.app.building import load_flow
+from nf_mnist import load_flow
 from nf_mnist.errors import CheckpointError
 from tests.support.helpers import compose_config, first_difference, run_command, tiny_overrides, write_images
 
@@ -105,13 +105,13 @@ def test_a_damaged_checkpoint_is_refused_or_its_weights_are_whole(zipped, checkp
     torch.save(good, tmp_path / "good.ckpt", _use_new_zipfile_serialization=zipped)
     content, draw = (tmp_path / "good.ckpt").read_bytes(), random.Random(int(zipped))
     refusals = []
-    flow, _ = load_flow(tmp_path / "good.ckpt")
+    flow = load_flow(tmp_path / "good.ckpt")
     for name in ("system", "popen", "remove", "unlink", "rename"):
         monkeypatch.setattr(os, name, lambda *given: pytest.fail(f"it called {given}"))
     for _ in range(100):
         (tmp_path / "bad.ckpt").write_bytes(damaged(content, draw))
         try:
-            loaded, _ = load_flow(tmp_path / "bad.ckpt")
+            loaded = load_flow(tmp_path / "bad.ckpt")
         except CheckpointError as refusal:
             refusals.append(str(refusal))
         else:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nf_mnist
-from nf_mnist.app.building import load_classifier, load_flow
+from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.checkpoints import pretrained
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, mnist, random_subset
 from nf_mnist.errors import CheckpointError
@@ -65,7 +65,7 @@ def test_export_keeps_weights_in_bfloat16_from_which_every_command_but_resuming_
     assert finished.code == 0, finished.err
     assert "small.ckpt" in finished.out
     assert small.stat().st_size < last.stat().st_size / 2
-    whole, (flow, _) = load_flow(last)[0], load_flow(small)
+    whole, flow = nf_mnist.load_flow(last), nf_mnist.load_flow(small)
     for own, other in zip(flow.parameters(), whole.parameters(), strict=True):
         assert torch.equal(own, other.bfloat16().float())
     for own, other in zip(flow.buffers(), whole.buffers(), strict=True):
@@ -81,7 +81,7 @@ def test_export_keeps_weights_in_bfloat16_from_which_every_command_but_resuming_
 @pytest.mark.parametrize("name", FLOWS)
 def test_released_flows_reach_the_figures_that_are_said_of_them(name):
     metrics = json.loads((RESULTS / f"{name}.json").read_text())
-    flow, cfg = load_flow(f"pretrained:{name}")
+    flow, _, cfg, _ = load_trained(f"pretrained:{name}")
     sample, index = random_subset(mnist().test, 150, seed=1)
     x, log_q = DEQUANTIZERS[cfg.data.dequantizer]()(sample.levels, evaluation_noise(index, (1, 28, 28), 0, 0))
     with torch.no_grad():

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nf_mnist.app.building import build_flow, load_flow
+from nf_mnist import load_flow
+from nf_mnist.app.building import build_flow
+from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.reading import load_weights
 from nf_mnist.errors import CheckpointError
 from tests.support.helpers import compose_config, first_difference, run_command, tiny_overrides, write_images
@@ -55,18 +57,32 @@ def test_a_checkpoint_holds_tensors_and_plain_values(checkpoint):
 def test_a_loaded_flow_is_not_compiled(checkpoint, tmp_path):
     checkpoint["config"]["model"]["compile"] = True
     torch.save(checkpoint, tmp_path / "compiled.ckpt")
-    flow, _ = load_flow(tmp_path / "compiled.ckpt")
+    flow = load_flow(tmp_path / "compiled.ckpt")
     assert all(module._compiled_call_impl is None for module in flow.modules())
 
 
 def test_a_flow_is_rebuilt_with_the_same_density(folder, checkpoint):
-    flow, cfg = load_flow(folder / "last.ckpt")
+    flow, _, cfg, _ = load_trained(folder / "last.ckpt")
     trained = build_flow(compose_config([*tiny_overrides(folder / "images.npz", folder), "model.norm=actnorm"]).model)
     trained.load_state_dict({name.removeprefix("flow."): value for name, value in checkpoint["state_dict"].items()})
     x = torch.rand(5, 1, 14, 14)
     assert not flow.training
     assert cfg.model.norm == "actnorm"
     assert torch.equal(flow.log_prob(x), trained.eval().log_prob(x))
+
+
+def test_a_checkpoint_is_read_once(folder, tmp_path, monkeypatch):
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **settings: reads.append(given) or load(*given, **settings))
+    trained = load_trained(folder / "last.ckpt")
+    assert len(reads) == 1
+    assert trained.record["steps"] == 2
+    assert trained.record["images"] == 2 * trained.cfg.data.batch_size
+    for command in ("evaluate", "export"):
+        reads.clear()
+        finished = run_command(command, f"ckpt={folder}/last.ckpt", f"out={tmp_path}/{command}")
+        assert finished.code == 0, finished.err
+        assert len(reads) == 1, command
 
 
 def test_a_missing_file_is_refused(folder):
@@ -155,7 +171,7 @@ HOSTILE_TARGETS = [
     ("nf_mnist.app.command.write_json", {"_args_": ["{}", "mine now"]}),
     ("nf_mnist.app.command.new_path", {"_args_": ["{}/deeper"]}),
     ("nf_mnist.app.command.fail", {"_args_": ["stop"]}),
-    ("nf_mnist.app.building.load_flow", {"path": "{}.ckpt", "trust": ["os", "posix"]}),
+    ("nf_mnist.app.trained.load_trained", {"path": "{}.ckpt", "trust": ["os", "posix"]}),
     ("nf_mnist.train.main", {}),
     ("nf_mnist..flows.resflow", {}),
     ("nf_mnist", {}),
@@ -221,7 +237,7 @@ def test_another_package_runs_only_if_it_is_trusted(checkpoint, tmp_path, monkey
     refused(tmp_path / "theirs.ckpt", "trust=[their_flows]")
     refused(tmp_path / "theirs.ckpt", "'their_flows.build'", trust=["their"])
     assert not (tmp_path / "imported").exists()
-    flow, _ = load_flow(tmp_path / "theirs.ckpt", trust=["their_flows"])
+    flow = load_flow(tmp_path / "theirs.ckpt", trust=["their_flows"])
     assert flow.event_shape == (1, 14, 14)
 
 
@@ -250,7 +266,7 @@ def test_another_architecture_is_named_by_its_first_difference_and_nothing_is_lo
 
 def test_a_damaged_file_is_refused_or_still_loads(folder, tmp_path):
     draw, content = random.Random(0), (folder / "last.ckpt").read_bytes()
-    good, _ = load_flow(folder / "last.ckpt")
+    good = load_flow(folder / "last.ckpt")
     for _ in range(150):
         damaged = bytearray(content)
         for _ in range(draw.choice([1, 1, 4, 64])):
@@ -258,7 +274,7 @@ def test_a_damaged_file_is_refused_or_still_loads(folder, tmp_path):
         path = tmp_path / "damaged.ckpt"
         path.write_bytes(damaged[: draw.choice([None, None, draw.randrange(len(content))])])
         try:
-            flow, _ = load_flow(path)
+            flow = load_flow(path)
         except CheckpointError:
             continue
         assert first_difference(flow.state_dict(), good.state_dict()) == "", "it loads, so the damage is outside"

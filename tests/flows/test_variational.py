@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nf_mnist.app.building import build_dequantizer, build_module, load_dequantizer, load_flow
+from nf_mnist.app.building import build_dequantizer, build_module
+from nf_mnist.app.trained import load_trained
 from nf_mnist.data import UniformDequantizer, VariationalDequantizer, draw_noise, to_levels
 from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.flows import uva_noise
@@ -112,7 +113,7 @@ def test_a_step_moves_every_parameter_of_the_dequantizer(tmp_path):
 def test_the_dequantizer_is_restored_and_counted(folder, tmp_path):
     path = folder / "run" / "checkpoints" / "best.ckpt"
     stored = torch.load(path, weights_only=True)["state_dict"]
-    dequantizer, flow = load_dequantizer(path), load_flow(path)[0]
+    flow, dequantizer, *_ = load_trained(path)
     assert not dequantizer.training
     assert {f"dequantizer.{name}" for name in dequantizer.state_dict()} == {n for n in stored if n.startswith("deq")}
     for name, value in dequantizer.state_dict().items():
@@ -128,8 +129,8 @@ def test_the_dequantizer_is_restored_and_counted(folder, tmp_path):
 def test_released_weights_hold_the_dequantizers_too(folder, tmp_path):
     path, small = folder / "run" / "checkpoints" / "best.ckpt", tmp_path / "small.ckpt"
     assert run_command("export", f"ckpt={path}", f"out={small}").code == 0
-    rounded = {name: value.bfloat16().float() for name, value in load_dequantizer(path).state_dict().items()}
-    assert first_difference(dict(load_dequantizer(small).state_dict()), rounded) == ""
+    rounded = {name: value.bfloat16().float() for name, value in load_trained(path).dequantizer.state_dict().items()}
+    assert first_difference(dict(load_trained(small).dequantizer.state_dict()), rounded) == ""
 
 
 def test_a_fresh_start_takes_over_the_dequantizers_weights(folder, tmp_path):
@@ -137,8 +138,8 @@ def test_a_fresh_start_takes_over_the_dequantizers_weights(folder, tmp_path):
     base = [*tiny_overrides(folder / "images.npz", tmp_path / "run"), f"init_from={path}", "logger.tensorboard=null"]
     frozen = ["optimizer.lr=0", "trainer.max_steps=1", f"model.noise={NOISE}"]
     assert run_command("train", *base, *frozen).code == 0
-    begun = load_dequantizer(tmp_path / "run" / "checkpoints" / "last.ckpt").state_dict()
-    assert first_difference(begun, load_dequantizer(path).state_dict()) == ""
+    begun = load_trained(tmp_path / "run" / "checkpoints" / "last.ckpt").dequantizer.state_dict()
+    assert first_difference(begun, load_trained(path).dequantizer.state_dict()) == ""
 
 
 @pytest.mark.parametrize("spoil", ["missing", "shape"])
@@ -151,17 +152,16 @@ def test_a_checkpoint_without_fitting_weights_is_refused(spoil, folder, tmp_path
         checkpoint["state_dict"][name] = torch.zeros(7)
     torch.save(checkpoint, tmp_path / "spoilt.ckpt")
     with pytest.raises(CheckpointError, match="another architecture"):
-        load_dequantizer(tmp_path / "spoilt.ckpt")
+        load_trained(tmp_path / "spoilt.ckpt")
 
 
-@pytest.mark.parametrize("load", [load_flow, load_dequantizer])
-@pytest.mark.parametrize("target", ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.building.load_flow"])
-def test_a_flow_of_noise_that_names_foreign_code_is_refused(load, target, folder, tmp_path):
+@pytest.mark.parametrize("target", ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.trained.load_trained"])
+def test_a_flow_of_noise_that_names_foreign_code_is_refused(target, folder, tmp_path):
     checkpoint = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["config"]["model"]["noise"] = {"_target_": target, "_args_": [f"touch {tmp_path}/created"]}
     torch.save(checkpoint, tmp_path / "hostile.ckpt")
     with pytest.raises(CheckpointError, match="is refused"):
-        load(tmp_path / "hostile.ckpt")
+        load_trained(tmp_path / "hostile.ckpt")
     assert [path.name for path in tmp_path.iterdir()] == ["hostile.ckpt"]
 
 
@@ -170,7 +170,7 @@ def test_a_noise_that_is_no_flow_of_noise_is_refused(folder, tmp_path):
     checkpoint["config"]["model"]["noise"] = {"_target_": "nf_mnist.data.mnist", "nosuch": 1}
     torch.save(checkpoint, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match="no dequantizer can be built"):
-        load_dequantizer(tmp_path / "foreign.ckpt")
+        load_trained(tmp_path / "foreign.ckpt")
 
 
 @pytest.mark.parametrize("kind", ["none", "cp3"])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from nf_mnist.app.building import load_classifier
+from nf_mnist.app.trained import load_classifier
 from nf_mnist.bijectors import ActNorm, Bijector, Flatten, Sequential
 from nf_mnist.data import ImageSet, mnist, split
 from nf_mnist.errors import ConfigError, ShapeError

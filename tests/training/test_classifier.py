@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torch.testing import assert_close
 
-from nf_mnist.app.building import build_trainer, load_classifier
+from nf_mnist.app.building import build_trainer
+from nf_mnist.app.trained import load_classifier
 from nf_mnist.data import array_file, split
 from nf_mnist.nets import Classifier
 from nf_mnist.training.classifier_module import distort, outliers

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,16 +11,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, FLOW_PREFIX, load_weights, read_checkpoint
-from nf_mnist.checkpoints.targets import check_targets
-from nf_mnist.errors import CheckpointError, ConfigError, NFMnistError
+from nf_mnist.errors import ConfigError, NFMnistError
 
 if TYPE_CHECKING:
     import lightning as L
 
     from nf_mnist.data import Dequantizer, Images
     from nf_mnist.flows import Flow
-    from nf_mnist.nets import Classifier
     from nf_mnist.training.classifier_module import ClassifierModule
     from nf_mnist.training.datamodule import ImageDataModule
     from nf_mnist.training.module import FlowModule
@@ -217,69 +214,3 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
             "or optimizer.fused=false"
         )
     return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, accelerator=accelerator, precision=precision)
-
-
-def load_flow(path: str | Path, trust: Iterable[str] = ()) -> tuple["Flow", DictConfig]:
-    """Rebuild a trained flow from its checkpoint, in evaluation mode on the CPU.
-
-    A configuration that comes out of a file may name targets of nf_mnist alone, since instantiation calls them.
-
-    Args:
-        path: The checkpoint.
-        trust: Further packages whose targets the checkpoint may name.
-
-    Returns:
-        The flow, and the configuration of its training run.
-
-    Raises:
-        CheckpointError: If the file is refused; see :func:`~nf_mnist.checkpoints.reading.read_checkpoint`.
-    """
-    return _rebuilt(path, trust, FLOW_PREFIX, lambda cfg: build_flow(cfg.model))
-
-
-def load_dequantizer(path: str | Path, data: DictConfig | None = None, trust: Iterable[str] = ()) -> "Dequantizer":
-    """Rebuild the dequantizer with which a flow was trained, in evaluation mode on the CPU.
-
-    Args:
-        path: The checkpoint of the flow.
-        data: Of other data than it was trained on; None for those.
-        trust: Further packages whose targets the checkpoint may name.
-
-    Raises:
-        CheckpointError: As :func:`load_flow`.
-    """
-    return _rebuilt(path, trust, DEQUANTIZER_PREFIX, lambda cfg: build_dequantizer(data or cfg.data, cfg.model))[0]
-
-
-def _rebuilt(
-    path: str | Path, trust: Iterable[str], prefix: str, build: Callable[[DictConfig], torch.nn.Module]
-) -> tuple[Any, DictConfig]:
-    """Return what ``build`` makes of a checkpoint's configuration, with the weights under a prefix; and that."""
-    checkpoint = read_checkpoint(path)
-    check_targets(checkpoint["config"], tuple(trust), path)
-    try:
-        cfg = OmegaConf.create(checkpoint["config"])
-        cfg.model.compile = False  # pays in a training only, and needs a compiler
-        module = build(cfg)
-    except Exception as error:  # a foreign configuration can fail in any way
-        what, reason = prefix.rstrip("."), (str(error).splitlines() or [repr(error)])[0]
-        raise CheckpointError(f"{path} has a configuration from which no {what} can be built: {reason}") from error
-    load_weights(module, checkpoint, path, prefix)
-    return module.eval(), cfg
-
-
-def load_classifier(path: str | Path = "pretrained:classifier") -> "Classifier":
-    """Return the classifier of a checkpoint, by default the released one, in evaluation mode on the CPU.
-
-    Raises:
-        CheckpointError: If the file is refused, or holds no classifier.
-    """
-    from nf_mnist.nets import Classifier
-
-    checkpoint = read_checkpoint(path)
-    try:
-        classifier = Classifier(int(checkpoint["config"]["classifier"]["channels"]))
-    except Exception as error:
-        raise CheckpointError(f"{path} holds no classifier") from error
-    load_weights(classifier, checkpoint, path, "classifier.")
-    return classifier.eval()

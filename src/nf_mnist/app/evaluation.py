@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import config_dir, instantiate, load_dequantizer, load_flow, load_split
+from nf_mnist.app.building import config_dir, instantiate, load_split
+from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 
 class EvaluationTask(NamedTuple):
-    """A flow, the images of a split to measure it on, its training images, and the settings of the evaluation."""
+    """A flow, the images of a split to measure it on, its training images, and the settings of the evaluation.
+
+    ``record`` says what training the flow cost.
+    """
 
     flow: "Flow"
     dequantizer: "Dequantizer"
     images: "Images"
     train: "Images"
     settings: dict[str, Any]
+    record: dict[str, Any]
 
 
 class EvaluatedFlow(NamedTuple):
@@ -60,16 +65,15 @@ def load_task(
     from nf_mnist.app.settings import check_split
     from nf_mnist.hardware import resolve_device
 
-    flow, trained = load_flow(path, trust)
-    data = data or trained.data
-    settings = {**(trained.evaluation or {}), **{key: value for key, value in evaluation.items() if value is not None}}
+    trained = load_trained(path, trust, data)
+    settings = {**(trained.cfg.evaluation or {}), **{key: value for key, value in evaluation.items() if value is not None}}
     missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
     if missing:
         raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")
     check_split(settings["split"])
-    chosen, train = load_split(data, settings["split"])
+    chosen, train = load_split(data or trained.cfg.data, settings["split"])
     on = resolve_device(device)
-    return EvaluationTask(flow.to(on), load_dequantizer(path, data, trust).to(on), chosen, train, settings)
+    return EvaluationTask(trained.flow.to(on), trained.dequantizer.to(on), chosen, train, settings, trained.record)
 
 
 def evaluate_task(subject: EvaluationTask) -> EvaluatedFlow:
@@ -179,7 +183,6 @@ def evaluate_samples(subject: EvaluationTask, samples: Mapping[str, Any]) -> "tu
     from rich.console import Console
     from rich.progress import track
 
-    from nf_mnist.app.building import load_classifier
     from nf_mnist.data import random_subset
     from nf_mnist.metrics import ReferenceImages, alarms, scan_temperatures
 

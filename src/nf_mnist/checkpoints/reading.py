@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nf_mnist.checkpoints.old_names import current_config, current_parameter
 from nf_mnist.checkpoints.pretrained import checkpoint_path
 from nf_mnist.errors import CheckpointError, ConfigError
 
@@ -21,13 +22,6 @@ FREE = {"model.channels_last", "model.compile", "model.recompute", "data.eval_ba
 FREE |= {f"data.source.{place}" for place in ("path", "folder", "root")}
 
 
-# What settings of older checkpoints are called now, by the node that they are in.
-RENAMED_SETTINGS = {
-    "config": {"trained": "trainable"},
-    "flow": {"n_levels": "n_scales", "scale": "scale_activation"},
-}
-
-
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of nf_mnist with torch's restricted unpickler.
 
@@ -35,7 +29,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: A file, or ``pretrained:NAME`` for released weights.
 
     Returns:
-        The dict that was saved; it has at least ``state_dict`` and ``config``.
+        The dict that was saved, with today's names of settings; it has at least ``state_dict`` and ``config``.
 
     Raises:
         CheckpointError: If the file is missing, damaged, holds anything but tensors and plain values, or was not
@@ -64,7 +58,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict or config is no dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
         raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict holds more than tensors")
-    return {**checkpoint, "config": _with_present_names(config)}
+    return {**checkpoint, "config": current_config(config)}
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, prefix: str = FLOW_PREFIX) -> None:
@@ -77,7 +71,7 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
     own = module.state_dict()
-    state = {next((new for new in _renamed(name) if new in own), name): value for name, value in state.items()}
+    state = {current_parameter(name, own): value for name, value in state.items()}
     for name in {**own, **state}:
         here, there = own.get(name), state.get(name)
         if here is None or there is None or here.shape != there.shape:
@@ -153,13 +147,13 @@ def training_record(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     what an older checkpoint does not tell is None.
     """
     config, steps = checkpoint["config"], checkpoint.get("global_step")
-    batch_size = config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
+    images_per_step = config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
     elapsed = checkpoint.get("callbacks", {}).get("Timer", {}).get("time_elapsed", {})
     return {
         "name": config["name"],
         "seed": config["seed"],
         "steps": steps,
-        "images": None if steps is None else steps * batch_size,
+        "images": None if steps is None else steps * images_per_step,
         "seconds": elapsed.get("train"),
         "hardware": checkpoint.get("hardware"),
     }
@@ -171,19 +165,3 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a checkpoint with settings under the names that they have now."""
-    config = {RENAMED_SETTINGS["config"].get(key, key): value for key, value in config.items()}
-    model = config.get("model")
-    if isinstance(model, dict) and isinstance(model.get("flow"), dict):
-        flow = {RENAMED_SETTINGS["flow"].get(key, key): value for key, value in model["flow"].items()}
-        config["model"] = {**model, "flow": flow}
-    return config
-
-
-def _renamed(name: str) -> list[str]:
-    """Return what a parameter of an older checkpoint may be called now."""
-    pairs = {".enter.": (".conv_in.", ".proj_in."), ".leave.": (".conv_out.", ".proj_out.")}
-    return [name.replace(old, new) for old, names in pairs.items() if old in name for new in names]
