@@ -61,7 +61,7 @@ def shipped_configuration(overrides: Sequence[str]) -> DictConfig:
     """Compose the configuration of ``python -m nf_mnist.train OVERRIDES``."""
     from hydra import compose, initialize_config_dir
 
-    from nf_mnist.app.building import config_dir
+    from nf_mnist.app.composing import config_dir
 
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose("train", ["name=bench", *overrides])

@@ -14,14 +14,8 @@ import lightning as L
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import (
-    build_datamodule,
-    build_module,
-    build_trainer,
-    config_dir,
-    load_split,
-    register_resolvers,
-)
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer, load_split
+from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.app.trained import load_trained
 from nf_mnist.data import Dequantizer, Images
 from nf_mnist.diagnostics import DiagnosisTask, make_batch

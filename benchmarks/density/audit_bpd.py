@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nf_mnist.app.building import instantiate
+from nf_mnist.app.composing import instantiate
 from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
 from nf_mnist.bijectors.quantile_map import N_LEVELS

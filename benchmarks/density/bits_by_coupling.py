@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measuring import add_row
-from nf_mnist.app.building import instantiate
+from nf_mnist.app.composing import instantiate
 from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.bijectors.quantile_map import N_LEVELS

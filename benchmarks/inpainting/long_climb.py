@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.inpainting.table import SEED, shipped_method, squared_error
 from benchmarks.measuring import add_row, machine, rows_of
-from nf_mnist.app.building import instantiate
+from nf_mnist.app.composing import instantiate
 from nf_mnist.app.trained import load_trained
 from nf_mnist.diagnostics import make_batch
 from nf_mnist.hardware import autocast_of, resolve_precision

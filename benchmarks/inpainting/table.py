@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.measuring import Metrics, add_row, rows_of
-from nf_mnist.app.building import config_dir, instantiate
+from nf_mnist.app.composing import config_dir, instantiate
 from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
 from nf_mnist.flows import ConditionalFlow, Flow

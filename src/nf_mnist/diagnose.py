@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import build_dequantizer, config_dir, instantiate, load_split
+from nf_mnist.app.building import build_dequantizer, load_split
 from nf_mnist.app.command import command
+from nf_mnist.app.composing import config_dir, instantiate
 from nf_mnist.app.output import new_path
 from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.targets import check_targets

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import build_dequantizer, instantiate, load_split
+from nf_mnist.app.building import build_dequantizer, load_split
 from nf_mnist.app.command import command
+from nf_mnist.app.composing import instantiate
 from nf_mnist.app.output import csv_of, new_path
 from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.writing import write_json, write_text

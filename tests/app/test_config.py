@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from omegaconf import OmegaConf
 
-from nf_mnist.app.building import build_dequantizer, build_flow, build_module, config_dir
+from nf_mnist.app.building import build_dequantizer, build_flow, build_module
+from nf_mnist.app.composing import config_dir
 from nf_mnist.app.settings import check_ranges
 from nf_mnist.bijectors import AffineCoupling, DiscretizedMixture, GroupedMixture
 from nf_mnist.errors import DivergenceError

@@ -163,7 +163,7 @@ HOSTILE_TARGETS = [
     ("nf_mnist.app.command.os.system", {"_args_": ["touch {}"]}),
     ("nf_mnist.app.command.Path.touch", {"_args_": ["{}"]}),
     ("nf_mnist.train.shutil.copyfile", {"_args_": [__file__, "{}"]}),
-    ("nf_mnist.app.building.hydra_instantiate", {"_args_": [{"_target_": "nf_mnist.flows.resflow"}]}),
+    ("nf_mnist.app.composing.hydra_instantiate", {"_args_": [{"_target_": "nf_mnist.flows.resflow"}]}),
     ("nf_mnist.metrics.likelihood.torch.save", {"_args_": [1, "{}"]}),
     ("nf_mnist.metrics.likelihood.torch.randn", {"_args_": [1]}),
     ("nf_mnist.flows.resflow.__globals__.get", {"_args_": ["x"]}),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision.io import write_png
 
-from nf_mnist.app.building import config_dir
+from nf_mnist.app.composing import config_dir
 from nf_mnist.app.settings import RANGES, check_ranges
 from tests.support.helpers import run_command
 from tests.support.printed import (

@@ -155,7 +155,9 @@ def test_a_checkpoint_without_fitting_weights_is_refused(spoil, folder, tmp_path
         load_trained(tmp_path / "spoilt.ckpt")
 
 
-@pytest.mark.parametrize("target", ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.trained.load_trained"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.trained.load_trained"]
+)
 def test_a_flow_of_noise_that_names_foreign_code_is_refused(target, folder, tmp_path):
     checkpoint = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["config"]["model"]["noise"] = {"_target_": target, "_args_": [f"touch {tmp_path}/created"]}

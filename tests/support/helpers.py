@@ -19,7 +19,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nf_mnist.app.building import build_datamodule, build_module, build_trainer, config_dir, register_resolvers
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer
+from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
 

@@ -10,7 +10,7 @@ import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import config_dir
+from nf_mnist.app.composing import config_dir
 from tests.support.helpers import compose_config
 
 ROOT = Path(__file__).parents[2]

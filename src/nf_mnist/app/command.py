@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nf_mnist.app.building import config_dir, register_resolvers
+from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.app.messages import one_line
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
 

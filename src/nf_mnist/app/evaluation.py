@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import config_dir, instantiate, load_split
+from nf_mnist.app.building import load_split
+from nf_mnist.app.composing import config_dir, instantiate
 from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.errors import ConfigError, ShapeError
 
@@ -66,7 +67,10 @@ def load_task(
     from nf_mnist.hardware import resolve_device
 
     trained = load_trained(path, trust, data)
-    settings = {**(trained.cfg.evaluation or {}), **{key: value for key, value in evaluation.items() if value is not None}}
+    settings = {
+        **(trained.cfg.evaluation or {}),
+        **{key: value for key, value in evaluation.items() if value is not None},
+    }
     missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
     if missing:
         raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")

@@ -1,4 +1,4 @@
-"""Names that settings, targets and parameters had in earlier versions: checkpoints and command lines still have them."""
+"""Names that settings, targets and parameters had in earlier versions, which checkpoints and users still have."""
 
 from collections.abc import Mapping
 from typing import Any

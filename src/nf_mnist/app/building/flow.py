@@ -1,0 +1,62 @@
+"""The flow and the dequantizer of a configuration, laid out in memory and compiled as it asks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from nf_mnist.app.composing import instantiate
+from nf_mnist.bijectors import Bijector
+from nf_mnist.data import DEQUANTIZERS, Dequantizer, VariationalDequantizer
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
+
+# The networks of a flow share one function, of which torch.compile would keep 8 shapes, and run the others plainly.
+COMPILED_SHAPES = 64
+
+
+def build_flow(model: DictConfig) -> Flow:
+    """Build the flow of a ``model`` node."""
+    return _arranged(instantiate(model.flow), model)
+
+
+def build_dequantizer(data: DictConfig, model: DictConfig) -> Dequantizer:
+    """Build the dequantizer of a ``data`` node; where the ``model`` has a flow of noise, it is learned.
+
+    Raises:
+        ConfigError: If there is no dequantizer of that name, or a flow of noise meets another one than ``uniform``.
+    """
+    if data.dequantizer not in DEQUANTIZERS:
+        raise ConfigError(f"unknown data.dequantizer {data.dequantizer!r}; choose one of {', '.join(DEQUANTIZERS)}")
+    if model.get("noise") is None:
+        return DEQUANTIZERS[data.dequantizer]()
+    if data.dequantizer != "uniform":
+        raise ConfigError(
+            f"model.noise learns what data.dequantizer=uniform draws, got {data.dequantizer}; use model.noise=null"
+        )
+    return VariationalDequantizer(_arranged(instantiate(model.noise), model))
+
+
+def _arranged(module: Any, model: DictConfig) -> Any:
+    """Lay a flow out in memory as its ``model`` node asks; compile the networks of its couplings, or recompute them."""
+    if model.channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    for bijector in (part for part in module.modules() if isinstance(part, Bijector)):
+        networks = [part for part in bijector.children() if not isinstance(part, Bijector | torch.nn.ModuleList)]
+        bijector.recompute = bool(networks and model.get("recompute"))
+        if model.compile:
+            _compile(networks)
+    return module
+
+
+def _compile(networks: Iterable[torch.nn.Module]) -> None:
+    """Compile networks at their first call, in as many shapes as a flow's conditioners have.
+
+    The limit holds for the whole process: torch reads it whenever a call meets a new shape, long after this function.
+    """
+    import torch._dynamo  # 1 s, for those who compile
+
+    torch._dynamo.config.recompile_limit = max(COMPILED_SHAPES, torch._dynamo.config.recompile_limit)
+    for network in networks:
+        network.compile()

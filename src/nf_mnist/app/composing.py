@@ -1,0 +1,49 @@
+"""Where configurations lie, what they may refer to, and the one place that builds what a ``_target_`` names."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from nf_mnist.data import array_event_shape
+from nf_mnist.errors import ConfigError, NFMnistError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def config_dir() -> str:
+    """Return the folder of the configuration files: ``conf`` of the checkout, or its copy in an installed package."""
+    installed = PACKAGE / "conf"
+    return str(installed if installed.is_dir() else PACKAGE.parent.parent / "conf")
+
+
+def register_resolvers() -> None:
+    """Make ``${array_event_shape:file}`` available: the shape of a user's own images, so that nobody types it."""
+
+    def event_shape(path: str | None) -> ListConfig:
+        return OmegaConf.create(array_event_shape(path))
+
+    OmegaConf.register_new_resolver("array_event_shape", event_shape, replace=True)
+
+
+def instantiate(node: Any, **extra: Any) -> Any:
+    """Build what a node's ``_target_`` names, with plain dicts and lists inside.
+
+    Args:
+        node: A node of a configuration.
+        extra: Further arguments of the target.
+
+    Raises:
+        ConfigError: If the target cannot be built; the message is one line.
+        NFMnistError: If the target itself raised one; it is unchanged.
+    """
+    try:
+        return hydra_instantiate(node, _convert_="object", **extra)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, NFMnistError):
+            raise error.__cause__ from None
+        cause = error.__cause__ or error
+        target = node.get("_target_", "a part of the configuration") if isinstance(node, DictConfig) else repr(node)
+        raise ConfigError(f"cannot build {target}: {(str(cause).splitlines() or [repr(cause)])[0]}") from error
