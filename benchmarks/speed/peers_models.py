@@ -90,7 +90,11 @@ def ours(kind: str) -> Bijector:
             is_first = keeps_first(kind, step)
             net = OnHalf(network(kind, half, 2 * half), *((first, second) if is_first else (second, first)))
             mixing = [InvertibleConv(squeezed)] if kind == "glow" else []
-            layers += [ActNorm(squeezed), *mixing, AffineCoupling(mask if is_first else 1 - mask, net, scale="sigmoid")]
+            layers += [
+                ActNorm(squeezed),
+                *mixing,
+                AffineCoupling(mask if is_first else 1 - mask, net, scale_activation="sigmoid"),
+            ]
         if n_left == 1:
             return [*layers, Flatten(squeezed)]
         return [*layers, factor_out_half(squeezed, lambda rest: scales(rest, n_left - 1))]
@@ -147,7 +151,9 @@ def ours_flat(kind: str) -> Bijector:
         linear = [nn.Linear(*pair) for pair in pairwise(widths)]
         net = nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
         halves = (odd, even) if step % 2 else (even, odd)
-        layers.append(AffineCoupling(1 - mask if step % 2 else mask, OnHalf(net, *halves), scale="soft_clamp"))
+        layers.append(
+            AffineCoupling(1 - mask if step % 2 else mask, OnHalf(net, *halves), scale_activation="soft_clamp")
+        )
     return Sequential(layers)
 
 

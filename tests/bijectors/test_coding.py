@@ -6,7 +6,7 @@ import torch
 from nf_mnist.flows import Flow
 from tests.support.registry import make_flow
 
-audit_bpd = pytest.importorskip("audit_bpd", reason="needs constriction: pip install constriction")
+audit_bpd = pytest.importorskip("benchmarks.density.audit_bpd", reason="needs constriction: pip install constriction")
 
 
 @pytest.fixture
