@@ -16,7 +16,6 @@ from nf_mnist.bijectors import (
     FactorOut,
     Flatten,
     Logit,
-    MarginalGaussianization,
     Permutation,
     Sequential,
     Shape,
@@ -56,9 +55,7 @@ def train_briefly(
     levels = small_images(flow.event_shape[-1]).train if levels is None else levels
     dequantizer = dequantizer or UniformDequantizer()
     torch.manual_seed(0)
-    for layer in flow.modules():
-        if isinstance(layer, MarginalGaussianization):
-            layer.fit(levels)
+    flow.bijector.fit(levels)
     optimizer = torch.optim.Adam(flow.parameters(), LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     flow.train()

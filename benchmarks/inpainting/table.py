@@ -26,7 +26,6 @@ from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_leve
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 from nf_mnist.inpainting import HIDDEN, Completions, corrupt, make_observed, measure
-from nf_mnist.inpainting.logits import has_gradient
 from nf_mnist.inpainting.scores import OVERALL
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,7 @@ def methods_of(flow: Flow) -> dict[str, Method]:
     """Return the methods that a flow allows."""
     if isinstance(flow, ConditionalFlow):
         return DRAWING
-    return CLIMBING if has_gradient(flow) else WALKING
+    return CLIMBING if flow.bijector.is_continuous else WALKING
 
 
 def shipped_method(name: str) -> Callable[..., Completions]:

@@ -52,7 +52,6 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
 
     from nf_mnist.app.settings import check_duration, check_ranges, check_split
     from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
-    from nf_mnist.training.fit import fit_marginals
 
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
@@ -67,7 +66,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], rate_factors: list[float]) 
     module = build_module(cfg)
     module.replayed = rate_factors
     _check_labels(module.flow, datamodule.train.labels)
-    fit_marginals(module.flow, datamodule.train.levels)
+    module.flow.bijector.fit(datamodule.train.levels)
     _load_initial_weights(module, cfg)
     trainer = build_trainer(cfg)
     with contextlib.ExitStack() as stack:

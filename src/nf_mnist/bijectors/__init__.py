@@ -11,6 +11,7 @@ from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
 from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture, GroupedMixture, ObservedPixels
 from nf_mnist.bijectors.permute import Permutation, random_order
+from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
 from nf_mnist.bijectors.spline import SplineCoupling
@@ -34,6 +35,7 @@ __all__ = [
     "NeighbourPixel",
     "ObservedPixels",
     "Permutation",
+    "PixelGrid",
     "Scaling",
     "Sequential",
     "Shape",

@@ -1,13 +1,16 @@
 """The contract of every bijector, and their composition."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from nf_mnist.bijectors.pixel_grid import PixelGrid
+from nf_mnist.errors import ConfigError
 
 Shape = tuple[int, ...]
 
@@ -18,6 +21,9 @@ class Bijector(nn.Module, ABC):
     Each direction returns the log-determinant of the map that it has just applied, so the two are negatives of each
     other and ``log p(x) = log p(z) + log_det`` has a plus sign everywhere. Log-determinants are in nats, summed over
     the event (never averaged), of shape (batch,), in the dtype and on the device of the input. Inputs stay unchanged.
+
+    A bijector also says of itself what others need to know of it: :attr:`is_continuous`, :attr:`counts_log_det` and
+    :attr:`is_autoregressive`. One that is made of others (:meth:`parts`) answers for all of them.
 
     Attributes:
         recompute: Whether the backward pass computes activations anew instead of keeping them (Chen et al. 2016,
@@ -50,12 +56,83 @@ class Bijector(nn.Module, ABC):
             x, shape (batch, *event), and log|det dx/dz| in nats, shape (batch,).
         """
 
+    def parts(self) -> list["Bijector"]:
+        """Return the bijectors that this one is made of, not those inside of them; empty if it is a single map."""
+        return list(_nearest_bijectors(self))
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether the map and its log-determinant are continuous in x.
+
+        If not, the density jumps, as from grey level to grey level, and its gradient in x does not show where to.
+        """
+        return all(part.is_continuous for part in self.parts())
+
+    @property
+    def counts_log_det(self) -> bool:
+        """Whether the log-determinants that it returns are those of the map, with nothing left out."""
+        return all(part.counts_log_det for part in self.parts())
+
+    @property
+    def is_autoregressive(self) -> bool:
+        """Whether it predicts pixels one after another, so that observed ones can be given by :meth:`teacher_force`."""
+        return any(part.is_autoregressive for part in self.parts())
+
+    def fit(self, levels: Tensor) -> None:
+        """Fit what is counted and not trained to the training images; nothing, for most bijectors.
+
+        Training calls this once, before its first step.
+
+        Args:
+            levels: Grey levels, shape (n, *event) and dtype uint8.
+        """
+        for part in self.parts():
+            part.fit(levels)
+
+    def make_exact(self) -> None:
+        """Count every log-determinant and keep activations from now on, so that autograd can check the map."""
+        self.recompute = False
+        for part in self.parts():
+            part.make_exact()
+
+    def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return what :meth:`forward_and_log_det` leaves out of the log-determinant, in nats, shape (batch,).
+
+        Raises:
+            NotImplementedError: If something is left out and the bijector does not define what.
+        """
+        if not self.counts_log_det:
+            raise NotImplementedError(f"{type(self).__name__} does not define the log-determinant that it leaves out")
+        return x.new_zeros(len(x))
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        """Take observed pixels from the context from now on, shape (batch, 2, height, width); the rest is predicted.
+
+        Args:
+            grid: Where the pixels of x lie in the observed image.
+
+        Returns:
+            Where the pixels of z lie in it; that of x where z is flat.
+
+        Raises:
+            ConfigError: If pixels have no order here, so that none can be given.
+        """
+        raise ConfigError("observed pixels can be forced on model=hierarchical only; elsewhere pixels have no order")
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Call :meth:`forward_and_log_det`, so that hooks and summaries see the map."""
         if not (self.recompute and torch.is_grad_enabled()):
             return self.forward_and_log_det(x, context)
         contexts = (nullcontext(), _StatisticsKept(self))  # of the first computation, and of the second
         return checkpoint(self.forward_and_log_det, x, context, use_reentrant=False, context_fn=lambda: contexts)
+
+
+def _nearest_bijectors(module: nn.Module) -> Iterator[Bijector]:
+    for child in module.children():
+        if isinstance(child, Bijector):
+            yield child
+        else:
+            yield from _nearest_bijectors(child)
 
 
 class _StatisticsKept(AbstractContextManager):
@@ -98,3 +175,17 @@ class Sequential(Bijector):
             z, log_det = bijector.inverse_and_log_det(z, context)
             total = total + log_det
         return z, total
+
+    def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        layers, total = self.layers(), x.new_zeros(len(x))
+        for i, layer in enumerate(layers):
+            total = total + layer.uncounted_log_det(x, context)
+            if all(later.counts_log_det for later in layers[i + 1 :]):
+                break
+            x, _ = layer(x, context)
+        return total
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        for layer in self.layers():
+            grid = layer.teacher_force(grid)
+        return grid

@@ -18,6 +18,7 @@ class MarginalGaussianization(Bijector):
         event_shape: (channels, height, width).
     """
 
+    is_continuous = False
     probabilities: Tensor
 
     def __init__(self, event_shape: Shape) -> None:

@@ -31,6 +31,17 @@ class Logit(Bijector):
         self.alpha = alpha
         self.count_log_det = count_log_det
 
+    @property
+    def counts_log_det(self) -> bool:
+        return self.count_log_det
+
+    def make_exact(self) -> None:
+        super().make_exact()
+        self.count_log_det = True
+
+    def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return x.new_zeros(len(x)) if self.count_log_det else Logit(self.alpha)(x)[1]
+
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         eps = torch.finfo(x.dtype).eps
         # Only decoded latents with a saturated sigmoid reach these bounds; x moves by less than its resolution.

@@ -20,6 +20,7 @@ from nf_mnist.bijectors.discretized_logistic import (
     level_features,
     levels_at,
 )
+from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.quantile_map import from_normal, level_and_fraction, to_normal
 from nf_mnist.errors import ConfigError, ShapeError
 
@@ -80,6 +81,9 @@ class DiscretizedMixture(Bijector):
         ShapeError: If there is no such channel, or a reference is not in a known one.
     """
 
+    is_continuous = False
+    is_autoregressive = True
+
     def __init__(
         self,
         event_shape: Shape,
@@ -122,6 +126,10 @@ class DiscretizedMixture(Bijector):
         mixture = LevelMixture.from_parameters(parameters.to(values.dtype), references)
         return mixture if self.observation is None else self.observation.given(mixture, context)
 
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        self.observation = ObservedPixels(grid.stride, grid.offset(self.n_kept), is_seen=False)
+        return grid
+
     def _with_channel(self, values: Tensor, channel: Tensor) -> Tensor:
         before, after = values[:, : self.n_kept], values[:, self.n_kept + 1 :]
         return torch.cat([before, channel.unsqueeze(1), after], 1)
@@ -140,6 +148,8 @@ class GroupedMixture(Bijector):
             features in place of the context. None: the context is the network's.
     """
 
+    is_continuous = False
+    is_autoregressive = True
     groups: Tensor
 
     def __init__(self, groups: Tensor, net: nn.Module, observation: ObservedPixels | None = None) -> None:
@@ -171,6 +181,10 @@ class GroupedMixture(Bijector):
         parameters = self.net(features) if context_seen is None else self.net(features, context_seen)
         mixture = LevelMixture.from_parameters(parameters.to(x.dtype))
         return mixture if self.observation is None else self.observation.given(mixture, context)
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        self.observation = ObservedPixels(grid.stride, grid.offset(0), is_seen=False)
+        return grid
 
 
 def mixture_forward(mixture: LevelMixture, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.bijectors.base import Bijector
+from nf_mnist.bijectors.pixel_grid import PixelGrid
 
 
 class Permutation(Bijector):
@@ -25,6 +26,9 @@ class Permutation(Bijector):
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z[:, self.order.argsort()], z.new_zeros(len(z))
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        return grid.select(self.order.tolist())
 
 
 def random_order(dims: int, seed: int) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.bijectors.base import Bijector, Shape
+from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.errors import ShapeError
 
 
@@ -19,6 +20,9 @@ class Flatten(Bijector):
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z.reshape(len(z), *self.event_shape), z.new_zeros(len(z))
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        return grid
 
 
 class Squeeze(Bijector):
@@ -42,6 +46,9 @@ class Squeeze(Bijector):
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return torch.nn.functional.pixel_shuffle(z, 2), z.new_zeros(len(z))
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        return grid.squeezed()
 
 
 class FactorOut(Bijector):
@@ -78,3 +85,10 @@ class FactorOut(Bijector):
         kept, log_det = self.rest.inverse_and_log_det(z[:, n_factored:], context)
         factored = z[:, :n_factored].reshape(len(z), *self.factored_shape)
         return torch.cat([kept, factored], dim=1), log_det
+
+    def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.rest.uncounted_log_det(x[:, : self.n_kept], context)
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        self.rest.teacher_force(grid.select(range(self.n_kept)))
+        return grid

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors import Bijector, Logit, Shape
+from nf_mnist.bijectors import Bijector, Shape
 from nf_mnist.data import Dequantizer, Images, evaluation_noise, random_subset
 from nf_mnist.diagnostics.layers import WithContext
 from nf_mnist.flows import ConditionalFlow, Flow
@@ -87,11 +87,7 @@ class DiagnosisTask:
             in_float64(self.flow).bijector.forward_and_log_det(exact[1].x.clone(), exact[1].context)
         except Exception:  # which is what the law of dtypes reports
             exact = copy.deepcopy(self.flow).requires_grad_(False), few
-        for module in exact[0].modules():
-            if isinstance(module, Logit):
-                module.count_log_det = True
-            if isinstance(module, Bijector):
-                module.recompute = False  # saves memory in training, and stands in the way of exact Jacobians
+        exact[0].bijector.make_exact()
         return exact
 
     @property

@@ -8,18 +8,12 @@ from torch import Tensor
 
 from nf_mnist.bijectors import (
     Bijector,
-    DiscretizedMixture,
-    FactorOut,
-    GroupedMixture,
-    ObservedPixels,
-    Sequential,
+    PixelGrid,
     Shape,
-    Squeeze,
 )
 from nf_mnist.bijectors.quantile_map import level_and_fraction
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.geometry import position_in_observed
 from nf_mnist.flows.hierarchy import Hierarchy
 
 RANDOM = "random"
@@ -117,26 +111,8 @@ def teacher_forced(flow: Flow) -> ConditionalFlow:
     if flow.n_classes or isinstance(flow, ConditionalFlow):
         raise ConfigError("observed pixels can be forced on an unconditional flow only")
     bijector = copy.deepcopy(flow.bijector)
-    if not _force(bijector, 0):
-        raise ConfigError("observed pixels can be forced on model=hierarchical only; elsewhere pixels have no order")
+    bijector.teacher_force(PixelGrid.whole())
     return ConditionalFlow(bijector, flow.event_shape).eval()
-
-
-def _force(bijector: Bijector, level: int) -> int:
-    """Tell each coupling of a hierarchy where its pixels lie in the whole image; return how many there are."""
-    if isinstance(bijector, FactorOut):
-        return _force(bijector.rest, level)
-    if isinstance(bijector, DiscretizedMixture):
-        bijector.observation = position_in_observed(level, bijector.n_kept)._replace(is_seen=False)
-    elif isinstance(bijector, GroupedMixture):
-        bijector.observation = ObservedPixels(2**level, 0, is_seen=False)
-    elif isinstance(bijector, Sequential):
-        n_forced = 0
-        for layer in bijector.layers():
-            level += isinstance(layer, Squeeze)
-            n_forced += _force(layer, level)
-        return n_forced
-    return isinstance(bijector, DiscretizedMixture | GroupedMixture)
 
 
 def random_observed(levels: Tensor) -> Tensor:

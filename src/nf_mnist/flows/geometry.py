@@ -6,7 +6,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from nf_mnist.bijectors import NeighbourPixel, ObservedPixels
+from nf_mnist.bijectors import NeighbourPixel
 from nf_mnist.errors import ConfigError
 
 CHANNEL_ORDER = (0, 3, 1, 2)  # pixels 00, 11, 01, 10 of each 2x2 block
@@ -38,15 +38,3 @@ def nearest_known(n_kept: int, n_references: int) -> list[NeighbourPixel]:
         if channel < n_kept:
             found.append((down**2 + right**2, NeighbourPixel(channel, rows, columns)))
     return [reference for _, reference in sorted(found, key=itemgetter(0))[:n_references]]
-
-
-def position_in_observed(level: int, channel: int) -> ObservedPixels:
-    """Return where a channel of a squeezed image lies in the whole image.
-
-    Args:
-        level: How often the image was halved, with this squeeze.
-        channel: In :data:`CHANNEL_ORDER`.
-    """
-    stride, between = 2**level, 2**level // 2
-    row, column = divmod(CHANNEL_ORDER[channel], 2)
-    return ObservedPixels(stride, between * (row * stride + column))

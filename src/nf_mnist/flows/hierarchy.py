@@ -13,6 +13,7 @@ from nf_mnist.bijectors import (
     GroupedMixture,
     ObservedPixels,
     Permutation,
+    PixelGrid,
     Sequential,
     Shape,
     Squeeze,
@@ -20,7 +21,7 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups, position_in_observed
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 
 
@@ -74,20 +75,21 @@ class Hierarchy:
                 f"n_references must be 0 or more and n_frequent from 0 to {N_LEVELS - 1}, got {self.n_references} "
                 f"and {self.n_frequent}"
             )
-        return self._level(tuple(event_shape), 1)
+        return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole())
 
-    def _level(self, shape: Shape, number: int) -> Bijector:
-        if number > self.n_scales:
-            return self._coarsest(shape)
+    def _scale(self, shape: Shape, n_left: int, grid: PixelGrid) -> Bijector:
+        """Return the bijector of an image whose pixels are the first channel of the grid."""
+        if not n_left:
+            return self._coarsest(shape, grid)
         squeeze = Squeeze(shape)
-        four = squeeze.event_shape_out
+        four, grid = squeeze.event_shape_out, grid.squeezed().select(CHANNEL_ORDER)
         # From data to latent the last channel comes first, while all before it are still data.
-        couplings = [self._coupling(four, n_kept, number) for n_kept in (3, 2, 1)]
-        rest = self._level((1, *four[1:]), number + 1)
+        couplings = [self._coupling(four, n_kept, grid) for n_kept in (3, 2, 1)]
+        rest = self._scale((1, *four[1:]), n_left - 1, grid.select([0]))
         return Sequential([squeeze, Permutation(torch.tensor(CHANNEL_ORDER)), *couplings, FactorOut(four, 1, rest)])
 
-    def _coupling(self, shape: Shape, n_kept: int, number: int) -> Bijector:
-        observation = position_in_observed(number, n_kept) if self.sees_observed else None
+    def _coupling(self, shape: Shape, n_kept: int, grid: PixelGrid) -> Bijector:
+        observation = self._observed_pixels(grid, n_kept)
         references = nearest_known(n_kept, self.n_references)
         n_inputs = 2 * n_kept + _n_features(observation)
         n_outputs = n_parameters(self.n_components, len(references) + self.n_frequent)
@@ -95,8 +97,8 @@ class Hierarchy:
         _spread_components(net.conv_out, self.n_components)
         return DiscretizedMixture(shape, n_kept, net, references, self.n_frequent, observation)
 
-    def _coarsest(self, shape: Shape) -> Bijector:
-        observation = ObservedPixels(2**self.n_scales, 0) if self.sees_observed else None
+    def _coarsest(self, shape: Shape, grid: PixelGrid) -> Bijector:
+        observation = self._observed_pixels(grid, 0)
         groups = pixel_groups(shape[1], shape[2], self.n_groups)
         features, n_observed = self.transformer_features, _n_features(observation)
         net = GroupedTransformer(
@@ -111,6 +113,9 @@ class Hierarchy:
         )
         _spread_components(net.proj_out, self.n_components)
         return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])
+
+    def _observed_pixels(self, grid: PixelGrid, channel: int) -> ObservedPixels | None:
+        return ObservedPixels(grid.stride, grid.offset(channel)) if self.sees_observed else None
 
 
 def _n_features(observation: ObservedPixels | None) -> int:

@@ -3,18 +3,16 @@
 import torch
 from torch import Tensor
 
-from nf_mnist.bijectors import DiscretizedMixture
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.inpainting.amortized import amortized
 from nf_mnist.inpainting.crank_nicolson import crank_nicolson
-from nf_mnist.inpainting.logits import Completions, has_gradient
+from nf_mnist.inpainting.logits import Completions
 from nf_mnist.inpainting.modes import mode
 
 
 def has_budgeted_method(flow: Flow) -> bool:
     """Return whether there is a method for a flow: not for one with class labels, nor after ``gaussianize``."""
-    is_hierarchy = any(isinstance(part, DiscretizedMixture) for part in flow.modules())
-    return not flow.n_classes and (is_hierarchy or has_gradient(flow))
+    return not flow.n_classes and (flow.bijector.is_autoregressive or flow.bijector.is_continuous)
 
 
 def budgeted_completions(
@@ -35,7 +33,7 @@ def budgeted_completions(
     """
     if isinstance(flow, ConditionalFlow):
         return amortized(flow, x, observed, n_samples=n_samples, generator=generator)
-    if has_gradient(flow):
+    if flow.bijector.is_continuous:
         return mode(
             flow, x, observed, n_samples=n_samples, generator=generator, n_steps=n_steps, step=0.3, latent_weight=0.1
         )

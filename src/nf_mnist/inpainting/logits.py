@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, Logit, MarginalGaussianization
+from nf_mnist.bijectors import Logit
 from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.masks import check_observed
@@ -44,10 +44,9 @@ def to_images(y: Tensor) -> Tensor:
 def log_prob_of_images(flow: Flow, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return latents, and log p(x) in nats per unit of x, shape (batch,), whatever space the flow was trained in."""
     z, log_prob = flow(x)
-    for part in flow.modules():
-        if isinstance(part, Logit) and not part.count_log_det:  # what such a flow calls log p is that of its logits
-            log_prob = log_prob + Logit(part.alpha)(x)[1]
-    return z, log_prob
+    if flow.bijector.counts_log_det:
+        return z, log_prob
+    return z, log_prob + flow.bijector.uncounted_log_det(x)  # what such a flow calls log p is that of its logits
 
 
 def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,16 +54,6 @@ def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
     x, log_det = LOGIT.inverse_and_log_det(y)
     z, log_prob = log_prob_of_images(flow, x)
     return z, log_prob + log_det
-
-
-def has_gradient(flow: Flow) -> bool:
-    """Return whether the gradient of the density leads anywhere.
-
-    Flows that map levels by their distribution function do not have one: ``hierarchical`` is constant on the box of
-    each image of levels, and after ``gaussianize`` the density jumps from level to level, which no gradient shows.
-    """
-    jumping = DiscretizedMixture | GroupedMixture | MarginalGaussianization
-    return not any(isinstance(part, jumping) for part in flow.modules())
 
 
 def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gradient: bool = True) -> None:
@@ -83,7 +72,7 @@ def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gr
             f"inpainting takes flows without class labels, this one has {flow.n_classes}; train with "
             "model.flow.n_classes=0"
         )
-    if needs_gradient and not has_gradient(flow):
+    if needs_gradient and not flow.bijector.is_continuous:
         raise ConfigError(
             "the density of this flow has no gradient in x that leads anywhere: it jumps from level to level; use "
             "method=crank_nicolson (model=hierarchical), method=amortized (model=conditional), or train with "

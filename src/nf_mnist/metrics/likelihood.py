@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors import Logit
+from nf_mnist.bijectors import Bijector
 from nf_mnist.data import Dequantizer
 
 
@@ -37,8 +37,9 @@ def log_mean_exp(values: Tensor) -> Tensor:
 
 
 def silent_layers(flow: nn.Module) -> list[str]:
-    """Return the names of the logits whose log-determinant is not counted."""
-    return [name for name, module in flow.named_modules() if isinstance(module, Logit) and not module.count_log_det]
+    """Return the names of the single layers whose log-determinant is not counted."""
+    layers = [(name, part) for name, part in flow.named_modules() if isinstance(part, Bijector) and not part.parts()]
+    return [name for name, layer in layers if not layer.counts_log_det]
 
 
 def has_bits(flow: nn.Module, dequantizer: Dequantizer) -> bool:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
-from torch import Tensor
 
-from nf_mnist.bijectors import MarginalGaussianization
 from nf_mnist.checkpoints.writing import atomic_write
 from nf_mnist.errors import DivergenceError
-from nf_mnist.flows import Flow
 from nf_mnist.training.callbacks import SaveBest
 from nf_mnist.training.checkpoint_io import how_to_resume
 from nf_mnist.training.datamodule import ImageDataModule
@@ -69,13 +66,6 @@ def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()
-
-
-def fit_marginals(flow: Flow, levels: Tensor) -> None:
-    """Fit what a flow counts rather than trains, if it has any, to the training levels, shape (n, *event)."""
-    for bijector in flow.modules():
-        if isinstance(bijector, MarginalGaussianization):
-            bijector.fit(levels)
 
 
 def _savers(trainer: L.Trainer) -> list[ModelCheckpoint]:

@@ -1,0 +1,40 @@
+"""Where the pixels of an image that was squeezed lie in the original image."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+
+class PixelGrid(NamedTuple):
+    """The pixels of each channel of a squeezed image, as a regular grid of pixels of the original image.
+
+    Attributes:
+        stride: Distance, in original pixels, between neighbouring pixels of a channel; the same for rows and columns.
+        corners: Original (row, column) of the first pixel of each channel.
+    """
+
+    stride: int
+    corners: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def whole(cls) -> "PixelGrid":
+        """Return the grid of an image of one channel that was not squeezed."""
+        return cls(1, ((0, 0),))
+
+    def squeezed(self) -> "PixelGrid":
+        """Return the grid after :class:`~nf_mnist.bijectors.Squeeze`: four channels for each, twice the stride."""
+        corners = (
+            (row + self.stride * down, column + self.stride * right)
+            for row, column in self.corners
+            for down, right in product(range(2), repeat=2)
+        )
+        return PixelGrid(2 * self.stride, tuple(corners))
+
+    def select(self, channels: Sequence[int]) -> "PixelGrid":
+        """Return the grid of these channels, in this order."""
+        return self._replace(corners=tuple(self.corners[channel] for channel in channels))
+
+    def offset(self, channel: int) -> int:
+        """Return the number of a channel's pixel in its block of ``stride`` x ``stride`` pixels, row by row."""
+        row, column = self.corners[channel]
+        return row * self.stride + column
