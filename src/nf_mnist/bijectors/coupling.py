@@ -98,9 +98,9 @@ class AffineCoupling(MaskedCoupling):
         scale_net: Maps the kept elements, shape (batch, *event), to the raw log-scale of the same shape.
         shift_net: The same for the shift. None: ``scale_net`` predicts both, in twice as many channels, log-scales
             first.
-        scale_activation: How the log-scale is bounded: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's, scales
-            in (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the raw
-            log-scale.
+        scale_activation: How the log-scale is bounded: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's,
+            scales in (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the
+            raw log-scale.
 
     Raises:
         ConfigError: If ``scale_activation`` is unknown.

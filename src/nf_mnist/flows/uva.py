@@ -85,7 +85,7 @@ def _couplings(
     n_classes: int = 0,
     context_channels: int = 0,
 ) -> list[Bijector]:
-    """Return n couplings with alternating masks; the context is labels, or an image of ``context_channels`` channels."""
+    """Return n couplings with alternating masks; the context is labels or an image of ``context_channels``."""
     channels = shape[0]
     layers: list[Bijector] = []
     for mask in alternating_masks(make_mask(kind, shape), n):
