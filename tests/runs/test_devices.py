@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nf_mnist.errors import MachineError
-from nf_mnist.runs.record import is_held, lock_folder
+from nf_mnist.runs.lock import is_locked, lock_folder
 from nf_mnist.runs.sweep import devices, run_name
 
 
@@ -23,10 +23,10 @@ def test_a_run_is_named_by_its_settings_alone():
 
 def test_a_folder_has_one_owner_who_is_named(tmp_path):
     with lock_folder(tmp_path / "new", "sweep"):
-        assert is_held(tmp_path / "new")
+        assert is_locked(tmp_path / "new")
         with pytest.raises(MachineError, match=rf"a sweep that is under way: process {os.getpid()} on"):
             lock_folder(tmp_path / "new", "sweep").__enter__()
-    assert not is_held(tmp_path / "new")
+    assert not is_locked(tmp_path / "new")
     with lock_folder(tmp_path / "new", "sweep"):
         pass
 
@@ -36,10 +36,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     code = f"import filelock, time; {lock}; print(1, flush=True); time.sleep(600)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     process.kill()
     process.wait()
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def launcher(**settings: int) -> OmegaConf:

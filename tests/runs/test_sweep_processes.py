@@ -11,7 +11,7 @@ import pytest
 
 from nf_mnist.runs.record import COMPLETED, DIVERGED, KILLED
 from nf_mnist.runs.sweep import run_records
-from nf_mnist.sweep_report import sweep_rows
+from nf_mnist.runs.sweep.report import sweep_rows
 from tests.support.helpers import merge, run_command, tiny_overrides, write_images
 from tests.support.processes import wait_until
 

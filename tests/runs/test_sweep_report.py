@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from nf_mnist.errors import ConfigError
-from nf_mnist.runs.record import COMPLETED, KILLED, lock_folder, read_record, recorded, update_record
-from nf_mnist.sweep_report import main, report
+from nf_mnist.runs.lock import lock_folder
+from nf_mnist.runs.record import COMPLETED, KILLED, read_record, recorded, update_record
+from nf_mnist.runs.sweep.report import report_sweep
+from nf_mnist.sweep_report import main
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def sweep(tmp_path) -> Path:
 
 def test_the_report_has_a_row_for_each_run_and_the_best_command(sweep, capsys):
     with lock_folder(sweep / "run3", "run"):
-        report(sweep)
+        report_sweep(sweep)
     out = capsys.readouterr().out
     rows = list(csv.DictReader((sweep / "report.csv").open()))
     assert [row["run"] for row in rows][:2] == ["run1", "run0"], "the best first"
@@ -53,7 +55,7 @@ def test_runs_of_which_some_have_no_bits_are_compared_in_nats(sweep, capsys):
     record = read_record(sweep / "run0")
     del record["val_bpd"]
     (sweep / "run0" / "run.json").write_text(json.dumps(record))
-    report(sweep)
+    report_sweep(sweep)
     out = capsys.readouterr().out
     assert "best: run1, val loss 899.0" in out
     assert "val bpd" in out, "of the best, in the table"
@@ -62,7 +64,7 @@ def test_runs_of_which_some_have_no_bits_are_compared_in_nats(sweep, capsys):
 
 def test_the_report_of_nothing_is_a_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match="holds no runs"):
-        report(tmp_path)
+        report_sweep(tmp_path)
     monkeypatch.setattr(sys, "argv", ["sweep_report", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()

@@ -9,10 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from nf_mnist.errors import MachineError
-from nf_mnist.runs.record import COMPLETED, DIVERGED, KILLED, lock_folder, update_record
+from nf_mnist.runs.lock import lock_folder
+from nf_mnist.runs.record import COMPLETED, DIVERGED, KILLED, update_record
 from nf_mnist.runs.sweep import job, run_name, run_records
+from nf_mnist.runs.sweep.report import sweep_rows
 from nf_mnist.runs.sweep.study import queue_unfinished_trials
-from nf_mnist.sweep_report import sweep_rows
 from tests.support.helpers import fit, merge, run_command, tiny_overrides, write_images
 
 optuna = pytest.importorskip("optuna", reason="needs nf_mnist[sweep]")
@@ -177,7 +178,7 @@ def test_a_report_that_fails_hides_no_run_without_a_result(images, tmp_path, pre
     def fails(folder):
         raise ValueError("no picture")
 
-    monkeypatch.setattr("nf_mnist.sweep_report.report", fails)
+    monkeypatch.setattr("nf_mnist.runs.sweep.folder.report_sweep", fails)
     ended = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=1e-4,4e-4")
     assert ended.code == 1
     assert ended.err.splitlines()[-1].startswith("error: 1 of 2 runs")

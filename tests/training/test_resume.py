@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nf_mnist.errors import MachineError
-from nf_mnist.runs.record import lock_folder
+from nf_mnist.runs.lock import lock_folder
 from tests.support.helpers import (
     NOISE,
     first_difference,

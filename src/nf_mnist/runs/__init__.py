@@ -1,1 +1,1 @@
-"""The record of a run, its lock, how it is repeated, and sweeps of many."""
+"""Training runs: one run, its record and its lock, how it is resumed or repeated, and sweeps of many."""

@@ -1,4 +1,4 @@
-"""The record of a run, ``run.json`` in its folder: what it was, on what, and how it ended; and the lock on a folder."""
+"""The record of a run, ``run.json`` in its folder: its settings, its environment, and how it ended."""
 
 import contextlib
 import importlib.metadata
@@ -14,94 +14,69 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nf_mnist import __version__
 from nf_mnist.app.messages import one_line
 from nf_mnist.checkpoints.writing import write_json, write_text
-from nf_mnist.errors import DivergenceError, MachineError
+from nf_mnist.errors import DivergenceError
+from nf_mnist.runs.lock import is_locked
 
 PACKAGE = Path(__file__).parents[1]
-PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "omegaconf", "numpy", "tensorboard", "matplotlib")
+# The packages whose versions a record names.
+RECORDED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "tensorboard",
+    "matplotlib",
+)
+RECORD_FILE = "run.json"
 COMPLETED, DIVERGED, INTERRUPTED = "completed", "diverged", "interrupted"
 FAILED, REFUSED, KILLED, RUNNING = "failed", "refused", "killed", "running"
-FINAL = (COMPLETED, DIVERGED)  # what another start would not change
-
-
-@contextlib.contextmanager
-def lock_folder(folder: Path, what: str) -> Iterator[None]:
-    """Lock a folder for this process; the system takes the lock back however the process ends.
-
-    Args:
-        folder: Is made if it is not there.
-        what: ``run`` or ``sweep``, for the error.
-
-    Raises:
-        MachineError: If another process holds it; says which.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = folder / ".owner.json"
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=1)  # a report may hold it for a moment, to see whether anyone does
-    except Timeout:
-        raise MachineError(f"{folder} belongs to a {what} that is under way: {_owner(owner)}; wait for it") from None
-    try:
-        write_json(owner, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        lock.release()
-
-
-def is_held(folder: Path) -> bool:
-    """Return whether a process holds the lock of a folder."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with FileLock(folder / ".lock", blocking=False):
-            return False
-    except Timeout:
-        return True
-
-
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads(path.read_text())
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError):  # it has only just taken the lock
-        return "a process that has just begun"
+FINAL_STATUSES = (COMPLETED, DIVERGED)  # starting the run again would end in the same way
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
-    """Return the record of a run, {} if there is none; it was ``killed`` if its process is gone without a word."""
+    """Return the record of a run, or {} if there is none.
+
+    A run whose record says that it is running, but whose process has gone, gets the status ``killed``.
+    """
     try:
-        record: dict[str, Any] = json.loads((run_dir / "run.json").read_text())
+        record: dict[str, Any] = json.loads((run_dir / RECORD_FILE).read_text())
     except (OSError, ValueError):
         return {}
-    if record.get("status") == RUNNING and not is_held(run_dir):
+    if record.get("status") == RUNNING and not is_locked(run_dir):
         record |= {"status": KILLED, "error": "its process ended without a word"}
     return record
 
 
+def run_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the record of each run of a sweep by the name of the run's folder."""
+    return {path.parent.name: read_record(path.parent) for path in sorted(folder.glob(f"*/{RECORD_FILE}"))}
+
+
 def update_record(run_dir: Path, **fields: Any) -> None:
-    """Change fields of a run's record, or begin one."""
+    """Change fields of a run's record; start the record if there is none."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / "run.json", {**read_record(run_dir), **fields})
+    write_json(run_dir / RECORD_FILE, {**read_record(run_dir), **fields})
 
 
 @contextlib.contextmanager
 def recorded(run_dir: Path, overrides: Sequence[str], **fields: Any) -> Iterator[None]:
-    """Write a run's record as it begins and as it ends, however it does, short of SIGKILL.
+    """Write a run's record when the run begins and when it ends, in whatever way except by SIGKILL.
 
     Args:
         run_dir: The folder of the run.
-        overrides: Of the command line.
-        **fields: What else there is to say (seed, hardware).
+        overrides: The overrides on the command line.
+        **fields: Further fields of the record, such as the seed and the hardware.
     """
     begin, earlier = time.time(), read_record(run_dir)
     command = shlex.join(["python", "-m", "nf_mnist.train", *overrides])
-    about = {"overrides": list(overrides), "command": command, **fields, **environment(run_dir)}
-    update_record(run_dir, **about, status=RUNNING, error=None, began=earlier.get("began", begin), pid=os.getpid())
+    description = {"overrides": list(overrides), "command": command, **fields, **environment(run_dir)}
+    began = earlier.get("began", begin)
+    update_record(run_dir, **description, status=RUNNING, error=None, began=began, pid=os.getpid())
 
     def end(status: str, error: str | None = None) -> None:
         seconds = earlier.get("seconds", 0.0) + time.time() - begin
@@ -120,9 +95,9 @@ def recorded(run_dir: Path, overrides: Sequence[str], **fields: Any) -> Iterator
 
 
 def environment(run_dir: Path) -> dict[str, Any]:
-    """Return versions, machine and the state of the checkout; what is not committed goes to ``uncommitted.diff``."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    found: dict[str, Any] = {
+    """Return the versions, the machine and the commit; write uncommitted changes to ``uncommitted.diff``."""
+    versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+    description: dict[str, Any] = {
         "versions": {"python": platform.python_version(), "nf_mnist": __version__, **versions},
         "host": socket.gethostname(),
         "executable": sys.executable,
@@ -130,18 +105,18 @@ def environment(run_dir: Path) -> dict[str, Any]:
     }
     if (commit := _git("rev-parse", "HEAD")) is not None:
         diff = _git("diff", "HEAD") or ""
-        found["git"] = {"commit": commit.strip(), "is_clean": not diff}
+        description["git"] = {"commit": commit.strip(), "is_clean": not diff}
         if diff:
             write_text(run_dir / "uncommitted.diff", diff)
-    return found
+    return description
 
 
 def _git(*arguments: str) -> str | None:
-    """Run git on the checkout that this package is part of; None if it is part of none."""
+    """Return what git prints about the checkout that this package belongs to, or None if it belongs to none."""
     git = ["git", "-C", str(PACKAGE)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], check=True, capture_output=True)
         output = subprocess.run([*git, *arguments], check=True, capture_output=True).stdout
-        return output.decode(errors="replace")  # a diff has the bytes of its files, whatever they are
+        return output.decode(errors="replace")  # a diff holds the bytes of its files, in any encoding
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,7 @@
 """Repeat a run from its folder: ``python -m nf_mnist.train rerun=RUN``."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,33 +12,56 @@ from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.hardware import describe
 from nf_mnist.runs.record import read_record
+from nf_mnist.runs.training_run import run_training
 
-MAY_BE_GIVEN = ("rerun", "output_dir")
+ALLOWED_WITH_RERUN = ("rerun", "output_dir")
 
 
 class Rerun(NamedTuple):
-    """The configuration to train, and the share of the peak rate at each batch of the run that is repeated."""
+    """The configuration to train with, and the share of the peak rate at each batch of the run to repeat."""
 
     cfg: DictConfig
     rate_factors: list[float]
 
 
-def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
-    """Return what repeats the run in the folder ``cfg.rerun``, in a folder of its own.
+def repeat_run(cfg: DictConfig, overrides: Sequence[str]) -> float:
+    """Repeat the run in the folder ``cfg.rerun``, in a folder of its own and with as many threads as it had.
 
-    A run with a budget of time is repeated with as many steps as it took and at the rates it had. Threads are as many
-    as it had; on other hardware the last bits differ, which is said.
+    On other hardware the last bits of the weights differ; a warning says so.
 
     Args:
-        cfg: As composed, resolved.
-        overrides: Of the command line: settings are the repeated run's, so none may be given.
+        cfg: The resolved configuration of the command.
+        overrides: The overrides on the command line.
+
+    Returns:
+        The least validation loss in nats per image.
 
     Raises:
-        ConfigError: If the folder holds no run, or a setting is given besides.
-        CheckpointError: If a budget of time cannot be replayed, for want of a checkpoint.
+        ConfigError: As :func:`load_rerun`.
+        CheckpointError: As :func:`load_rerun`.
+    """
+    repeated, rate_factors = load_rerun(cfg, overrides)
+    record = read_record(Path(cfg.rerun))
+    with _threads(record.get("threads")):
+        _warn_of_other_hardware(record)
+        return run_training(repeated, overrides, rate_factors)
+
+
+def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
+    """Return what repeats the run in the folder ``cfg.rerun``.
+
+    A run with a budget of time is repeated with as many steps as it took, at the learning rates it had.
+
+    Args:
+        cfg: The resolved configuration of the command.
+        overrides: The overrides on the command line. They may set only the folders: all else is as in the run.
+
+    Raises:
+        ConfigError: If the folder holds no run, or the overrides change a setting.
+        CheckpointError: If the run had a budget of time, and no checkpoint says how many steps it took.
     """
     run = Path(cfg.rerun)
-    others = [text for text in overrides if text.lstrip("+").partition("=")[0] not in MAY_BE_GIVEN]
+    others = [text for text in overrides if text.lstrip("+").partition("=")[0] not in ALLOWED_WITH_RERUN]
     if others:
         raise ConfigError(f"rerun= repeats {run} with its own settings; leave out {' '.join(others)}")
     if not (run / "config.yaml").is_file():
@@ -45,7 +69,6 @@ def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
     repeated = OmegaConf.load(run / "config.yaml")
     assert isinstance(repeated, DictConfig)
     _move(repeated, run.resolve(), cfg)
-    _as_then(read_record(run))
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
         checkpoint = read_checkpoint(last)
@@ -58,7 +81,7 @@ def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
 
 
 def _move(repeated: DictConfig, run: Path, cfg: DictConfig) -> None:
-    """Let everything that the run wrote into its folder go to the new one; what resumed itself begins anew."""
+    """Redirect everything that the run wrote into its folder to the new one; a run that resumed itself starts anew."""
     if repeated.ckpt is not None and Path(repeated.ckpt).resolve().is_relative_to(run):
         repeated.ckpt = None
     old, new = str(repeated.run_dir), str(cfg.run_dir)
@@ -76,8 +99,8 @@ def _move(repeated: DictConfig, run: Path, cfg: DictConfig) -> None:
     repeated.output_dir, repeated.run_dir = cfg.output_dir, new
 
 
-def _count_steps(repeated: DictConfig, checkpoint: dict[str, Any], path: Path) -> None:
-    """Turn a budget of time into the budget of steps that it came to."""
+def _count_steps(repeated: DictConfig, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Replace a budget of time by the number of steps that the run took in it."""
     if "rate_factors" not in checkpoint:
         raise CheckpointError(f"{path} does not hold the rates of its run, so a budget of time cannot be repeated")
     repeated.trainer.max_steps, repeated.trainer.max_time = checkpoint["global_step"], None
@@ -86,9 +109,17 @@ def _count_steps(repeated: DictConfig, checkpoint: dict[str, Any], path: Path) -
             callback.duration = None
 
 
-def _as_then(record: dict[str, Any]) -> None:
-    """Take as many threads as the repeated run had, and say what differs in the machine or in the packages."""
-    if "threads" in record:
-        torch.set_num_threads(record["threads"])
+@contextlib.contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    """Compute with n threads (None: as many as now) inside the block, and with as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _warn_of_other_hardware(record: Mapping[str, Any]) -> None:
     if "hardware" in record and record["hardware"] != describe():
         print(f"warning: it ran on {record['hardware']}, this is {describe()}; the last bits may differ")

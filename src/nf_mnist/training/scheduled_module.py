@@ -1,4 +1,4 @@
-"""What every training here shares: a schedule over the budget, and randomness that a resumed run draws again."""
+"""What every training shares: a schedule over the budget, and randomness that a resumed run draws again."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from nf_mnist.training.loader import Batch
 from nf_mnist.training.schedule import Schedule
+from nf_mnist.training.seeds import mixed_seed
 
 OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 
@@ -21,13 +22,13 @@ class ScheduledModule(L.LightningModule):
     """A module whose learning rate follows a schedule over the budget of steps, epochs or time.
 
     All randomness of a step (dequantization noise, augmentation, dropout) is a function of seed, epoch, batch and
-    process, so that a resumed run draws what an uninterrupted one would have drawn. The share of the peak rate at each
-    batch is part of a checkpoint: a budget of time can be repeated only from it.
+    process, so that a resumed run draws what an uninterrupted run would have drawn. A checkpoint holds the share of the
+    peak rate at each batch; only with it can a run with a budget of time be repeated.
 
     Args:
-        optimizer: Parameters with their names in, optimizer out.
-        schedule: Of the learning rate.
-        seed: Of the training noise.
+        optimizer: Builds the optimizer from the parameters and their names.
+        schedule: Schedule of the learning rate.
+        seed: Seed for the training noise.
     """
 
     def __init__(self, optimizer: OptimizerFactory, schedule: Schedule, seed: int) -> None:
@@ -35,23 +36,23 @@ class ScheduledModule(L.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.seed = seed
-        self.rate_factors: list[float] = []  # of the batches so far
-        self.replayed: list[float] = []  # of another run, to be used instead of the schedule
+        self.rate_factors: list[float] = []  # the share of the peak rate at each batch so far
+        self.replayed_factors: list[float] = []  # those of another run, which come before the schedule
 
     def configure_optimizers(self) -> Optimizer:
-        trained = ((name, value) for name, value in self.named_parameters() if value.requires_grad)
-        optimizer = self.make_optimizer(trained)
+        trainable = ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+        optimizer = self.make_optimizer(trainable)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         return optimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed this step's randomness and set its learning rate."""
-        torch.manual_seed(_hash(self.seed, self.current_epoch, batch_idx, self.global_rank))
-        n_taken = len(self.rate_factors)
-        replays = n_taken < len(self.replayed)
-        factor = self.replayed[n_taken] if replays else self.schedule.factor(self.progress())
-        factor = self.trainer.strategy.broadcast(factor)  # each process has a clock of its own
+        """Seed the randomness of this step and set its learning rate."""
+        torch.manual_seed(mixed_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        n_batches = len(self.rate_factors)
+        is_replay = n_batches < len(self.replayed_factors)
+        factor = self.replayed_factors[n_batches] if is_replay else self.schedule.factor(self.progress())
+        factor = self.trainer.strategy.broadcast(factor)  # the clocks of several processes differ
         self.rate_factors.append(factor)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak_lr"] * factor
@@ -62,10 +63,10 @@ class ScheduledModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, but with fused optimizers in bfloat16 as well.
+        """Clip gradients as Lightning does, but also for fused optimizers in bfloat16.
 
-        Lightning refuses those (https://github.com/Lightning-AI/pytorch-lightning/issues/21435) for the sake of the
-        scaled gradients of float16, which bfloat16 does without.
+        Lightning refuses those (https://github.com/Lightning-AI/pytorch-lightning/issues/21435) because gradients in
+        float16 are scaled. Gradients in bfloat16 are not.
         """
         plugin = self.trainer.precision_plugin
         algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
@@ -79,7 +80,7 @@ class ScheduledModule(L.LightningModule):
             self.rate_factors = checkpoint["rate_factors"].tolist()
 
     def progress(self) -> float:
-        """Return how much of the budget is spent, in [0, 1]: the largest share among steps, epochs and time."""
+        """Return the share of the budget that is spent, in [0, 1]: the largest share among steps, epochs and time."""
         trainer: Any = self.trainer
         shares = [0.0]
         steps = trainer.estimated_stepping_batches
@@ -91,8 +92,3 @@ class ScheduledModule(L.LightningModule):
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + remaining))
         return min(max(shares), 1.0)
-
-
-def _hash(*values: int) -> int:
-    """Mix whole numbers into one seed; Python's own hash of a tuple of ints is the same in every process."""
-    return hash(values) % 2**63

@@ -1,9 +1,10 @@
-"""Sweeps that survive: a stable folder with a lock, a process for each run, and only what is missing done again.
+"""Sweeps that survive interruptions: a locked folder, a process for each run, and only missing runs made again.
 
-Hydra composes, launches and searches; here is what it leaves open.
+Hydra composes the configurations, launches the jobs and searches; this package adds what Hydra leaves open.
 """
 
-from nf_mnist.runs.sweep.folder import SweepFolder, run_records
+from nf_mnist.runs.record import run_records
+from nf_mnist.runs.sweep.folder import SweepFolder
 from nf_mnist.runs.sweep.job import run_job
 from nf_mnist.runs.sweep.names import run_name
 

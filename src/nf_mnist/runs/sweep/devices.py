@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
@@ -16,17 +17,18 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 @contextlib.contextmanager
 def reserve_devices(launcher: DictConfig, trainer: DictConfig) -> Iterator[dict[str, str]]:
-    """Wait for a free part of this machine, and hold it.
+    """Wait for a free part of this machine, and reserve it.
 
-    Each part is a lock file in the system's temporary folder, which all sweeps of a user on this machine share; it is
-    free again as soon as its process ends, however it ends. SLURM gives each job its own part, so nothing is leased.
+    Each part is a lock file in the system's temporary folder, which all sweeps of a user on this machine share. The
+    system releases the lock when the process ends, however it ends. SLURM assigns each job its own devices, so nothing
+    is reserved there.
 
     Args:
-        launcher: Hydra's node of the launcher: ``n_jobs`` or ``cpus_per_task`` say what a share is.
-        trainer: ``trainer`` of the run.
+        launcher: Hydra's node of the launcher; ``n_jobs`` or ``cpus_per_task`` set the size of a share.
+        trainer: The node ``trainer`` of the run.
 
     Yields:
-        What is to be changed in the environment of the run.
+        The variables to change in the environment of the run.
     """
     n_cpus, n_threads = _n_cpus(), _n_threads(launcher)
     gpus = [] if trainer.accelerator == "cpu" else visible_gpus()
@@ -35,22 +37,23 @@ def reserve_devices(launcher: DictConfig, trainer: DictConfig) -> Iterator[dict[
         return
     threads = {} if n_threads is None else {"OMP_NUM_THREADS": str(n_threads)}
     if gpus:
-        counts = isinstance(trainer.devices, int) and trainer.devices > 0  # auto, -1 and a list of some: all
-        n_wanted = trainer.devices if counts else len(gpus)
-        with _any_of([f"gpu-{gpu}" for gpu in gpus], n_wanted) as taken:
-            yield {**threads, "CUDA_VISIBLE_DEVICES": ",".join(gpus[number] for number in taken)}
+        is_count = isinstance(trainer.devices, int) and trainer.devices > 0  # auto, -1 and a list mean all of them
+        n_wanted = trainer.devices if is_count else len(gpus)
+        with _lock_some([f"gpu-{gpu}" for gpu in gpus], n_wanted) as locked:
+            yield {**threads, "CUDA_VISIBLE_DEVICES": ",".join(gpus[index] for index in locked)}
     else:
-        with _any_of([f"cpu-{number}" for number in range(n_cpus // (n_threads or n_cpus))], 1):
+        with _lock_some([f"cpu-{share}" for share in range(n_cpus // (n_threads or n_cpus))], 1):
             yield threads
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them: those before the first that is not there."""
-    import torch
+    """Return the GPUs that torch sees, under their names in CUDA_VISIBLE_DEVICES.
 
+    Names behind the first GPU that does not exist are left out, as CUDA does.
+    """
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(number) for number in range(count)] if visible is None else visible.split(",")
+    names = [str(index) for index in range(count)] if visible is None else visible.split(",")
     return names[:count]
 
 
@@ -59,28 +62,28 @@ def _n_cpus() -> int:
 
 
 def _n_threads(launcher: DictConfig) -> int | None:
-    """Return the threads of each job; None if a job has all."""
+    """Return the number of threads of each job, or None if a job has all of them."""
     n_jobs, per_task = launcher.get("n_jobs"), launcher.get("cpus_per_task")
     share = _n_cpus() // n_jobs if n_jobs else per_task
     return None if share is None else min(max(share, 1), _n_cpus())
 
 
 @contextlib.contextmanager
-def _any_of(names: Sequence[str], n_wanted: int) -> Iterator[list[int]]:
-    """Hold ``n_wanted`` of the locks (all, if there are fewer), or none while they are not free; yield which."""
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in containers, users often have no name
+def _lock_some(names: Sequence[str], n_wanted: int) -> Iterator[list[int]]:
+    """Wait until ``n_wanted`` of the locks (at most all) are free at once, hold them, and yield their indices."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # users in containers often have no name
     folder = Path(tempfile.gettempdir()) / f"nf_mnist-{user}"
     folder.mkdir(exist_ok=True)
     locks = [FileLock(folder / f"{name}.lock") for name in names]
     while True:
-        taken: list[int] = []
-        with contextlib.ExitStack() as held:
-            for number, lock in enumerate(locks):
-                if len(taken) < n_wanted:
+        locked: list[int] = []
+        with contextlib.ExitStack() as stack:
+            for index, lock in enumerate(locks):
+                if len(locked) < n_wanted:
                     with contextlib.suppress(Timeout):
-                        held.enter_context(lock.acquire(blocking=False))
-                        taken.append(number)
-            if len(taken) == min(n_wanted, len(locks)):
-                yield taken
+                        stack.enter_context(lock.acquire(blocking=False))
+                        locked.append(index)
+            if len(locked) == min(n_wanted, len(locks)):
+                yield locked
                 return
         time.sleep(SECONDS_BETWEEN_LOOKS)

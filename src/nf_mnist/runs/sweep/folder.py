@@ -1,4 +1,4 @@
-"""The folder of a sweep: one owner, one set of settings, and what is left to do in it."""
+"""The folder of a sweep: it has one owner and one set of settings, and a repeated command adds only missing runs."""
 
 import contextlib
 import json
@@ -16,79 +16,80 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from nf_mnist.app.command import fail
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError
-from nf_mnist.runs.record import COMPLETED, lock_folder, read_record
+from nf_mnist.runs.lock import lock_folder
+from nf_mnist.runs.record import COMPLETED, run_records
 from nf_mnist.runs.sweep.names import folder_override, key_of, settings
+from nf_mnist.runs.sweep.report import report_sweep
 from nf_mnist.runs.sweep.study import queue_unfinished_trials
+
+SINGLE_RUN_KEYS = ("ckpt", "rerun")  # settings that a sweep does not take
 
 
 class SweepFolder(Callback):
-    """Hydra's callback around a sweep: locks the folder before it, prints the table of its runs after it."""
+    """Hydra's callback around a sweep: locks its folder at the start, and prints the table of its runs at the end."""
 
     def __init__(self) -> None:
-        self._held = contextlib.ExitStack()
+        self._at_end = contextlib.ExitStack()
 
     def __reduce__(self) -> tuple[type["SweepFolder"], tuple[()]]:
-        return SweepFolder, ()  # what a launcher sends to other processes holds no lock
+        return SweepFolder, ()  # launchers send the callback to other processes, which must not hold the lock
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a folder that is another sweep's or another process's; have Optuna do only what is missing."""
-        # Hydra sets it for jobs alone, but the folder of a sweep, too, is named by what was chosen.
+        """Refuse a folder that another sweep or another process uses; let Optuna run only missing trials."""
+        # Hydra sets the configuration for jobs only, but the folder's name depends on the chosen groups, too.
         HydraConfig.instance().set_config(config)
         try:
-            _check_launcher(config.hydra.launcher)
-            _check_overrides(config.hydra.overrides.task)
-            folder = Path(config.hydra.sweep.dir)
-            # Jobs are composed anew, and would name the folder by their own model.
-            with read_write(config.hydra.overrides):
-                config.hydra.overrides.hydra.append(folder_override("hydra.sweep.dir", folder))
-            _check_settings(folder, settings(config.hydra.overrides.task))
-            self._held.enter_context(lock_folder(folder, "sweep"))
-            write_json(folder / "sweep.json", {"overrides": settings(config.hydra.overrides.task)})
-            sweeper = config.hydra.sweeper
-            if sweeper.get("storage") is not None:
-                with read_write(sweeper), open_dict(sweeper):
-                    sweeper.n_trials, n_begun = queue_unfinished_trials(sweeper, folder)
-                    if sweeper.sampler.get("seed") is not None:
-                        sweeper.sampler.seed += n_begun  # else the search would begin again with the same draws
+            self._prepare(config)
         except (NFMnistError, OSError) as error:  # Hydra turns exceptions of callbacks into warnings
             fail(error)
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-            self._held.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
+            self._at_end.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and write the report; the exit status is 1 if a run has no result."""
-        from nf_mnist.sweep_report import report
-
+        """Print and write the report; exit with status 1 if a run has no result."""
         folder = Path(config.hydra.sweep.dir)
         records = run_records(folder)
         missing = sum(record.get("status") != COMPLETED for record in records.values())
         try:
-            report(folder)
-        finally:  # Hydra makes warnings of what a callback raises; the status is to tell of runs without a result
-            self._held.close()
+            report_sweep(folder)
+        finally:  # Hydra turns exceptions of callbacks into warnings; runs without a result must still end in status 1
+            self._at_end.close()
             if missing:
                 fail(MachineError(f"{missing} of {len(records)} runs in {folder} have no result; the table says why"))
 
+    def _prepare(self, config: DictConfig) -> None:
+        """Check the settings, lock the folder, write ``sweep.json`` and queue unfinished trials."""
+        _check_launcher(config.hydra.launcher)
+        _check_overrides(config.hydra.overrides.task)
+        folder = Path(config.hydra.sweep.dir)
+        # Jobs are composed anew, and would name the folder after their own model.
+        with read_write(config.hydra.overrides):
+            config.hydra.overrides.hydra.append(folder_override("hydra.sweep.dir", folder))
+        _check_same_sweep(folder, settings(config.hydra.overrides.task))
+        self._at_end.enter_context(lock_folder(folder, "sweep"))
+        write_json(folder / "sweep.json", {"overrides": settings(config.hydra.overrides.task)})
+        sweeper = config.hydra.sweeper
+        if sweeper.get("storage") is not None:
+            with read_write(sweeper), open_dict(sweeper):
+                sweeper.n_trials, n_begun = queue_unfinished_trials(sweeper, folder)
+                if sweeper.sampler.get("seed") is not None:
+                    sweeper.sampler.seed += n_begun  # otherwise the sampler would repeat its first draws
 
-def run_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the record of each run of a sweep, by the name of its folder."""
-    return {path.parent.name: read_record(path.parent) for path in sorted(folder.glob("*/run.json"))}
 
-
-def _check_overrides(given: Iterable[str]) -> None:
-    """Refuse what is of a single run."""
-    for text in given:
-        if key_of(text) in ("ckpt", "rerun"):
+def _check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse settings that only a single run can have."""
+    for text in overrides:
+        if key_of(text) in SINGLE_RUN_KEYS:
             raise ConfigError(f"a sweep goes on with its runs by itself; leave out {text}")
 
 
-def _check_settings(folder: Path, given: list[str]) -> None:
+def _check_same_sweep(folder: Path, overrides: list[str]) -> None:
     """Refuse a folder that holds runs of a sweep with other settings."""
     if not run_records(folder):
         return
     began = json.loads((folder / "sweep.json").read_text())["overrides"]
-    if sorted(began) != sorted(given):
+    if sorted(began) != sorted(overrides):
         raise ConfigError(
             f"{folder} holds a sweep that began as: {' '.join(began)}; repeat those settings to go on with it, or "
             "choose another name= or output_dir="

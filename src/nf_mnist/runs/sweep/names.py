@@ -1,16 +1,16 @@
-"""How the runs of a sweep are called."""
+"""The names of runs in a sweep, and the overrides that they depend on."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-# What says where and how a run is made, and not what it is.
-NO_SETTINGS = ("output_dir", "launcher")
+# Overrides that say where and how a run is made; they do not change the run.
+LOCATION_OVERRIDES = ("output_dir", "launcher")
 
 
 def settings(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that make a run what it is, without those of the folder and the launcher."""
-    return [text for text in overrides if key_of(text) not in NO_SETTINGS]
+    """Return the overrides that change a run: all except those for the folder and the launcher."""
+    return [text for text in overrides if key_of(text) not in LOCATION_OVERRIDES]
 
 
 def key_of(override: str) -> str:
@@ -19,11 +19,11 @@ def key_of(override: str) -> str:
 
 
 def folder_override(key: str, folder: Path) -> str:
-    """Return the override that sets a key to a folder, quoted for Hydra whatever its name holds."""
+    """Return the override that sets a key to a folder, quoted for Hydra whatever characters the path holds."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{quoted}'"
 
 
 def run_name(overrides: Iterable[str]) -> str:
-    """Return the name of a run's folder: ten hexadecimal digits that depend on its settings alone, in any order."""
+    """Return the name of a run's folder: ten hexadecimal digits that depend only on its settings, in any order."""
     return hashlib.sha256("\n".join(sorted(settings(overrides))).encode()).hexdigest()[:10]

@@ -1,4 +1,4 @@
-"""An Optuna study that goes on where it was interrupted."""
+"""An Optuna study that continues after an interruption."""
 
 import warnings
 from pathlib import Path
@@ -12,38 +12,37 @@ from nf_mnist.runs.sweep.names import run_name
 
 
 def queue_unfinished_trials(sweeper: DictConfig, folder: Path) -> tuple[int, int]:
-    """Queue every trial again whose run has no result; return how many are to be run, and how many were begun before.
+    """Queue again every trial whose run has no result.
 
-    A run that diverged has its result, and so has one that completed; those that were killed, stopped, refused or
-    failed have none.
+    A run that completed or diverged has a result. A run that was killed, stopped or refused, or that failed, has none.
 
     Args:
         sweeper: Hydra's node of the Optuna sweeper.
-        folder: Of the sweep.
+        folder: The folder of the sweep.
+
+    Returns:
+        How many trials remain to be run, and how many trials the study has begun before.
 
     Raises:
-        MachineError: If the storage cannot be used.
+        MachineError: If the storage of the study cannot be used.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
-    except KeyError:  # it has not begun
+    study = _load_study(sweeper)
+    if study is None:
         return int(sweeper.n_trials), 0
-    except Exception as error:  # SQLAlchemy's, a driver's, a server's
-        raise MachineError(f"cannot use the study {sweeper.storage}: {str(error).splitlines()[0]}") from error
     states = optuna.trial.TrialState
     trials = study.get_trials()
     n_done = sum(trial.state == states.COMPLETE for trial in trials)
-    settled = {_run(trial) for trial in trials if trial.state == states.COMPLETE}
+    completed_runs = {_run_name(trial) for trial in trials if trial.state == states.COMPLETE}
     queued = [trial.system_attrs["fixed_params"] for trial in trials if trial.state == states.WAITING]
     for trial in (trial for trial in trials if trial.state in (states.FAIL, states.RUNNING)):
-        if trial.state == states.RUNNING:  # of a process that is gone: the folder's lock is ours
+        if trial.state == states.RUNNING:  # its process has gone: this process holds the lock of the folder
             study.tell(trial.number, state=states.FAIL)
-        if _run(trial) in settled:
+        if _run_name(trial) in completed_runs:
             continue
-        if read_record(folder / _run(trial)).get("status") == DIVERGED:
+        if read_record(folder / _run_name(trial)).get("status") == DIVERGED:
             n_done += 1
         elif trial.params not in queued:
             queued.append(trial.params)
@@ -53,6 +52,21 @@ def queue_unfinished_trials(sweeper: DictConfig, folder: Path) -> tuple[int, int
     return max(0, sweeper.n_trials - n_done), len(trials)
 
 
-def _run(trial: Any) -> str:
-    """Return the name of a trial's run: the sweeper keeps what it searches as parameters, all else as attributes."""
+def _load_study(sweeper: DictConfig) -> Any:
+    """Return the study of a sweeper, or None if it has not begun."""
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
+    except KeyError:
+        return None
+    except Exception as error:  # SQLAlchemy, a database driver or a server may raise anything
+        raise MachineError(f"cannot use the study {sweeper.storage}: {str(error).splitlines()[0]}") from error
+
+
+def _run_name(trial: Any) -> str:
+    """Return the name of a trial's run.
+
+    The sweeper stores the settings that it searches as parameters of the trial, and all others as attributes.
+    """
     return run_name(f"{key}={value}" for key, value in {**trial.params, **trial.user_attrs}.items())

@@ -1,0 +1,65 @@
+"""Where a run begins: in an empty folder, from the weights of another run, or where it stopped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, check_settings, load_weights, read_checkpoint
+from nf_mnist.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from nf_mnist.training.module import FlowModule
+
+
+def choose_checkpoint(cfg: DictConfig) -> None:
+    """Replace ``ckpt=auto`` by the last checkpoint of the run, or by None if there is none yet.
+
+    Raises:
+        ConfigError: If the folder holds another run, which this run does not resume.
+    """
+    run_dir = Path(cfg.run_dir)
+    checkpoints = run_dir / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    if cfg.ckpt == "auto":
+        cfg.ckpt = str(last) if last.exists() else None
+    elif checkpoints.exists() and not (cfg.ckpt is not None and _is_in(checkpoints, cfg.ckpt)):
+        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+
+
+def load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:
+    """Load the weights of ``init_from`` or ``ckpt``; check that the run can resume from ``ckpt``.
+
+    Raises:
+        ConfigError: If both are given, or ``ckpt`` belongs to a run in another folder or with other settings.
+        CheckpointError: If the file is refused, holds another architecture, or ``ckpt`` holds weights only.
+    """
+    ckpt, init_from = cfg.ckpt, cfg.init_from
+    if ckpt is not None and init_from is not None:
+        raise ConfigError("ckpt= resumes a run and init_from= starts a fresh one from weights; give one of them")
+    path = ckpt or init_from
+    if path is None:
+        return
+    checkpoint = read_checkpoint(path)
+    load_weights(module.flow, checkpoint, path)
+    load_weights(module.dequantizer, checkpoint, path, DEQUANTIZER_PREFIX)
+    if ckpt is not None:
+        _check_resumable(checkpoint, cfg)
+
+
+def _check_resumable(checkpoint: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Check that ``ckpt`` holds an optimizer, has the settings of this run, and lies beside its best checkpoint."""
+    ckpt, checkpoints = cfg.ckpt, Path(cfg.run_dir) / "checkpoints"
+    if not checkpoint.get("optimizer_states"):
+        raise CheckpointError(f"{ckpt} holds weights only, so its run cannot be resumed; use init_from={ckpt}")
+    check_settings(checkpoint, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), ckpt)
+    if not _is_in(checkpoints, ckpt):
+        raise ConfigError(
+            f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "
+            f"that folder as output_dir=, or start afresh with init_from={ckpt}"
+        )
+
+
+def _is_in(folder: Path, ckpt: str) -> bool:
+    return Path(ckpt).resolve().parent == folder.resolve()

@@ -1,0 +1,138 @@
+"""One training run, from the checks of its settings to the metrics of its best checkpoint."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer
+from nf_mnist.app.evaluation import evaluate_checkpoint
+from nf_mnist.app.settings import check_duration, check_ranges, check_split
+from nf_mnist.app.tables import print_metrics
+from nf_mnist.checkpoints.writing import write_json, write_text
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
+from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
+from nf_mnist.metrics import bits_per_dim, count_parameters
+from nf_mnist.runs.lock import lock_folder
+from nf_mnist.runs.record import recorded, update_record
+from nf_mnist.runs.resume import choose_checkpoint, load_initial_weights
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from nf_mnist.training.datamodule import ImageDataModule
+    from nf_mnist.training.module import FlowModule
+
+
+def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequence[float] = ()) -> float:
+    """Train a flow, choose the best checkpoint on validation images, and measure it.
+
+    Args:
+        cfg: The resolved configuration.
+        overrides: The overrides on the command line, for the record of the run.
+        rate_factors: Shares of the peak learning rate to replay, one for each batch; the schedule follows them.
+
+    Returns:
+        The validation loss of the best checkpoint, in nats per image.
+
+    Raises:
+        NFMnistError: If a setting is out of range, the folder belongs to another run, or the loss diverges.
+    """
+    _check_settings(cfg)
+    choose_checkpoint(cfg)
+    keep_freed_memory()
+    datamodule = build_datamodule(cfg)
+    datamodule.setup()
+    module = _build_module(cfg, datamodule)
+    module.replayed_factors = list(rate_factors)
+    trainer = build_trainer(cfg)
+    with contextlib.ExitStack() as stack:
+        if trainer.is_global_zero:  # of several processes, the first keeps the record
+            stack.enter_context(_locked_and_recorded(cfg, overrides))
+            _announce(cfg, module, trainer)
+        return _fit_and_measure(cfg, trainer, module, datamodule)
+
+
+def _check_settings(cfg: DictConfig) -> None:
+    check_ranges(cfg)
+    check_duration(cfg.trainer.max_time)
+    if cfg.evaluation is not None:
+        check_split(cfg.evaluation.split)
+    resolve_accelerator(cfg.trainer.accelerator)
+
+
+def _build_module(cfg: DictConfig, datamodule: "ImageDataModule") -> "FlowModule":
+    """Build the module, fit its bijectors to the training levels, and load its initial weights."""
+    module = build_module(cfg)
+    _check_labels(module.flow, datamodule.train.labels)
+    module.flow.bijector.fit(datamodule.train.levels)
+    load_initial_weights(module, cfg)
+    return module
+
+
+def _check_labels(flow: Flow, labels: torch.Tensor) -> None:
+    """Refuse labels that are no class of the flow, and labels that are all equal: their file holds none."""
+    flow.check_labels(labels)
+    if flow.n_classes > 1 and len(labels.unique()) == 1:
+        raise ConfigError(
+            f"model.flow.n_classes={flow.n_classes}, but every training image has the label {labels[0]}; give the "
+            "file of images an array 'labels', or leave n_classes at 0"
+        )
+
+
+@contextlib.contextmanager
+def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[None]:
+    """Lock the folder of the run; write its configuration and its record there."""
+    run_dir = Path(cfg.run_dir)
+    fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(), "threads": torch.get_num_threads()}
+    with lock_folder(run_dir, "run"), recorded(run_dir, overrides, **fields):
+        write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        yield
+
+
+def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
+    size = count_parameters(module)
+    print(f"{cfg.name}: {size:,} parameters on {describe()}, {trainer.precision}; results in {cfg.run_dir}")
+    if cfg.data.dequantizer == "none":
+        print(
+            "warning: undithered levels have no bound on their likelihood; use data.dequantizer=uniform to measure it"
+        )
+
+
+def _fit_and_measure(
+    cfg: DictConfig, trainer: "L.Trainer", module: "FlowModule", datamodule: "ImageDataModule"
+) -> float:
+    from nf_mnist.training.fit import fit, log_metrics, training_seconds
+    from nf_mnist.training.signals import stop_on_signals
+
+    run_dir = Path(cfg.run_dir)
+    with stop_on_signals(trainer, run_dir / "checkpoints" / "last.ckpt"):
+        best, loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt)
+    if not trainer.is_global_zero:
+        return loss
+    metrics = {"val_loss": loss}
+    if module.has_bits:
+        metrics["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
+    update_record(run_dir, **metrics)
+    log_metrics(trainer, {f"best/{key}": value for key, value in metrics.items()})
+    if cfg.evaluation is not None:
+        _evaluate(cfg, best, training_seconds(trainer))
+    return loss
+
+
+def _evaluate(cfg: DictConfig, best: Path, seconds: float) -> None:
+    """Measure the best checkpoint as the evaluate command does, print the table and write the metrics."""
+    run_dir = Path(cfg.run_dir)
+    metrics, unit, *_ = evaluate_checkpoint(best, cfg.evaluation)
+    rows = {
+        "training time": f"{seconds / 60:.1f} min on {describe()}",
+        "checkpoint": str(best),
+        "samples and histograms": f"tensorboard --logdir {run_dir}",
+    }
+    print_metrics(metrics, unit, rows)
+    provenance: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(), "checkpoint": str(best)}
+    write_json(run_dir / "metrics.json", {"unit": unit, **metrics, **provenance})
