@@ -1,6 +1,5 @@
 """What the benchmarks share: timed calls, processes that take turns, training steps as shipped, machines described."""
 
-import fcntl
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -109,13 +109,9 @@ def spread(values: Sequence[float]) -> Metrics:
 
 
 def add_row(result: Path, key: str, row: Metrics) -> None:
-    """Add a row to a file of results; a lock lets commands that write to it run side by side, one thread each."""
-    folder = os.open(result.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    """Add a row to a file of results; a lock lets several commands write to the file at the same time."""
+    with FileLock(result.with_name(f".{result.name}.lock")):
         write_json(result, {"rows": {**rows_of(result), key: row}})
-    finally:
-        os.close(folder)
 
 
 def rows_of(result: Path) -> Metrics:

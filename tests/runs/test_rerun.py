@@ -1,4 +1,4 @@
-"""What a run leaves behind, and that it can be repeated from it."""
+"""The record of a run, and repeating the run from it."""
 
 import csv
 import json
@@ -103,6 +103,16 @@ def test_a_rerun_warns_of_another_machine(folder, tmp_path):
     update_record(tmp_path / "run", hardware="an abacus")
     finished = run_command("train", f"rerun={tmp_path}/run", f"output_dir={tmp_path}/again")
     assert "warning: it ran on an abacus" in finished.out
+
+
+def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    before = torch.get_num_threads()
+    update_record(tmp_path / "run", threads=before + 1)
+    finished = run_command("train", f"rerun={tmp_path}/run", f"output_dir={tmp_path}/again")
+    assert finished.code == 0, finished.err
+    assert read_record(tmp_path / "again")["threads"] == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_a_run_whose_process_is_gone_was_killed(tmp_path):

@@ -1,4 +1,4 @@
-"""Averages over steps: statistics of BatchNorm measured anew, and of the weights."""
+"""Averages: BatchNorm statistics measured anew over batches, and weights averaged over steps."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
 from nf_mnist.training.callbacks import RecomputeStatistics
 from nf_mnist.training.callbacks.averaging import _moving_average
-from tests.support.helpers import Fit, Recorder, first_difference, fit, tiny_overrides
+from tests.support.helpers import Fit, Recorder, first_difference, fit, tiny_overrides, write_images
 
 
 def test_statistics_are_recomputed_over_the_training_set_before_validation(overrides):
@@ -31,7 +31,7 @@ def test_statistics_are_recomputed_over_the_training_set_before_validation(overr
     assert (norm.running_var - 1).abs().max() > 0.5, "not the initial ones"
 
 
-def test_statistics_are_recomputed_without_a_draw_from_the_random_state(overrides):
+def test_recomputing_statistics_leaves_the_random_state_as_it_was(overrides):
     trained = fit([*overrides, "model.norm=batchnorm", "trainer.max_steps=1"])
     before = torch.get_rng_state()
     RecomputeStatistics(n_batches=2).on_validation_start(trained.trainer, trained.module)
@@ -42,15 +42,25 @@ def test_statistics_are_recomputed_without_a_draw_from_the_random_state(override
     assert_close(norm.running_var.flatten(), variance, atol=1e-5, rtol=1e-5)
 
 
+def test_statistics_are_measured_in_the_context_of_training(tmp_path):
+    images = write_images(tmp_path / "images.npz", side=16)
+    settings = ["trainer.max_steps=1", "logger.tensorboard=null"]
+    trained = fit([*tiny_overrides(images, tmp_path / "run", "conditional"), *settings])
+    contexts = []
+    trained.module.flow.register_forward_pre_hook(lambda flow, inputs: contexts.append(inputs[1]))
+    RecomputeStatistics(n_batches=2).on_validation_start(trained.trainer, trained.module)
+    assert [context.shape for context in contexts] == [(16, 2, 16, 16)] * 2, "the image and what is observed of it"
+
+
 def first_norm(module: nn.Module) -> BatchNorm:
     return next(part for part in module.flow.modules() if isinstance(part, BatchNorm))
 
 
 @torch.no_grad()
 def statistics_of_batches(trained: Fit, n_batches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return means over training batches of the mean and biased variance of each channel before the first BatchNorm.
+    """Return the mean and biased variance of each channel before the first BatchNorm, averaged over training batches.
 
-    Noise and batches are those of RecomputeStatistics: after its seed, in the order of the first epoch.
+    Noise and batches are those of RecomputeStatistics: noise from its seed, batches in the order of the first epoch.
     """
     preprocess, coupling = trained.module.flow.bijector.layers()[:2]
     coupling.train()
@@ -66,7 +76,7 @@ def statistics_of_batches(trained: Fit, n_batches: int | None = None) -> tuple[t
     return torch.stack(means).mean(0), torch.stack(variances).mean(0)
 
 
-def test_the_average_of_weights_leaves_whole_numbers_as_they_are(overrides, tmp_path):
+def test_the_average_of_weights_leaves_integers_as_they_are(overrides, tmp_path):
     tiny = tiny_overrides(tmp_path / "images.npz", tmp_path / "run", model="cp3")
     options = ["callbacks=ema", "callbacks.ema.decay=0.9999", "logger.tensorboard=null"]
     trained = fit([*tiny, *options, "trainer.max_steps=4", "trainer.val_check_interval=4"])

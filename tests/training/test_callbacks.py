@@ -10,7 +10,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nf_mnist.errors import ConfigError, DivergenceError
 from nf_mnist.flows import StandardNormal
-from nf_mnist.training.callbacks import LogLatentRadius, LogSamples, RecomputeStatistics, RunProgress, StopOnDivergence
+from nf_mnist.training.callbacks import (
+    LogLatentRadius,
+    LogSamples,
+    RecomputeStatistics,
+    RunProgress,
+    SkipBadSteps,
+    StopOnDivergence,
+    quality,
+)
 from tests.support.helpers import VIEWS, fit, tiny_overrides, write_images
 
 IMAGES = {
@@ -105,8 +113,18 @@ def test_a_callback_may_be_left_out_and_a_run_may_have_no_logger(images, tmp_pat
     assert trained.trainer.loggers == []
 
 
+def test_the_quality_of_samples_is_not_measured_without_tensorboard(tmp_path, monkeypatch):
+    def draw_levels(*args, **settings):
+        raise AssertionError("nobody would see the metrics")
+
+    monkeypatch.setattr(quality, "draw_levels", draw_levels)
+    wide = write_images(tmp_path / "wide.npz", side=28)
+    settings = ["callbacks=quality", "trainer.max_steps=1", "trainer.val_check_interval=1", "~logger"]
+    assert fit([*tiny_overrides(wide, tmp_path / "run"), *settings]).trainer.global_step == 1
+
+
 class Poison(L.Callback):
-    """Makes a weight infinite before a step."""
+    """Makes weights NaN before a step."""
 
     def __init__(self, step: int):
         self.step = step
@@ -117,7 +135,7 @@ class Poison(L.Callback):
 
 
 @pytest.mark.parametrize("every_n_steps", [1, 10])
-def test_divergence_is_named_with_its_step_and_the_last_good_checkpoint_is_kept(every_n_steps, images, tmp_path):
+def test_divergence_ends_a_training_with_its_step_and_the_last_good_checkpoint_is_kept(every_n_steps, images, tmp_path):
     settings = [
         "trainer.max_steps=30",
         "trainer.val_check_interval=2",
@@ -155,6 +173,7 @@ def test_progress_says_loss_speed_and_time_left(images, tmp_path, capsys):
         lambda: LogSamples(4, [-1.0]),
         lambda: LogLatentRadius(0),
         lambda: StopOnDivergence(0),
+        lambda: SkipBadSteps(0),
         lambda: RunProgress(0),
         lambda: RecomputeStatistics(0),
         lambda: RecomputeStatistics(-1),

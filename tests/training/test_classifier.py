@@ -1,4 +1,4 @@
-"""The classifier that judges samples: its network, its distortions, its training."""
+"""The classifier that measures samples: its network, its distortions, its training."""
 
 import json
 
@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from nf_mnist.app.building import build_trainer
 from nf_mnist.app.trained import load_classifier
 from nf_mnist.data import array_file, split
+from nf_mnist.data.classifier_images import distort, outliers
 from nf_mnist.nets import Classifier
-from nf_mnist.training.classifier_module import distort, outliers
 from tests.support.helpers import compose_config, run_command, write_images
 
 
@@ -51,7 +51,7 @@ def test_a_budget_of_time_ends_the_training(tmp_path):
     assert timer.time_remaining() == 60
 
 
-def test_a_training_leaves_figures_and_a_checkpoint_that_loads(tmp_path):
+def test_a_training_leaves_metrics_and_a_checkpoint_that_loads(tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
     given = ["data=array", f"path={images}", "classifier.channels=4", "trainer.max_epochs=2", "data.batch_size=16"]
     run = [*given, "trainer.accelerator=cpu", "trainer.precision=32-true", f"output_dir={tmp_path}/run"]
@@ -68,7 +68,7 @@ def test_a_training_leaves_figures_and_a_checkpoint_that_loads(tmp_path):
 
 
 @pytest.mark.parametrize("n_steps", [3, 7])
-def test_a_budget_that_ends_within_an_epoch_leaves_the_figures_of_the_last_weights(n_steps, tmp_path):
+def test_a_budget_that_ends_within_an_epoch_leaves_the_metrics_of_the_last_weights(n_steps, tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
     given = ["data=array", f"path={images}", "classifier.channels=4", f"trainer.max_steps={n_steps}"]
     run = [*given, "data.batch_size=16", "trainer.accelerator=cpu", "trainer.precision=32-true"]

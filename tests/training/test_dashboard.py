@@ -1,6 +1,5 @@
-"""What TensorBoard shows of finished runs: what was written for its tabs, and the tabs themselves in a browser."""
+"""TensorBoard of finished runs: what is written for its tabs, and the tabs themselves in a browser."""
 
-import importlib.util
 import os
 import shutil
 import time
@@ -12,17 +11,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from nf_mnist.training.callbacks.dashboard import CHARTS, FIGURES
+from nf_mnist.training.callbacks.dashboard import CHARTS, METRICS
 from tests.support.helpers import VIEWS, run_command, tiny_overrides, write_images
 
-ROOT = Path(__file__).parents[2]
 RATE, OTHER_RATE = 1e-3, 2e-3
 HEADING = "tf-category-paginated-view"  # of the cards of one group
 SCALARS = ("train", "val", "latent", "inpaint", "health")
 
 
 def train(folder: Path, rate: float, views: Sequence[str], *settings: str) -> Path:
-    """Train for a few steps; return the folder of what TensorBoard reads."""
+    """Train for a few steps; return the folder that TensorBoard reads."""
     images = write_images(folder / "images.npz")
     given = [*tiny_overrides(images, folder / f"rate_{rate}", views=views), "evaluation=null", *settings]
     finished = run_command("train", *given, f"optimizer.lr={rate}", "callbacks.progress.every_n_steps=1")
@@ -46,7 +44,7 @@ def test_charts_are_of_curves_that_the_run_has(written):
             assert set(chart.multiline.tag) <= set(written.Tags()["scalars"]), chart.title
 
 
-def test_a_run_is_a_row_of_settings_and_figures(written):
+def test_a_run_is_a_row_of_settings_and_metrics(written):
     plugin = written.PluginTagToContent("hparams")
     row = HParamsPluginData.FromString(plugin["_hparams_/session_start_info"]).session_start_info.hparams
     assert row["optimizer.lr"].number_value == RATE
@@ -55,7 +53,7 @@ def test_a_run_is_a_row_of_settings_and_figures(written):
     assert row["name"].string_value == "tiny"
     assert not any("_target_" in key or "source" in key or "dir" in key for key in row), "settings, and no files"
     columns = HParamsPluginData.FromString(plugin["_hparams_/experiment"]).experiment.metric_infos
-    assert [column.name.tag for column in columns] == list(FIGURES)
+    assert [column.name.tag for column in columns] == list(METRICS)
     assert {column.name.tag for column in columns} <= set(written.Tags()["scalars"])
 
 
@@ -64,9 +62,7 @@ def dashboard(tmp_path_factory):
     pytest.importorskip("selenium")
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         pytest.skip("there is no chromium with its driver")
-    spec = importlib.util.spec_from_file_location("screenshots", ROOT / "docs" / "screenshots.py")
-    screenshots = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(screenshots)
+    screenshots = pytest.importorskip("tools.screenshots")
     runs = tmp_path_factory.mktemp("runs")
     for rate in (RATE, OTHER_RATE):
         train(runs, rate, VIEWS, "trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1")

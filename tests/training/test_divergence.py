@@ -1,4 +1,4 @@
-"""Losses that are no numbers: the run stops by name, or the step is left out, and checkpoints stay whole."""
+"""A loss that is NaN stops the run with a named error, or the step is skipped; checkpoints stay whole."""
 
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from nf_mnist.training.callbacks import SkipBadSteps
 from nf_mnist.training.module import FlowModule
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
 
+SPOIL_ALL = f"+callbacks.spoil={{_target_:{__name__}.SpoilAllBatches}}"
+
 
 @pytest.fixture
 def images(tmp_path) -> Path:
@@ -19,12 +21,12 @@ def images(tmp_path) -> Path:
 
 
 def spoil(module: FlowModule) -> RemovableHandle:
-    """Make all data nan, until the handle is removed."""
+    """Make all data NaN until the handle is removed."""
     return module.dequantizer.register_forward_hook(lambda *call: (call[-1][0] * float("nan"), call[-1][1]))
 
 
 class SpoilBatch(L.Callback):
-    """Makes one batch of data nan."""
+    """Makes one batch of data NaN."""
 
     def __init__(self, step: int):
         self.step = step
@@ -37,11 +39,13 @@ class SpoilBatch(L.Callback):
 
 
 @pytest.mark.parametrize("every_n_steps", [pytest.param(1, marks=pytest.mark.slow), 10])
-def test_a_batch_with_nan_stops_the_run_by_name_and_the_last_good_checkpoint_is_whole(every_n_steps, images, tmp_path):
+def test_a_batch_with_nan_stops_the_run_and_the_last_good_checkpoint_is_whole(
+    every_n_steps, images, tmp_path
+):
     settings = ["trainer.max_steps=8", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
     settings += ["evaluation=null", f"callbacks.divergence.every_n_steps={every_n_steps}", "logger.tensorboard=null"]
-    bomb = "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilBatch,step:5}"
-    ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, bomb)
+    spoiler = f"+callbacks.spoil={{_target_:{__name__}.SpoilBatch,step:5}}"
+    ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, spoiler)
     assert ended.code == 1
     assert "the loss was not finite at step 6" in ended.err
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -52,13 +56,13 @@ def test_a_batch_with_nan_stops_the_run_by_name_and_the_last_good_checkpoint_is_
 
 
 @pytest.mark.parametrize("norm", ["batchnorm", "actnorm"])
-def test_a_step_with_nan_is_left_out_if_so_configured(norm, images, tmp_path):
+def test_a_step_with_nan_is_skipped_if_so_configured(norm, images, tmp_path):
     common = ["trainer.max_steps=6", f"model.norm={norm}", "evaluation=null", "logger.tensorboard=null"]
     common += ["callbacks=skip_bad_steps", "trainer.val_check_interval=3", "callbacks.last.every_n_train_steps=1"]
     weights, spoiler = Weights(), SpoilBatch(step=3)
     run = fit([*tiny_overrides(images, tmp_path / "run"), *common], [spoiler, weights])
     before, spoilt, after = weights.seen[2:5]
-    assert all(torch.equal(before[key], spoilt[key]) for key in before), "and statistics of BatchNorm with them"
+    assert all(torch.equal(before[key], spoilt[key]) for key in before), "with the statistics of BatchNorm"
     assert not all(torch.equal(before[key], after[key]) for key in before)
     assert all(value.isfinite().all() for value in after.values())
     [skip] = [callback for callback in run.trainer.callbacks if isinstance(callback, SkipBadSteps)]
@@ -68,25 +72,25 @@ def test_a_step_with_nan_is_left_out_if_so_configured(norm, images, tmp_path):
 
 def test_too_many_steps_with_nan_in_a_row_stop_the_run(images, tmp_path):
     common = ["trainer.max_steps=6", "evaluation=null", "logger.tensorboard=null", "callbacks=skip_bad_steps"]
-    common += ["callbacks.skip.most_in_a_row=1", "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilAllBatches}"]
+    common += ["callbacks.skip.max_consecutive=1", SPOIL_ALL]
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *common)
     assert ended.code == 1
     assert "gradients were not finite in 2 steps in a row, up to step 2" in ended.err
 
 
-def test_a_resumed_run_has_what_was_left_of_its_allowance(images, tmp_path):
+def test_a_resumed_run_remembers_how_many_consecutive_steps_it_skipped(images, tmp_path):
     common = [
         "evaluation=null",
         "logger.tensorboard=null",
         "callbacks=skip_bad_steps",
-        "callbacks.skip.most_in_a_row=3",
+        "callbacks.skip.max_consecutive=3",
     ]
-    common += ["callbacks.last.every_n_train_steps=1", "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilAllBatches}"]
+    common += ["callbacks.last.every_n_train_steps=1", SPOIL_ALL]
     fit([*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=2"])
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     further = [*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=9"]
     ended = fit(further, ckpt=last, expect=DivergenceError)
-    assert ended.trainer.global_step == 3, "three steps are left out, and the fourth ends the run"
+    assert ended.trainer.global_step == 3, "three steps are skipped, and the fourth ends the run"
 
 
 class Weights(L.Callback):
@@ -100,7 +104,7 @@ class Weights(L.Callback):
 
 
 class SpoilAllBatches(L.Callback):
-    """Makes every batch of data nan."""
+    """Makes every batch of data NaN."""
 
     def on_train_start(self, trainer, pl_module):
         spoil(pl_module)
@@ -108,14 +112,14 @@ class SpoilAllBatches(L.Callback):
 
 def test_a_validation_loss_that_is_never_finite_is_named(images, tmp_path):
     settings = ["trainer.max_steps=2", "trainer.val_check_interval=1", "logger.tensorboard=null"]
-    spoiler = "+callbacks.spoil={_target_:tests.training.test_divergence.SpoilValidation}"
+    spoiler = f"+callbacks.spoil={{_target_:{__name__}.SpoilValidation}}"
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, spoiler)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "the validation loss was never finite" in ended.err
 
 
 class SpoilValidation(L.Callback):
-    """Makes the data of each validation nan."""
+    """Makes the data of each validation NaN."""
 
     def on_validation_start(self, trainer, pl_module):
         self.hook = spoil(pl_module)

@@ -1,5 +1,7 @@
 """Muon: orthogonal updates for matrices, AdamW for the rest."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,8 @@ from torch.testing import assert_close
 from nf_mnist.errors import ConfigError
 from nf_mnist.training import muon
 from nf_mnist.training.muon import Muon, orthogonalize
+from tests.support.helpers import compose_config
+from tests.support.registry import FLOWS
 
 SETTINGS = {"lr": 1e-2, "matrix_lr": 0.1, "adam": ["last"], "momentum": 0.9, "betas": (0.9, 0.99), "weight_decay": 0.1}
 
@@ -78,7 +82,7 @@ def test_without_a_gradient_weights_decay_by_rate_times_decay():
         assert_close(value, (1 - rate * SETTINGS["weight_decay"]) * before[name], msg=name)
 
 
-def test_what_is_no_matrix_is_updated_as_by_adamw():
+def test_parameters_of_adamw_are_updated_as_by_adamw():
     module, other = network(), network()
     train(module, Muon(module.named_parameters(), **{**SETTINGS, "adam": ["hidden", "last"]}), 3)
     train(other, torch.optim.AdamW(other.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1), 3)
@@ -112,6 +116,19 @@ def test_a_resumed_optimizer_goes_on_as_if_it_had_not_stopped():
     train(halves, resumed, 3)
     for own, expected in zip(halves.parameters(), whole.parameters(), strict=True):
         assert torch.equal(own, expected)
+
+
+def test_first_and_last_layers_are_adamws_under_the_names_that_networks_give_them():
+    flow = FLOWS["hierarchical"]()
+    settings = compose_config(["optimizer=muon"]).optimizer
+    own = {key: settings[key] for key in SETTINGS}
+    names = {value: name for name, value in flow.named_parameters()}
+    _, matrices = Muon(flow.named_parameters(), **own).param_groups
+    updated_by_muon = [names[value] for value in matrices["params"]]
+    ends = [name for name in names.values() if re.search(r"\.(conv|proj)_(in|out)\.", name)]
+    assert {re.search(r"(conv|proj)_(in|out)", name).group() for name in ends} >= {"conv_in", "conv_out"}
+    assert updated_by_muon
+    assert not set(updated_by_muon) & set(ends)
 
 
 @pytest.mark.parametrize("change", [{"matrix_lr": -1.0}, {"momentum": 1.0}])

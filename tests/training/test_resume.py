@@ -1,4 +1,4 @@
-"""A run that was stopped or killed and resumed ends as one that never stopped."""
+"""A run that is stopped or killed and then resumed ends like one that never stopped."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ def images(tmp_path) -> Path:
 
 def state(path: Path) -> dict:
     checkpoint = torch.load(path, weights_only=True)
-    counts = [name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked")]  # nobody reads them
+    counts = [name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked")]  # nothing reads them
     for name in counts:
         del checkpoint["state_dict"][name]
     return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "global_step", "epoch")}
@@ -79,7 +79,7 @@ def test_the_time_of_training_is_that_of_all_resumes(images, tmp_path):
 
 
 class KilledError(Exception):
-    """Stands for a death at one moment of a training."""
+    """Stands for the death of a process at one moment of a training."""
 
 
 class Killer(L.Callback):
@@ -145,7 +145,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_of_the_present_step(number, optio
         *options,
     ]
     settings += ["logger.tensorboard=null", "evaluation=null"]
-    bomb = f"+callbacks.bomb={{_target_:tests.training.test_resume.Bomb,step:3,number:{int(number)}}}"
+    bomb = f"+callbacks.bomb={{_target_:{__name__}.Bomb,step:3,number:{int(number)}}}"
     assert run_command("train", *tiny_overrides(images, tmp_path / "whole"), *settings).code == 0
     stopped = run_command("train", *tiny_overrides(images, tmp_path / "stopped"), *settings, bomb)
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
@@ -175,18 +175,18 @@ class Bomb(L.Callback):
 
 @pytest.fixture
 def on_a_terminal():
-    """Hear Ctrl-C, also where the tests run in the background."""
+    """Handle Ctrl-C, even if the tests run in the background."""
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, earlier)
 
 
 @pytest.mark.usefixtures("on_a_terminal")
-def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_run_hears_the_first(images, tmp_path):
+def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_run_handles_the_first(images, tmp_path):
     settings = ["trainer.max_steps=7", "callbacks.last.every_n_train_steps=2", "logger.tensorboard=null"]
-    bomb = f"+callbacks.bomb={{_target_:tests.training.test_resume.Bomb,step:3,number:{int(signal.SIGINT)},times:2}}"
+    bomb = f"+callbacks.bomb={{_target_:{__name__}.Bomb,step:3,number:{int(signal.SIGINT)},times:2}}"
     assert run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, bomb).code == 1
-    assert step_of(tmp_path / "run" / "checkpoints" / "last.ckpt") == 2, "the step is not waited for"
+    assert step_of(tmp_path / "run" / "checkpoints" / "last.ckpt") == 2, "the run does not wait for the end of the step"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

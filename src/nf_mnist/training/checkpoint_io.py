@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all."""
+"""Checkpoints are written as a whole or not at all."""
 
 import io
 from pathlib import Path
@@ -11,10 +11,10 @@ from nf_mnist.checkpoints.writing import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under a temporary name beside its own, then renames it.
+    """Writes a checkpoint under a temporary name in the same folder, then renames it.
 
-    Lightning's own writes to the system's temporary folder and moves; between file systems that is a copy, and a copy
-    that is cut short is an unreadable checkpoint.
+    Lightning's own class writes to the system's temporary folder and moves the file. Between file systems that is a
+    copy, and an interrupted copy is an unreadable checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -24,5 +24,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def how_to_resume(checkpoints: Path) -> str:
-    """Say what to do about a training that could not write into its folder of checkpoints."""
+    """Say what to do when a training could not write into its folder of checkpoints."""
     return f"earlier checkpoints are whole: make room, then resume with ckpt={checkpoints / 'last.ckpt'}"

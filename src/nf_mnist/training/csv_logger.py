@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 
 class ResumableCSVLogger(CSVLogger):
-    """Goes on below the metrics of a run that is resumed, which Lightning's logger would delete."""
+    """Appends to the metrics of a run that is resumed; Lightning's logger would delete them."""
 
     @property
     @rank_zero_experiment
@@ -16,12 +16,12 @@ class ResumableCSVLogger(CSVLogger):
         """Return the writer of ``metrics.csv``."""
         if self._experiment is None:
             metrics = Path(self.log_dir) / "metrics.csv"
-            aside = metrics.with_name(".metrics.csv")
+            set_aside = metrics.with_name(".metrics.csv")
             if metrics.is_file():
-                metrics.replace(aside)
-            writer = super().experiment
-            if aside.is_file():
-                aside.replace(metrics)
+                metrics.replace(set_aside)
+            writer = super().experiment  # deletes metrics.csv
+            if set_aside.is_file():
+                set_aside.replace(metrics)
                 with metrics.open() as file:
                     writer.metrics_keys = file.readline().strip().split(",")
         return self._experiment

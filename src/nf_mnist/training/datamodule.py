@@ -13,17 +13,17 @@ from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 class ImageDataModule(L.LightningDataModule):
     """Training, validation and test images of one set.
 
-    Validation images are set apart from the official training file by a seeded random choice; the official test
-    images are never among either. Batches are ``(levels, labels)``; the module dequantizes them on its device.
+    A seeded random choice sets validation images apart from the official training file. The official test images are
+    never among either. Batches are ``(levels, labels)``; the module dequantizes them on its device.
 
     Args:
         source: Returns the set; called once.
-        event_shape: (1, height, width) that the model is built for.
-        n_validation: Number of validation images, or a share below 1.
-        split_seed: Of the choice of validation images.
-        batch_size: Training images in a step, per process.
-        eval_batch_size: Images in a batch of validation.
-        seed: Of the order of the training images.
+        event_shape: (1, height, width) of the images that the model is built for.
+        n_validation: Number of validation images, or their share if below 1.
+        split_seed: Seed for the choice of validation images.
+        batch_size: Number of training images in a step, per process.
+        eval_batch_size: Number of images in a validation batch.
+        seed: Seed for the order of the training images.
 
     Raises:
         ConfigError: If a batch size is below 1.
@@ -53,27 +53,27 @@ class ImageDataModule(L.LightningDataModule):
         """Read and split the images; later calls do nothing.
 
         Raises:
-            DataError: If they have another shape than the model, or are fewer than a batch.
+            DataError: If the images have another shape than the model takes, or do not fill a batch.
         """
         if self.is_ready:
             return
         images, self.test = self.source()
         for name, part in (("images", images), ("test images", self.test)):
-            found = tuple(part.levels.shape[1:])
-            if found != self.event_shape:
-                raise DataError(f"the {name} are {found}, but data.event_shape is {self.event_shape}")
+            shape = tuple(part.levels.shape[1:])
+            if shape != self.event_shape:
+                raise DataError(f"the {name} are {shape}, but data.event_shape is {self.event_shape}")
         self.validation, self.train = split(images, self.n_validation, self.split_seed)
         if len(self.train.levels) < self.batch_size:
             raise DataError(f"batch_size={self.batch_size} exceeds the {len(self.train.levels)} training images")
         self.is_ready = True
 
     def train_dataloader(self) -> TrainingLoader:
-        """Return shuffled batches of this process's share.
+        """Return shuffled batches of this process's share of the training images.
 
         Raises:
-            DataError: If the images are fewer than a batch for each process.
+            DataError: If the images do not fill a batch for each process.
         """
-        rank, world_size = self._process()
+        rank, world_size = self._rank_and_world_size()
         loader = TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size)
         if not len(loader):
             raise DataError(
@@ -83,9 +83,9 @@ class ImageDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> EvaluationLoader:
-        """Return validation batches, in the split's (random) order."""
-        return EvaluationLoader(self.validation, self.eval_batch_size, *self._process())
+        """Return validation batches in the order of the split, which is random."""
+        return EvaluationLoader(self.validation, self.eval_batch_size, *self._rank_and_world_size())
 
-    def _process(self) -> tuple[int, int]:
+    def _rank_and_world_size(self) -> tuple[int, int]:
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -1,4 +1,4 @@
-"""A training from its start, or from a checkpoint, to the checkpoint that validates best."""
+"""A training from its start, or from a checkpoint, to the checkpoint with the best validation loss."""
 
 import math
 import shutil
@@ -20,17 +20,19 @@ from nf_mnist.training.module import FlowModule
 def fit(
     trainer: L.Trainer, module: FlowModule, datamodule: ImageDataModule, run_dir: Path, ckpt: str | None
 ) -> tuple[Path, float]:
-    """Train, then validate and save the last weights, which are often the best: a budget may end between validations.
+    """Train, then validate and save the last weights.
+
+    The last weights are often the best, and a budget may end between two validations.
 
     Args:
-        trainer: With a ModelCheckpoint that monitors ``val/loss``, such as SaveBest.
-        module: The flow to train.
-        datamodule: Its images.
-        run_dir: The folder of the run; checkpoints go to ``checkpoints`` in it.
-        ckpt: Checkpoint to resume from, or None.
+        trainer: A trainer with a ModelCheckpoint that monitors ``val/loss``, such as SaveBest.
+        module: The module to train.
+        datamodule: The images to train on and to validate on.
+        run_dir: The folder of the run; checkpoints are written into ``checkpoints`` in it.
+        ckpt: The checkpoint to resume from, or None.
 
     Returns:
-        The checkpoint of least validation loss, and that loss in nats, a finite number.
+        The checkpoint with the least validation loss, and that loss in nats per image, a finite number.
 
     Raises:
         DivergenceError: If the loss is not finite, in training or in every validation.
@@ -44,7 +46,7 @@ def fit(
         for callback in _savers(trainer):
             if isinstance(callback, SaveBest):
                 callback.take(best, last_loss)
-    trainer.save_checkpoint(last)  # after validating, which may have renewed BatchNorm's statistics
+    trainer.save_checkpoint(last)  # after the validation, which may have renewed BatchNorm's statistics
     if is_best and trainer.is_global_zero:
         with last.open("rb") as source:
             atomic_write(best, partial(shutil.copyfileobj, source), how_to_resume(best.parent))
@@ -56,19 +58,21 @@ def fit(
 
 
 def training_seconds(trainer: L.Trainer) -> float:
-    """Return how long training took, all resumes together; not a number where no callback counts it."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without saying so
-    return next((one.time_elapsed() for one in callbacks if isinstance(one, Timer)), math.nan)
+    """Return the seconds that training took, all resumes together, or NaN if no callback counts them."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+    timers = (callback for callback in callbacks if isinstance(callback, Timer))
+    return next((timer.time_elapsed() for timer in timers), math.nan)
 
 
 def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
-    """Give every logger what a run has reached; TensorBoard shows it beside the settings, under HParams."""
+    """Log the metrics that a run has reached; TensorBoard shows them beside the settings, under HParams."""
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()
 
 
 def _savers(trainer: L.Trainer) -> list[ModelCheckpoint]:
+    """Return the callbacks that save the checkpoint with the least validation loss."""
     savers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     return [callback for callback in savers if callback.monitor == "val/loss"]
 

@@ -1,7 +1,7 @@
 """Loaders of batches ``(levels, labels)``.
 
-The images stay one tensor and a batch is an index into it, which costs microseconds: there are no workers. Each of
-``world_size`` processes takes every ``world_size``-th image, so Lightning need not (and cannot) add a sampler.
+All images stay in one tensor, and a batch is an index into it. That costs microseconds, so there are no workers. Each
+of ``world_size`` processes takes every ``world_size``-th image, so Lightning need not (and cannot) add a sampler.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ Batch = tuple[Tensor, Tensor]
 
 
 class TrainingLoader:
-    """Batches in an order that depends on seed and epoch alone; drops what does not fill a batch.
+    """Batches in an order that depends only on seed and epoch; images that do not fill a batch are dropped.
 
-    ``state_dict`` and ``load_state_dict`` let a resumed run go on in the middle of an epoch; Lightning calls them.
+    Lightning calls ``state_dict`` and ``load_state_dict``, so that a resumed run continues within an epoch.
 
     Args:
         images: All images of the split.
-        batch_size: Images in a batch of this process.
-        seed: Of the order.
+        batch_size: Number of images in a batch of this process.
+        seed: Seed for the order.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -35,11 +35,11 @@ class TrainingLoader:
         self.n_taken = 0
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         return len(self.images.levels) // self.world_size // self.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rest of the present epoch, or the next epoch if the present one is through."""
+        """Yield the rest of the present epoch, or the next epoch if the present one is complete."""
         if self.n_taken >= len(self):
             self.epoch, self.n_taken = self.epoch + 1, 0
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
@@ -50,11 +50,11 @@ class TrainingLoader:
             yield self.images.select(rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position: the epoch and the batches of it that were taken."""
+        """Return the position: the epoch, and the number of its batches that were taken."""
         return {"epoch": self.epoch, "n_taken": self.n_taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position that :meth:`state_dict` returned."""
+        """Continue from a position that :meth:`state_dict` returned."""
         self.epoch, self.n_taken = state["epoch"], state["n_taken"]
 
 
@@ -63,7 +63,7 @@ class EvaluationLoader:
 
     Args:
         images: All images of the split.
-        batch_size: Images in a batch of this process.
+        batch_size: Number of images in a batch of this process.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -73,15 +73,14 @@ class EvaluationLoader:
         self.own = torch.arange(rank, len(images.levels), world_size)
 
     def __len__(self) -> int:
-        """Return the number of batches, the last of which may be smaller."""
+        """Return the number of batches; the last one may be smaller."""
         return -(-len(self.own) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
         for batch_idx in range(len(self)):
-            rows = self.indices(batch_idx)
-            yield self.images.select(rows)
+            yield self.images.select(self.indices(batch_idx))
 
     def indices(self, batch_idx: int) -> Tensor:
-        """Return which images of the split are in a batch, shape (batch,)."""
+        """Return the indices of a batch's images in the split, shape (batch,)."""
         return self.own[batch_idx * self.batch_size :][: self.batch_size]

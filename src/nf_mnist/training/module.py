@@ -1,4 +1,4 @@
-"""The Lightning module: augment, dequantize, maximise the likelihood, validate in float32."""
+"""The Lightning module of a flow: augment, dequantize, maximize the likelihood, validate in float32."""
 
 from typing import Any, cast
 
@@ -17,17 +17,18 @@ from nf_mnist.training.scheduled_module import OptimizerFactory, ScheduledModule
 class FlowModule(ScheduledModule):
     """Trains a flow by maximum likelihood.
 
-    The loss is the mean negative log-likelihood in nats per image; bits per dimension are logged beside it where there
-    are any.
+    The loss is the mean negative log-likelihood in nats per image. Bits per dimension are logged beside it where the
+    data has them.
 
     Args:
-        flow: The density.
-        dequantizer: From levels to the flow's data; what it learns is trained along, on the same bound.
-        optimizer: Parameters with their names in, optimizer out.
-        schedule: Of the learning rate.
-        seed: Of the training noise.
-        max_shift: Of :func:`~nf_mnist.data.random_shift`; training images alone are shifted.
-        distortion: Of :func:`~nf_mnist.data.random_distortion`; training images alone are distorted.
+        flow: The flow to train.
+        dequantizer: Maps levels to the flow's data; its parameters are trained with those of the flow, on the same
+            bound.
+        optimizer: Builds the optimizer from the parameters and their names.
+        schedule: Schedule of the learning rate.
+        seed: Seed for the training noise.
+        max_shift: Largest shift of a training image in pixels; see :func:`~nf_mnist.data.random_shift`.
+        distortion: Size of the distortion of a training image; see :func:`~nf_mnist.data.random_distortion`.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class FlowModule(ScheduledModule):
         return loss
 
     def on_validation_start(self) -> None:
-        """Let all processes validate what the first one saves: BatchNorm inside networks is each process's own."""
+        """Copy the buffers of the first process, which it saves, to all others: their BatchNorm statistics differ."""
         if dist.is_available() and dist.is_initialized():
             for buffer in self.buffers():
                 dist.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; return ``x``, ``z`` and ``labels``, so that callbacks need no second pass."""
+        """Score a batch; return ``x``, ``z`` and ``labels``, so that callbacks need no second pass through the flow."""
         levels, labels = batch
         loader = cast(EvaluationLoader, self.trainer.val_dataloaders)
         index = loader.indices(batch_idx).to(levels.device)
@@ -75,7 +76,7 @@ class FlowModule(ScheduledModule):
         return {"x": x, "z": z, "labels": labels}
 
     def _log_likelihood(self, stage: str, loss: Tensor, batch_size: int, sync_dist: bool) -> None:
-        # Lightning averages the count over processes, and would cut off the fraction of a whole number's average.
+        # Lightning averages the batch size over processes; the average of integers would lose its fraction.
         settings: dict[str, Any] = {"batch_size": float(batch_size), "sync_dist": sync_dist}
         self.log(f"{stage}/loss", loss, **settings)
         if self.has_bits:

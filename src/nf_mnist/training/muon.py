@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
+"""Muon: momentum with orthogonalized matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,22 +11,23 @@ from torch.optim import AdamW
 from nf_mnist.errors import ConfigError
 from nf_mnist.hardware import has_bfloat16
 
-# Of the quintic iteration X -> aX + b(XX')X + c(XX')^2 X, which moves all singular values near 1 in a few steps.
+# Coefficients of X -> A X + B (XX')X + C (XX')^2 X, which moves all singular values near 1 in a few iterations.
 A, B, C = 3.4445, -4.7750, 2.0315
 N_ITERATIONS = 5
 
 
 class Muon(AdamW):
-    """Muon for matrices and kernels of convolutions with several rows and columns, AdamW for everything else.
+    """Muon for matrices and convolution kernels with several rows and columns, AdamW for all other parameters.
 
     Args:
-        params: Parameters with their names.
-        lr: Of AdamW.
-        matrix_lr: Of Muon; updates have singular values near 1, so it is a step of the weights' spectral norm.
-        adam: Regular expressions; parameters whose name holds one are AdamW's: first and last layers, embeddings.
-        momentum: Of Muon, Nesterov's.
-        betas: Of AdamW.
-        weight_decay: Of both, decoupled.
+        params: The parameters with their names.
+        lr: Learning rate of AdamW.
+        matrix_lr: Learning rate of Muon. Its updates have singular values near 1, so this is the size of a step in the
+            spectral norm.
+        adam: Regular expressions for the names of matrices that AdamW updates: first and last layers, embeddings.
+        momentum: Nesterov momentum of Muon.
+        betas: Decay rates of AdamW's averages.
+        weight_decay: Decoupled weight decay of both.
 
     Raises:
         ConfigError: If ``matrix_lr`` is negative or the momentum outside [0, 1).
@@ -50,7 +51,7 @@ class Muon(AdamW):
             is_matrix = min(value.shape[:1].numel(), value.shape[1:].numel()) > 1
             is_matrix = is_matrix and not any(re.search(pattern, name) for pattern in adam)
             (matrices if is_matrix else others).append((name, value))
-        # A group without parameters would be refused; a model may have no matrices at all.
+        # PyTorch refuses a group without parameters, and a model may have no matrices.
         groups: list[dict[str, Any]] = [{"params": others}] if others else []
         if matrices:
             groups.append({"params": matrices, "lr": matrix_lr, "momentum": momentum})
@@ -69,21 +70,21 @@ class Muon(AdamW):
             if "momentum" in group:
                 self._step_matrices(group)
         for value in matrices:
-            value.grad = None  # AdamW passes over parameters without a gradient
+            value.grad = None  # AdamW skips parameters without a gradient
         super().step()
         for value, gradient in zip(matrices, gradients, strict=True):
             value.grad = gradient
         return loss
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
-        """Update the parameters of a group; those of one shape are made orthogonal together."""
+        """Update the parameters of a group; parameters of one shape are orthogonalized together."""
         by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
         for value in group["params"]:
             if value.grad is None:
                 continue
             state = self.state[value]
             if "momentum_buffer" not in state:
-                state["step"] = torch.zeros(())  # AdamW asks for it when a state is loaded
+                state["step"] = torch.zeros(())  # AdamW needs it when it loads a state
                 state["momentum_buffer"] = torch.zeros_like(value)
             state["step"] += 1
             buffer = state["momentum_buffer"].lerp_(value.grad, 1 - group["momentum"])
@@ -99,9 +100,9 @@ class Muon(AdamW):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices, shape (n, rows, columns), with the same singular vectors and all singular values near 1.
 
-    Near is from 0.7 to 1.2, which is as good for a step as 1, and costs a few matrix products instead of a
-    decomposition: in bfloat16 where the hardware has it, else in float32, since elsewhere they would take longer than
-    the gradient.
+    The values end between 0.7 and 1.2. For a step that is as good as 1, and it costs a few matrix products instead of a
+    decomposition. The products are in bfloat16 where the hardware has it and in float32 elsewhere, where emulated
+    bfloat16 would take longer than the gradient.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices

@@ -1,4 +1,4 @@
-"""The learning rate as a function of how much of the budget is spent."""
+"""The learning rate as a function of the share of the budget that is spent."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A training that is told to stop ends with its present step."""
+"""A training that is told to stop ends after its present step."""
 
 import contextlib
 import signal
@@ -10,37 +10,39 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-# SLURM's and submitit's, besides SIGTERM; Windows has neither, and there Lightning takes no SIGTERM.
+# SLURM and submitit send these besides SIGTERM. Windows has neither, and there Lightning does not handle SIGTERM.
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-STOPPED = 128 + signal.SIGTERM
+EXIT_STATUS_OF_SIGTERM = 128 + signal.SIGTERM
 
 
 @contextlib.contextmanager
 def stop_on_signals(trainer: L.Trainer, last: Path) -> Iterator[None]:
-    """Take SIGUSR1, SIGUSR2 and Ctrl-C for SIGTERM, and end this process once Lightning has ended the training for it.
+    """Treat SIGUSR1, SIGUSR2 and Ctrl-C as SIGTERM; exit once Lightning has ended the training.
 
-    A second Ctrl-C ends it at once, and so does the first where several processes train: each would get it, and what
-    Lightning then sends from one to the other would be sent twice.
+    A second Ctrl-C ends the process at once. Where several processes train, the first does: each process would get it,
+    and Lightning would then send it from one to the other a second time.
 
     Args:
-        trainer: Whose callbacks save a checkpoint; see :class:`~nf_mnist.training.callbacks.SaveResumable`.
-        last: That checkpoint, for the message.
+        trainer: The trainer, whose callbacks save a checkpoint; see
+            :class:`~nf_mnist.training.callbacks.SaveResumable`.
+        last: The path of that checkpoint, for the message.
 
     Raises:
-        SystemExit: With status 143, as a process that SIGTERM ends.
+        SystemExit: With status 143, as if SIGTERM had ended the process.
     """
     earlier = {}
-    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+    if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
         handlers = dict.fromkeys(STOP_SIGNALS, _terminate)
-        is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in the background of a script
-        if STOP_SIGNALS and is_heard and trainer.world_size == 1:
+        # Scripts start background jobs with SIGINT ignored; it stays ignored.
+        is_interactive = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if STOP_SIGNALS and is_interactive and trainer.world_size == 1:
             handlers[signal.SIGINT] = _terminate_once
         earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     except SIGTERMException:
         print(f"stopped by a signal at step {trainer.global_step}; resume with ckpt={last}", file=sys.stderr)
-        raise SystemExit(STOPPED) from None
+        raise SystemExit(EXIT_STATUS_OF_SIGTERM) from None
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""One callback, one view or one guard; pictures are drawn by :mod:`nf_mnist.plots`."""
+"""Callbacks: each shows one view of a flow or guards one property; :mod:`nf_mnist.plots` draws the pictures."""
 
 from nf_mnist.training.callbacks.averaging import AverageWeights
 from nf_mnist.training.callbacks.divergence import SkipBadSteps, StopOnDivergence

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what validation, checkpoints and metrics use."""
+"""A moving average of the weights, which validation, checkpoints and metrics use."""
 
 import functools
 
@@ -7,12 +7,13 @@ from torch import Tensor
 
 
 class AverageWeights(WeightAveraging):
-    """Keep an exponential moving average of weights and statistics (Polyak and Juditsky 1992), updated by each step.
+    """Keep an exponential moving average of weights and statistics (Polyak and Juditsky 1992), updated at each step.
 
-    Lightning's own average also takes that of whole numbers, such as the order of a permutation, and rounds it down.
+    Lightning's own class also averages integers, such as the order of a permutation, and rounds the average down. Here
+    integers take their present values.
 
     Args:
-        decay: Share of the old average that a step keeps.
+        decay: Share of the old average that each step keeps.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

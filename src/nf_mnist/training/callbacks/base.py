@@ -1,4 +1,4 @@
-"""What the callbacks that draw pictures share."""
+"""What the callbacks share: TensorBoard writers, and the collection of validation images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from nf_mnist.training.module import FlowModule
 
 
 def tensorboard_writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
-    """Yield the TensorBoard writers of a trainer, on its first process only."""
+    """Yield the TensorBoard writers of a trainer; on all processes but the first there are none."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -30,7 +30,7 @@ def log_figure(trainer: L.Trainer, tag: str, figure: Figure) -> None:
 
 
 def flow_module(pl_module: L.LightningModule) -> FlowModule:
-    """Return the module under its own class: the callbacks here serve no other."""
+    """Return the module under its own class; these callbacks are used with no other."""
     return cast(FlowModule, pl_module)
 
 
@@ -42,13 +42,13 @@ def check_counts(**counts: int) -> None:
 
 
 class ValidationCallback(L.Callback, ABC):
-    """Collects data, latents and labels of the first validation images, computed by training anyway, and shows them.
+    """Collects data, latents and labels of the first validation images, which validation computes anyway.
 
     Args:
-        n_images: How many images to collect.
+        n_images: Number of images to collect.
 
     Raises:
-        ConfigError: If there are none to collect.
+        ConfigError: If ``n_images`` is below 1.
     """
 
     def __init__(self, n_images: int) -> None:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run as a whole: curves that belong together in one chart, and the run among others."""
+"""TensorBoard's view of a whole run: charts of curves that belong together, and a row among other runs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-# Chapter, chart, curves.
+# Tags of the curves in each chart, by chapter and chart.
 CHARTS = {
     "likelihood": {
         "bits per dimension": ["Multiline", ["train/bpd", "val/bpd"]],
@@ -18,10 +18,11 @@ CHARTS = {
         "norm of z, deviation": ["Multiline", ["latent/radius_std"]],
         "worst dimension: mean, and deviation less 1": ["Multiline", ["latent/worst_mean", "latent/worst_std"]],
     },
-    "health": {"broken laws": ["Multiline", ["health/warnings", "health/failures"]]},
+    "health": {"failed checks": ["Multiline", ["health/warnings", "health/failures"]]},
 }
-# The columns of the HParams tab: a run's figures, of which the last value counts, and settings that begin so.
-FIGURES = ("best/val_bpd", "val/bpd", "val/loss", "latent/radius_mean", "health/failures", "inpaint/squared_error")
+# The columns of the HParams tab: metrics of a run, of which the last value counts, ...
+METRICS = ("best/val_bpd", "val/bpd", "val/loss", "latent/radius_mean", "health/failures", "inpaint/squared_error")
+# ... and settings whose names begin with one of these.
 SETTINGS = (
     "name",
     "seed",
@@ -34,31 +35,31 @@ SETTINGS = (
     "trainer.gradient_clip_val",
     "trainer.accumulate_grad_batches",
 )
-NO_SETTINGS = ("_target_", "_partial_", "source", "event_shape")
-SHOWN_FIRST = ("data.batch_size", "model.norm", "name", "optimizer.lr", "seed")
+HIDDEN_SETTINGS = ("_target_", "_partial_", "source", "event_shape")
+FIRST_COLUMNS = ("data.batch_size", "model.norm", "name", "optimizer.lr", "seed")
 
 
 def write_dashboard(writer: SummaryWriter, config: Mapping[str, Any]) -> None:
     """Write the layout of the custom scalars tab, and a row of the HParams tab.
 
-    The row holds settings and names of figures alone; TensorBoard looks their values up among the scalars of the run,
-    so that a run shows up from its start, and figures are there as soon as they have been logged.
+    The row holds the settings and only the names of the metrics; TensorBoard looks up their values among the scalars of
+    the run. A run therefore appears as soon as it starts, and a metric as soon as it is logged.
 
     Args:
-        writer: Of the run.
-        config: The whole resolved configuration of the run.
+        writer: The TensorBoard writer of the run.
+        config: The resolved configuration of the run.
     """
     writer.add_custom_scalars(CHARTS)
     settings = {key: value for key, value in _settings(config) if key.startswith(SETTINGS)}
-    columns, *row = hparams(settings, dict.fromkeys(FIGURES))
-    for summary in (_sorted(columns), *row):
+    columns, *row = hparams(settings, dict.fromkeys(METRICS))
+    for summary in (_with_first_columns(columns), *row):
         writer._get_file_writer().add_summary(summary)
 
 
 def _settings(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int | float | str]]:
-    """Yield settings under their names on the command line; those that are null have none."""
+    """Yield each setting under its name on the command line; null settings are left out."""
     for key, value in node.items():
-        if key in NO_SETTINGS or value is None:
+        if key in HIDDEN_SETTINGS or value is None:
             continue
         if isinstance(value, Mapping):
             yield from _settings(value, f"{prefix}{key}.")
@@ -67,11 +68,11 @@ def _settings(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value if is_number else str(value)
 
 
-def _sorted(columns: Any) -> Any:
-    """Mark the columns to be shown first as those that differ between runs, which TensorBoard puts first."""
+def _with_first_columns(columns: Any) -> Any:
+    """Mark the first columns as settings that differ between runs; TensorBoard shows those first."""
     plugin_data = columns.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(plugin_data.content)
     for column in content.experiment.hparam_infos:
-        column.differs = column.name in SHOWN_FIRST
+        column.differs = column.name in FIRST_COLUMNS
     plugin_data.content = content.SerializeToString()
     return columns

@@ -1,4 +1,4 @@
-"""Stop with a sentence, not with noise, when the loss is no longer a number; or leave such steps out."""
+"""Stop a training with a clear message when its loss is not finite, or skip such steps."""
 
 from typing import Any
 
@@ -12,13 +12,16 @@ from nf_mnist.training.callbacks.base import check_counts
 
 
 class StopOnDivergence(L.Callback):
-    """Raise a named error once the training loss was not finite, before such weights reach a checkpoint.
+    """Raise an error if the training loss was not finite, before the weights are validated or saved.
 
-    The first bad step is noted on the device, and looked at every ``every_n_steps`` steps and before each checkpoint,
-    so that a GPU is not made to wait in every step.
+    The number of the first bad step is kept on the device. It is read every ``every_n_steps`` steps, before each
+    validation and before each checkpoint, so that a GPU does not have to wait in every step.
 
     Args:
-        every_n_steps: How often to look.
+        every_n_steps: Number of steps between two checks.
+
+    Raises:
+        ConfigError: If ``every_n_steps`` is below 1.
     """
 
     def __init__(self, every_n_steps: int) -> None:
@@ -35,15 +38,15 @@ class StopOnDivergence(L.Callback):
         is_first = ~torch.isfinite(loss) & (self._first_bad_step < 0)
         self._first_bad_step = torch.where(is_first, trainer.global_step, self._first_bad_step)
         if trainer.global_step % self.every_n_steps == 0:
-            self._look()
+            self._raise_if_bad()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._look()
+        self._raise_if_bad()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._look()
+        self._raise_if_bad()
 
-    def _look(self) -> None:
+    def _raise_if_bad(self) -> None:
         if self._first_bad_step is not None and self._first_bad_step >= 0:
             raise DivergenceError(
                 f"the loss was not finite at step {int(self._first_bad_step)}; the last good checkpoint is kept. "
@@ -53,20 +56,23 @@ class StopOnDivergence(L.Callback):
 
 
 class SkipBadSteps(L.Callback):
-    """Leave out steps whose gradient is not finite; weights, the optimizer's averages and buffers stay as they were.
+    """Skip steps whose gradient is not finite; weights, buffers and the optimizer's averages keep their values.
 
-    Buffers are running statistics, for one, which such a batch has spoilt before its gradient is known. The gradient is
-    looked at in every step, for which a GPU has to finish its work.
+    Buffers hold running statistics, for example, and the batch has spoilt them before its gradient is known. The
+    gradient is checked in every step, for which a GPU has to finish its work.
 
     Args:
-        most_in_a_row: How many steps may be left out one after another.
+        max_consecutive: Number of consecutive steps that may be skipped.
+
+    Raises:
+        ConfigError: If ``max_consecutive`` is below 1.
     """
 
-    def __init__(self, most_in_a_row: int) -> None:
-        check_counts(most_in_a_row=most_in_a_row)
-        self.most_in_a_row = most_in_a_row
-        self.n_skipped = self.n_in_a_row = 0
-        self._buffers: list[Tensor] = []  # from before the step, which may be of several batches
+    def __init__(self, max_consecutive: int) -> None:
+        check_counts(max_consecutive=max_consecutive)
+        self.max_consecutive = max_consecutive
+        self.n_skipped = self.n_consecutive = 0
+        self._buffers: list[Tensor] = []  # copies from before the step, which may consist of several batches
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -77,14 +83,15 @@ class SkipBadSteps(L.Callback):
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         is_bad = not nn.utils.get_total_norm(gradients).isfinite()
-        self.n_in_a_row = self.n_in_a_row + 1 if is_bad else 0
+        self.n_consecutive = self.n_consecutive + 1 if is_bad else 0
         if is_bad:
             self._undo(pl_module)
         self._buffers = []
-        if self.n_in_a_row > self.most_in_a_row:
+        if self.n_consecutive > self.max_consecutive:
             raise DivergenceError(
-                f"gradients were not finite in {self.n_in_a_row} steps in a row, up to step {trainer.global_step + 1}; "
-                "the last good checkpoint is kept; lower optimizer.lr, or bound the scale (model.flow.scale_activation=tanh)"
+                f"gradients were not finite in {self.n_consecutive} steps in a row, up to step "
+                f"{trainer.global_step + 1}; the last good checkpoint is kept; lower optimizer.lr, or bound the scale "
+                "(model.flow.scale_activation=tanh)"
             )
 
     def on_train_batch_end(
@@ -93,15 +100,15 @@ class SkipBadSteps(L.Callback):
         pl_module.log("health/skipped_steps", float(self.n_skipped), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"n_skipped": self.n_skipped, "n_in_a_row": self.n_in_a_row}
+        return {"n_skipped": self.n_skipped, "n_in_a_row": self.n_consecutive}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.n_skipped = state_dict["n_skipped"]
-        self.n_in_a_row = state_dict.get("n_in_a_row", 0)  # which earlier checkpoints lack
+        self.n_consecutive = state_dict.get("n_in_a_row", 0)  # older checkpoints lack it
 
     def _undo(self, module: nn.Module) -> None:
         self.n_skipped += 1
-        for buffer, kept in zip(module.buffers(), self._buffers, strict=True):
-            buffer.copy_(kept)
+        for buffer, before in zip(module.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
         for parameter in module.parameters():
-            parameter.grad = None  # which optimizers pass over
+            parameter.grad = None  # optimizers skip parameters without a gradient

@@ -1,4 +1,4 @@
-"""Views of images at each validation: samples from the prior, and reconstructions."""
+"""Views of images at each validation: samples from the flow, and reconstructions."""
 
 from collections.abc import Sequence
 
@@ -14,15 +14,15 @@ from nf_mnist.training.module import FlowModule
 
 
 class LogSamples(L.Callback):
-    """A grid of samples per temperature; the latents stay the same, so that one sees each image evolve.
+    """Writes a grid of samples for each temperature; the latents stay the same, so that one sees each image evolve.
 
     Args:
-        n_samples: Images in a grid.
-        temperatures: Standard deviations of the latents.
-        seed: Of the latents.
+        n_samples: Number of images in a grid.
+        temperatures: Standard deviations of the latents, one for each grid.
+        seed: Seed for the latents.
 
     Raises:
-        ConfigError: If a temperature is negative or there are no samples.
+        ConfigError: If a temperature is negative or ``n_samples`` is below 1.
     """
 
     def __init__(self, n_samples: int, temperatures: Sequence[float], seed: int = 0) -> None:
@@ -41,7 +41,7 @@ class LogSamples(L.Callback):
 
 
 class LogRoundTrip(ValidationCallback):
-    """Images above their reconstructions ``decode(encode(x))``, and the largest error as a scalar, in units of x."""
+    """Writes images above their reconstructions ``decode(encode(x))``, and the largest error in units of x."""
 
     @torch.no_grad()
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:

@@ -12,18 +12,18 @@ from nf_mnist.training.module import FlowModule
 
 
 class LogInpainting(ValidationCallback):
-    """Rows of truth, corrupted image and completions; their squared error and climb as scalars.
+    """Writes rows of truth, corrupted image and completions, and the completions' squared error and climb.
 
-    The squared error is that of one completion, summed over pixels in [0, 1]; the climb is log p of the completion less
-    that of the true image, in logit space, in nats: above 0, the flow likes the completion better than the truth.
-    Flows that no method completes quickly are left out. Completions are found in the precision of training.
+    The squared error is that of one completion, summed over pixels in [0, 1]. The climb is log p of the completion
+    minus log p of the true image, in logit space and nats; above 0, the flow prefers the completion. Nothing is written
+    for flows without a method that is quick enough. Completions are computed in the precision of training.
 
     Args:
-        n_images: Rows.
-        mask: What is hidden; see :func:`~nf_mnist.inpainting.make_observed`.
-        n_samples: Completions of each image.
-        n_steps: Budget per completion: gradients of a climb, or transitions of a chain.
-        seed: Of noise and latents; the same at each validation.
+        n_images: Number of rows.
+        mask: The hidden part; see :func:`~nf_mnist.inpainting.make_observed`.
+        n_samples: Number of completions of each image.
+        n_steps: Budget of each completion: gradients of a climb, or transitions of a chain.
+        seed: Seed for noise and latents; the same at each validation.
     """
 
     def __init__(self, n_images: int, mask: str, n_samples: int, n_steps: int, seed: int = 0) -> None:
@@ -35,18 +35,18 @@ class LogInpainting(ValidationCallback):
         flow = pl_module.flow
         if not has_budgeted_method(flow) or not trainer.is_global_zero:
             return
-        # Validation runs in inference mode, in which no gradient can be taken.
+        # Validation runs in inference mode, which has no gradients.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             truth = x.clone()
             observed = make_observed(self.mask, flow.event_shape).to(x.device)
             generator = torch.Generator().manual_seed(self.seed)
             corrupted = corrupt(truth, observed, "gaussian_noise", generator)
-            with trainer.precision_plugin.forward_context():  # as fast as training; metrics are of float32 again
-                found = budgeted_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
-            squared_error = scores(found, truth, observed)["squared_error"]
-            both = to_logits(torch.cat([found.x[0], truth]))
+            with trainer.precision_plugin.forward_context():  # as fast as training; metrics follow in float32
+                completions = budgeted_completions(flow, truth, observed, self.n_samples, self.n_steps, generator)
+            squared_error = scores(completions, truth, observed)["squared_error"]
+            both = to_logits(torch.cat([completions.x[0], truth]))
             log_prob, of_truth = log_prob_of_logits(flow, both)[1].chunk(2)
-        grid = torch.cat([truth[None], corrupted[None], found.x]).transpose(0, 1).flatten(0, 1)
+        grid = torch.cat([truth[None], corrupted[None], completions.x]).transpose(0, 1).flatten(0, 1)
         for writer in tensorboard_writers(trainer):
             step = trainer.global_step
             writer.add_image(f"inpaint/{self.mask}", image_grid(grid, columns=2 + self.n_samples), step)

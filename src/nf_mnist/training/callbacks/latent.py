@@ -1,4 +1,4 @@
-"""Views of z at each validation: norm, moments of each dimension, a random projection."""
+"""Views of the latents z at each validation: norm, moments of each dimension, and a random projection."""
 
 import lightning as L
 from torch import Tensor
@@ -10,7 +10,7 @@ from nf_mnist.training.module import FlowModule
 
 
 class LogLatentRadius(ValidationCallback):
-    """Histogram of the norm of z with the chi density over it, and its mean and standard deviation as scalars."""
+    """Writes a histogram of the norm of z under the chi density, and the mean and standard deviation of the norm."""
 
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
         measured = radius(z)
@@ -21,7 +21,7 @@ class LogLatentRadius(ValidationCallback):
 
 
 class LogLatentMoments(ValidationCallback):
-    """Mean and standard deviation of each dimension of z as images, their worst deviations as scalars."""
+    """Writes the mean and standard deviation of each dimension of z as images, and their worst deviations."""
 
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:
         mean, std = moments(z)
@@ -31,11 +31,11 @@ class LogLatentMoments(ValidationCallback):
 
 
 class LogLatentProjection(ValidationCallback):
-    """Scatter of z on a random plane: the same plane throughout a training.
+    """Writes a scatter plot of z on a random plane, which stays the same throughout a training.
 
     Args:
-        n_images: How many images to project.
-        seed: Of the plane.
+        n_images: Number of images to project.
+        seed: Seed for the plane.
     """
 
     def __init__(self, n_images: int, seed: int = 0) -> None:

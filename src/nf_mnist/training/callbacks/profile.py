@@ -1,4 +1,4 @@
-"""A trace of some training steps."""
+"""A trace of a few training steps."""
 
 from pathlib import Path
 from typing import Any
@@ -6,21 +6,25 @@ from typing import Any
 import lightning as L
 from torch.profiler import profile, schedule, tensorboard_trace_handler
 
+from nf_mnist.checkpoints.writing import write_text
 from nf_mnist.training.callbacks.base import check_counts
 
-N_LISTED = 30  # operations in the table
+N_OPERATIONS = 30  # rows of the table
 
 
 class ProfileSteps(L.Callback):
-    """Write what a few steps consist of, and how long each part takes.
+    """Write which operations a few steps consist of, and how long each takes.
 
-    The trace, ``*.pt.trace.json``, is for https://ui.perfetto.dev or TensorBoard's profiler plugin; ``operations.txt``
-    lists the operations that take most time by themselves.
+    https://ui.perfetto.dev and TensorBoard's profiler plugin read the trace, ``*.pt.trace.json``. ``operations.txt``
+    lists the operations that take most time themselves.
 
     Args:
-        folder: Where to write.
-        n_skipped: Steps before those that are recorded; the first ones are slower than all others.
-        n_steps: Steps to record.
+        folder: The folder to write into.
+        n_skipped: Number of steps before the recorded ones; the first steps are slower than all others.
+        n_steps: Number of steps to record.
+
+    Raises:
+        ConfigError: If a number is below 1.
     """
 
     def __init__(self, folder: str, n_skipped: int, n_steps: int) -> None:
@@ -47,5 +51,5 @@ class ProfileSteps(L.Callback):
         tensorboard_trace_handler(str(self.folder))(profiler)
         on_gpu = any(event.self_device_time_total for event in profiler.key_averages())
         key = f"self_{'cuda' if on_gpu else 'cpu'}_time_total"
-        table = profiler.key_averages().table(sort_by=key, row_limit=N_LISTED, max_name_column_width=60)
-        (self.folder / "operations.txt").write_text(table + "\n")
+        table = profiler.key_averages().table(sort_by=key, row_limit=N_OPERATIONS, max_name_column_width=60)
+        write_text(self.folder / "operations.txt", table + "\n")

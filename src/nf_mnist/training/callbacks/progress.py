@@ -1,4 +1,4 @@
-"""One progress bar for the whole run, and the speed as a scalar."""
+"""One progress bar for the whole run, and its speed as a scalar."""
 
 import sys
 import time
@@ -14,14 +14,17 @@ from nf_mnist.training.scheduled_module import ScheduledModule
 
 
 class RunProgress(ProgressBar):
-    """Shows the share of the budget, the loss, images per second and the time left.
+    """Shows the share of the budget that is spent, the loss, images per second and the time left.
 
-    On a terminal as a bar; elsewhere (a log file) as a line every ``seconds_between_lines``. Images per second and
-    the learning rate are also logged, as ``train/images_per_second`` and ``train/lr``.
+    On a terminal it is a bar; elsewhere, as in a log file, it is a line every ``seconds_between_lines``. Images per
+    second and the learning rate are also logged, as ``train/images_per_second`` and ``train/lr``.
 
     Args:
-        every_n_steps: How often to refresh.
-        seconds_between_lines: Where there is no terminal.
+        every_n_steps: Number of steps between two refreshes.
+        seconds_between_lines: Least time between two lines where there is no terminal.
+
+    Raises:
+        ConfigError: If ``every_n_steps`` is below 1.
     """
 
     def __init__(self, every_n_steps: int, seconds_between_lines: float = 30.0) -> None:

@@ -10,22 +10,22 @@ from nf_mnist.metrics import N_NEIGHBOURS, Quality, ReferenceImages, check_digit
 from nf_mnist.nets import Classifier
 from nf_mnist.training.callbacks.base import flow_module, tensorboard_writers
 
-BATCH = 100  # samples in a pass
+BATCH_SIZE = 100  # samples drawn at once
 
 
 class LogQuality(L.Callback):
-    """Metrics of samples at temperature 1.0, ``quality/...``, and of as many training images, ``quality_floor/...``.
+    """Logs metrics of samples at temperature 1.0, ``quality/...``, and of training images, ``quality_floor/...``.
 
-    Both are measured against as many validation images. The latents stay the same, so that metrics move only with the
-    flow; a few hundred samples have larger Frechet distances and lower recalls than ten thousand.
+    Both are measured against as many validation images. The latents stay the same, so that metrics change only with the
+    flow. A few hundred samples have larger Frechet distances and lower recalls than ten thousand.
 
     Args:
-        classifier: What sees the samples; in evaluation mode.
-        n_samples: The budget of each validation.
-        seed: Of the latents, and of the choice of training images.
+        classifier: The network that extracts features and digits, in evaluation mode.
+        n_samples: Number of samples, training images and validation images at each validation.
+        seed: Seed for the latents and for the choice of training images.
 
     Raises:
-        ConfigError: If there are too few samples, or validation images, to have neighbours.
+        ConfigError: If there are too few samples or validation images to have neighbours.
     """
 
     def __init__(self, classifier: Classifier, n_samples: int, seed: int = 0) -> None:
@@ -43,8 +43,8 @@ class LogQuality(L.Callback):
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        writers = tensorboard_writers(trainer)
-        if not trainer.is_global_zero or not writers:
+        writers = list(tensorboard_writers(trainer))
+        if not writers:
             return
         with torch.autocast(pl_module.device.type, enabled=False):
             if self._reference is None or self._floor is None:
@@ -53,10 +53,10 @@ class LogQuality(L.Callback):
                 self._reference = ReferenceImages(self.classifier.to(pl_module.device), images, train)
                 self._floor = self._reference.floor(self.n_samples, self.seed)
             flow = flow_module(pl_module).flow
-            drawn = draw_levels(flow, self.n_samples, batch_size=BATCH, seed=self.seed)
-            found = self._reference.measure(drawn.levels)
+            drawn = draw_levels(flow, self.n_samples, batch_size=BATCH_SIZE, seed=self.seed)
+            quality = self._reference.measure(drawn.levels)
         for writer in writers:
-            for group, quality in (("quality", found), ("quality_floor", self._floor)):
-                for name, value in quality._asdict().items():
+            for group, metrics in (("quality", quality), ("quality_floor", self._floor)):
+                for name, value in metrics._asdict().items():
                     if isinstance(value, float):
                         writer.add_scalar(f"{group}/{name}", value, trainer.global_step)

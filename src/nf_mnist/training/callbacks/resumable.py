@@ -1,4 +1,4 @@
-"""Checkpoints from which a run goes on as if it had never stopped."""
+"""Checkpoints from which a run continues as if it had never stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class SaveBest(ModelCheckpoint):
-    """Saves after a validation that is better than all before, also where the folder of the run has been moved.
+    """Saves after each validation that is better than all before, also if the folder of the run has been moved.
 
-    Lightning's own forgets its best score with the name of the folder, and the next validation, a worse one too, would
-    take the place of the best checkpoint. Takes the arguments of ModelCheckpoint.
+    Lightning's ModelCheckpoint forgets its best score when the folder has another name, so that the next validation,
+    even a worse one, would replace the best checkpoint. SaveBest takes the same arguments.
     """
 
     @property
     def state_key(self) -> str:
-        """Name its state as ModelCheckpoint does, whose checkpoints it can go on from."""
+        """Return the name that ModelCheckpoint gives its state, so that its checkpoints can be resumed."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what is known of the checkpoints if they are in this folder."""
+        """Restore the paths and scores of checkpoints that lie in this folder."""
         names = ("best_model_path", "kth_best_model_path", "last_model_path")
         moved: dict[str, Any] = {name: self._here(state_dict[name]) for name in names}
         moved["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
@@ -29,7 +29,7 @@ class SaveBest(ModelCheckpoint):
             super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath})
 
     def take(self, path: Path, score: float) -> None:
-        """Take a file in this folder, which holds the weights of this score, for the best checkpoint."""
+        """Make a file in this folder the best checkpoint; it holds the weights with this score."""
         self.best_model_path = self.kth_best_model_path = self._here(str(path))
         self.best_model_score = self.kth_value = torch.tensor(score)
         self.best_k_models = {self.best_model_path: self.best_model_score}
@@ -41,9 +41,10 @@ class SaveBest(ModelCheckpoint):
 class SaveResumable(ModelCheckpoint):
     """Saves every ``every_n_train_steps``, at the beginning of each validation, and when the run is told to stop.
 
-    A step that a validation follows is saved as that begins, with a mark that it is still to come: so a run that is
-    killed in a validation repeats it when resumed, and chooses the same best checkpoint. A step is saved only after
-    its last batch, since accumulated gradients are not part of a checkpoint. Takes the arguments of ModelCheckpoint.
+    A checkpoint at the beginning of a validation has a mark that the validation is still to come. A run that is killed
+    in a validation therefore repeats it when it is resumed, and chooses the same best checkpoint. A step is saved only
+    after its last batch, because accumulated gradients are not part of a checkpoint. SaveResumable takes the arguments
+    of ModelCheckpoint.
     """
 
     _validation_is_to_come = False
@@ -70,7 +71,7 @@ class SaveResumable(ModelCheckpoint):
         self._validation_is_to_come = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._validation_is_to_come:  # what Lightning takes for a validation that has begun
+        if self._validation_is_to_come:  # Lightning reads these counts as a validation that has begun
             total = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
             total["ready"] += 1
             total["started"] += 1

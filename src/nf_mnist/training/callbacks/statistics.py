@@ -15,16 +15,16 @@ from nf_mnist.training.callbacks.base import check_counts, flow_module
 class RecomputeStatistics(L.Callback):
     """Measure the running statistics of every BatchNorm anew on training images before each validation.
 
-    Running averages lag behind moving weights; a flow multiplies what little they are off by. The statistics are
-    plain averages over batches (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", section 3.2), of the flow's
-    BatchNorm and of those inside its networks.
+    Running averages lag behind the weights, and a flow amplifies small errors in them. The new statistics are plain
+    averages over batches (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", section 3.2), for BatchNorm as a layer
+    of the flow and inside its networks. Images are dequantized and conditioned as in training, and not augmented.
 
     Args:
-        n_batches: Training batches to average over; the whole training set if null.
-        seed: Of the dequantization noise.
+        n_batches: Number of training batches to average over; None takes the whole training set.
+        seed: Seed for the dequantization noise and for what the flow draws as its training context.
 
     Raises:
-        ConfigError: If there are no batches to average over.
+        ConfigError: If ``n_batches`` is below 1.
     """
 
     def __init__(self, n_batches: int | None, seed: int = 0) -> None:
@@ -40,12 +40,12 @@ class RecomputeStatistics(L.Callback):
         module.flow.train()
         with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            for done, (levels, labels) in enumerate(itertools.islice(datamodule.train_dataloader(), self.n_batches)):
+            for n_done, batch in enumerate(itertools.islice(datamodule.train_dataloader(), self.n_batches)):
                 for norm in norms:
-                    norm.momentum = 1 / (done + 1)  # makes the running average a plain one
-                levels = levels.to(module.device)
+                    norm.momentum = 1 / (n_done + 1)  # makes the running average a plain one
+                levels, labels = (part.to(module.device) for part in batch)
                 x, _ = module.dequantizer(levels, draw_noise(levels))
-                module.flow(x, module.flow.context(labels.to(module.device)))
+                module.flow(x, module.flow.training_context(levels, labels))
         module.flow.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -1,4 +1,4 @@
-"""The configuration of a run, where it is looked for: in its checkpoints, and in TensorBoard."""
+"""The configuration of a run, stored in its checkpoints and in TensorBoard."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from nf_mnist.training.callbacks.dashboard import write_dashboard
 
 
 class StoreConfig(L.Callback):
-    """Put the resolved configuration, as plain dicts, the version and the hardware into each checkpoint.
+    """Put the resolved configuration, the version and the hardware into each checkpoint, as plain dicts and texts.
 
-    They are what is needed to read it without the run that wrote it. TensorBoard gets the configuration too, and a
-    layout of charts; see :func:`~nf_mnist.training.callbacks.dashboard.write_dashboard`.
+    A checkpoint can then be read without the run that wrote it. TensorBoard gets the configuration, too, and a layout
+    of charts; see :func:`~nf_mnist.training.callbacks.dashboard.write_dashboard`.
 
     Args:
-        config: The whole resolved configuration of the run.
+        config: The resolved configuration of the run.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
