@@ -1,5 +1,6 @@
 """A flow conditioned on observed pixels: they are kept, cost nothing, and hidden ones are not looked at."""
 
+import hashlib
 import math
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
-from nf_mnist.data import to_levels
+from nf_mnist.checkpoints.old_names import current_config
+from nf_mnist.data import HALVES, random_observed, to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, conditional, hierarchical
-from nf_mnist.flows.conditional import HALVES, ConditionalFlow, random_observed, teacher_forced
+from nf_mnist.flows.conditional_flow import ConditionalFlow, teacher_forced
 from nf_mnist.inpainting import amortized, crank_nicolson, make_observed
 from nf_mnist.inpainting.crank_nicolson import CrankNicolsonChains
 from tests.support.registry import make_flow, unsettle
@@ -124,25 +126,30 @@ def test_random_masks_are_of_every_kind():
         assert is_half.double().mean() > 0.75 * share, name
 
 
+@pytest.mark.parametrize(("sides", "digest"), [((28, 28), "9dde515caba77aaa"), ((9, 14), "5852cca5e8713761")])
+def test_random_masks_are_those_that_released_weights_were_trained_on(sides, digest):
+    torch.manual_seed(0)
+    observed = random_observed(torch.zeros(500, 1, *sides, dtype=torch.uint8))
+    assert hashlib.sha256(observed.numpy().tobytes()).hexdigest()[:16] == digest
+
+
 @pytest.mark.parametrize("half", HALVES)
 def test_a_specialist_is_trained_and_validated_on_its_half(half, flow, levels):
-    specialist = ConditionalFlow(flow.bijector, flow.event_shape, trained_on=half)
+    specialist = ConditionalFlow(flow.bijector, flow.event_shape, training_mask=half)
     for context in (specialist.training_context, specialist.validation_context):
         given, observed = context(levels, torch.zeros(6)).chunk(2, 1)
         assert torch.equal(given, levels.to(given))
-        # The mask of a half is named by what it hides.
-        hidden = {"lower": "upper", "upper": "lower", "right": "left", "left": "right"}[half]
-        assert torch.equal(observed > 0, make_observed(hidden, (1, 8, 8)).expand(6, 1, 8, 8))
+        assert torch.equal(observed > 0, make_observed(half, (1, 8, 8)).expand(6, 1, 8, 8))
 
 
 def test_what_is_trained_on_random_parts_is_validated_on_whole_images(flow, levels):
-    assert flow.trained_on == ("random",)
+    assert flow.training_mask == ("random",)
     assert flow.validation_context(levels, torch.zeros(6)) is None
     assert len({tuple(observed.flatten().tolist()) for observed in flow.training_context(levels, levels)[:, 1]}) > 1
 
 
-def test_of_several_parts_each_is_observed_in_its_share_of_the_images(flow):
-    both = ConditionalFlow(flow.bijector, flow.event_shape, trained_on=["upper", "left", "right"])
+def test_of_several_masks_each_hides_its_share_of_the_images(flow):
+    both = ConditionalFlow(flow.bijector, flow.event_shape, training_mask=["lower", "left", "right"])
     levels = torch.randint(256, (3000, 1, 8, 8))
     observed = both.training_context(levels, torch.zeros(3000))[:, 1:] > 0
     for name in ("lower", "right", "left"):
@@ -152,12 +159,21 @@ def test_of_several_parts_each_is_observed_in_its_share_of_the_images(flow):
 
 
 @pytest.mark.parametrize(
-    ("parts", "got"),
+    ("observed", "hidden"),
+    [("upper", "lower"), ("left", "right"), ("random", "random"), (["random", "lower"], ["random", "upper"])],
+)
+def test_older_configurations_name_the_half_that_is_observed(observed, hidden):
+    old = {"model": {"flow": {"trained_on": observed, "mask": "upper"}}, "name": "upper"}
+    assert current_config(old) == {"model": {"flow": {"training_mask": hidden, "mask": "upper"}}, "name": "upper"}
+
+
+@pytest.mark.parametrize(
+    ("masks", "got"),
     [("middle", "middle"), (["random", "middle"], "random, middle"), ([], ""), (None, "None"), ([3], "3")],
 )
-def test_there_is_no_specialist_of_other_parts(parts, got, flow):
-    with pytest.raises(ConfigError, match=f"trained_on must be of random, lower, upper, right, left, got '{got}'"):
-        ConditionalFlow(flow.bijector, flow.event_shape, trained_on=parts)
+def test_there_is_no_specialist_of_other_masks(masks, got, flow):
+    with pytest.raises(ConfigError, match=f"training_mask must be of random, upper, lower, left, right, got '{got}'"):
+        ConditionalFlow(flow.bijector, flow.event_shape, training_mask=masks)
 
 
 def test_amortized_completions_keep_what_is_observed_and_differ_from_each_other():

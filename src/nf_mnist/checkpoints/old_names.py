@@ -7,7 +7,10 @@ SETTINGS = {  # full name of a setting of training: its last part today
     "trained": "trainable",
     "model.flow.scale": "scale_activation",
     "model.flow.n_levels": "n_scales",
+    "model.flow.trained_on": "training_mask",
 }
+# The half that is observed was named there; today the one that is hidden is.
+OPPOSITE = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
 TARGETS = {
     "nf_mnist.config.load_classifier": "nf_mnist.app.trained.load_classifier",
     "nf_mnist.training.loggers.LastingCSVLogger": "nf_mnist.training.csv_logger.ResumableCSVLogger",
@@ -30,7 +33,9 @@ def current_config(config: Any, prefix: str = "") -> Any:
         }
     if isinstance(config, list | tuple):
         return type(config)(current_config(value, prefix) for value in config)
-    return TARGETS.get(config, config) if isinstance(config, str) else config
+    if not isinstance(config, str):
+        return config
+    return OPPOSITE.get(config, config) if prefix == "model.flow.trained_on." else TARGETS.get(config, config)
 
 
 def current_parameter(name: str, known: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from nf_mnist.data.dequantize import (
     to_levels,
 )
 from nf_mnist.data.pictures import read_picture
+from nf_mnist.data.regions import HALVES, random_observed, region
 from nf_mnist.data.sets import (
     Images,
     ImageSet,
@@ -26,6 +27,7 @@ from nf_mnist.data.sets import (
 
 __all__ = [
     "DEQUANTIZERS",
+    "HALVES",
     "CP3Dequantizer",
     "Dequantizer",
     "ImageSet",
@@ -41,9 +43,11 @@ __all__ = [
     "mnist",
     "random_distortion",
     "random_maps",
+    "random_observed",
     "random_shift",
     "random_subset",
     "read_picture",
+    "region",
     "split",
     "to_levels",
     "torchvision_set",

@@ -1,16 +1,17 @@
-"""Densities on images: :class:`Flow`, and one builder a file."""
+"""Densities on images: :class:`Flow`, and the builders of :mod:`nf_mnist.flows.builders`."""
 
+from nf_mnist.flows.builders.conditional import conditional
+from nf_mnist.flows.builders.cp3 import cp3
+from nf_mnist.flows.builders.glow import glow
+from nf_mnist.flows.builders.hierarchical import hierarchical
+from nf_mnist.flows.builders.nice import nice
+from nf_mnist.flows.builders.realnvp import realnvp
+from nf_mnist.flows.builders.resflow import resflow
+from nf_mnist.flows.builders.spline import spline
+from nf_mnist.flows.builders.uva import uva, uva_noise
 from nf_mnist.flows.components import normalization, preprocessing
-from nf_mnist.flows.conditional import ConditionalFlow, conditional
-from nf_mnist.flows.cp3 import cp3
+from nf_mnist.flows.conditional_flow import ConditionalFlow, observed_image, teacher_forced
 from nf_mnist.flows.flow import Flow, StandardNormal
-from nf_mnist.flows.glow import glow
-from nf_mnist.flows.hierarchical import hierarchical
-from nf_mnist.flows.nice import nice
-from nf_mnist.flows.realnvp import realnvp
-from nf_mnist.flows.resflow import resflow
-from nf_mnist.flows.spline import spline
-from nf_mnist.flows.uva import uva, uva_noise
 
 __all__ = [
     "ConditionalFlow",
@@ -22,10 +23,12 @@ __all__ = [
     "hierarchical",
     "nice",
     "normalization",
+    "observed_image",
     "preprocessing",
     "realnvp",
     "resflow",
     "spline",
+    "teacher_forced",
     "uva",
     "uva_noise",
 ]

@@ -45,7 +45,7 @@ class Hierarchy:
         transformer_blocks: Number of its blocks.
         transformer_heads: Heads of each of its attentions.
         n_classes: Number of class labels that condition everything; 0 for none.
-        sees_observed: 1 if an observed image conditions everything, else 0.
+        sees_observed: Whether an observed image conditions everything.
     """
 
     n_scales: int
@@ -59,7 +59,7 @@ class Hierarchy:
     transformer_blocks: int
     transformer_heads: int
     n_classes: int
-    sees_observed: int
+    sees_observed: bool
 
     def build(self, event_shape: Shape) -> Bijector:
         """Return the bijector of grey images.

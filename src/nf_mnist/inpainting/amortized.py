@@ -5,7 +5,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import ConditionalFlow, Flow
-from nf_mnist.flows.conditional import observed_image
+from nf_mnist.flows.conditional_flow import observed_image
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.flows.conditional import observed_image, teacher_forced
+from nf_mnist.flows.conditional_flow import observed_image, teacher_forced
 from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
 from nf_mnist.inpainting.logits import Completions, check_task
 

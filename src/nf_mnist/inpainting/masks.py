@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.bijectors import Shape
-from nf_mnist.data import read_picture
+from nf_mnist.data import read_picture, region
 from nf_mnist.errors import ConfigError, ShapeError
 
 CP3_MARGIN = 1e-4
@@ -14,14 +14,14 @@ Hidden = Callable[[int, int, torch.Generator], Tensor]
 
 # What is hidden: rows and columns, and a generator for what is drawn.
 HIDDEN: dict[str, Hidden] = {
-    "lower": lambda height, width, _: _grid(height, width)[0] >= height // 2,
-    "upper": lambda height, width, _: _grid(height, width)[0] < height // 2,
-    "left": lambda height, width, _: _grid(height, width)[1] < width // 2,
-    "right": lambda height, width, _: _grid(height, width)[1] >= width // 2,
-    "centre": lambda height, width, _: _is_central(height, width),
+    "lower": lambda height, width, _: region("lower", height, width),
+    "upper": lambda height, width, _: region("upper", height, width),
+    "left": lambda height, width, _: region("left", height, width),
+    "right": lambda height, width, _: region("right", height, width),
+    "centre": lambda height, width, _: region("centre", height, width),
     "random_50": lambda height, width, generator: torch.rand(height, width, generator=generator) < 0.5,
     "random_90": lambda height, width, generator: torch.rand(height, width, generator=generator) < 0.9,
-    "rows": lambda height, width, _: _grid(height, width)[0] % 2 == 1,
+    "rows": lambda height, width, _: region("rows", height, width),
 }
 
 
@@ -83,14 +83,3 @@ def corrupt(x: Tensor, observed: Tensor, corruption: str, generator: torch.Gener
     else:
         raise ConfigError(f"unknown corruption {corruption!r}; choose gaussian_noise, black or uniform")
     return torch.where(observed.to(x.device), x, other.to(x))
-
-
-def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return rows, columns
-
-
-def _is_central(height: int, width: int) -> Tensor:
-    rows, columns = _grid(height, width)
-    in_rows = (rows >= height // 4) & (rows < height - height // 4)
-    return in_rows & (columns >= width // 4) & (columns < width - width // 4)

@@ -20,5 +20,5 @@ def hierarchical(*, event_shape: Shape, n_classes: int, **sizes: int) -> Flow:
     Raises:
         ConfigError, ShapeError: As :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
     """
-    hierarchy = Hierarchy(n_classes=n_classes, sees_observed=0, **sizes)
+    hierarchy = Hierarchy(n_classes=n_classes, sees_observed=False, **sizes)
     return Flow(hierarchy.build(event_shape), event_shape, n_classes)

@@ -1,9 +1,9 @@
 """Neural spline flows on images (Durkan et al. 2019, "Neural spline flows", section 5)."""
 
 from nf_mnist.bijectors import Bijector, Sequential, Shape, SplineCoupling, make_mask
+from nf_mnist.flows.builders.glow import glow_scales
 from nf_mnist.flows.components import Norm, Preprocess
 from nf_mnist.flows.flow import Flow
-from nf_mnist.flows.glow import glow_scales
 from nf_mnist.nets import PreactivationResNet
 
 
