@@ -1,4 +1,4 @@
-"""Small flows without a fault, and a brief training that makes them fit small MNIST images."""
+"""Small flows without a fault, and a brief training on small MNIST images."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.diagnosis.small_flows import GREY, HALF, IMAGE, gaussianization, small_conditional, small_hierarchical
 from nf_mnist.bijectors import (
     ActNorm,
     AffineCoupling,
@@ -25,7 +26,6 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.data import Dequantizer, UniformDequantizer, draw_noise, mnist, random_subset
 from nf_mnist.flows import Flow, cp3, normalization, preprocessing, resflow
-from tests.support.registry import GREY, HALF, IMAGE, gaussianization, small_conditional, small_hierarchical
 
 N_TRAIN, N_HELD_OUT = 20000, 2000
 N_STEPS, BATCH_SIZE, LR = 300, 128, 3e-3
@@ -34,7 +34,12 @@ FLAT = (64,)
 
 
 class SmallImages(NamedTuple):
-    """Levels, shape (n, 1, side, side) and dtype uint8: to train on, and held out."""
+    """Grey levels of small images, shape (n, 1, side, side) and dtype uint8.
+
+    Attributes:
+        train: Images to train on.
+        held_out: Images that no flow is trained on.
+    """
 
     train: Tensor
     held_out: Tensor
@@ -42,7 +47,7 @@ class SmallImages(NamedTuple):
 
 @cache
 def small_images(side: int) -> SmallImages:
-    """Return a seeded sample of MNIST's training images, averaged down to ``side`` x ``side``."""
+    """Return a seeded random sample of MNIST's training images, averaged down to ``side`` x ``side`` pixels."""
     images, _ = random_subset(mnist().train, N_TRAIN + N_HELD_OUT, seed=0)
     levels = F.adaptive_avg_pool2d(images.levels.float(), side).round().to(torch.uint8)
     return SmallImages(levels[:N_TRAIN], levels[N_TRAIN:])
@@ -51,7 +56,17 @@ def small_images(side: int) -> SmallImages:
 def train_briefly(
     flow: Flow, levels: Tensor | None = None, dequantizer: Dequantizer | None = None, n_steps: int = N_STEPS
 ) -> Flow:
-    """Fit a flow in place by Adam, seeded, with a rate that falls to 0; return it in evaluation mode."""
+    """Train a flow in place with Adam, a fixed seed and a learning rate that falls to 0.
+
+    Args:
+        flow: The flow to train.
+        levels: Images to train on; None for the training images of :func:`small_images`.
+        dequantizer: Dequantizer of the images; None for the uniform one.
+        n_steps: Number of steps.
+
+    Returns:
+        The flow, in evaluation mode.
+    """
     levels = small_images(flow.event_shape[-1]).train if levels is None else levels
     dequantizer = dequantizer or UniformDequantizer()
     torch.manual_seed(0)
@@ -72,7 +87,7 @@ def train_briefly(
 
 
 def couplings(shape: Shape, mask: str, scale_activation: str = "tanh") -> list[Bijector]:
-    """Return two couplings, the second with the complement of the first one's mask."""
+    """Build two couplings with complementary masks."""
     dims = torch.Size(shape).numel()
 
     def net() -> nn.Module:
@@ -84,7 +99,7 @@ def couplings(shape: Shape, mask: str, scale_activation: str = "tanh") -> list[B
 
 
 def multiscale(scale_activation: str = "tanh") -> Flow:
-    """Build a flow in which every kind of layer occurs."""
+    """Build a flow that has every kind of layer."""
     rest = Sequential([*couplings(HALF, "checkerboard", scale_activation), Flatten(HALF)])
     layers = [
         Logit(0.01),
@@ -116,7 +131,7 @@ def flat(first: Bijector, norm: Callable[[Shape], Bijector] = ActNorm) -> Flow:
 
 
 def checkerboards() -> Flow:
-    """Build three pairs of couplings of the image, on chessboards only."""
+    """Build three pairs of couplings of the image with chessboard masks only."""
     pairs = [layer for _ in range(3) for layer in couplings(GREY, "checkerboard", "soft_clamp")]
     return Flow(Sequential([Logit(), ActNorm(GREY), *pairs, Flatten(GREY)]), GREY)
 
@@ -149,7 +164,7 @@ def narrow_cp3() -> Flow:
     )
 
 
-# name: how it is built, and steps of its training
+# how each flow is built, and its number of training steps
 HEALTHY: dict[str, tuple[Callable[[], Flow], int]] = {
     "multiscale": (multiscale, N_STEPS),
     "multiscale_soft_clamp": (lambda: multiscale("soft_clamp"), N_STEPS),
@@ -167,7 +182,7 @@ HEALTHY: dict[str, tuple[Callable[[], Flow], int]] = {
 
 
 def healthy_flow(name: str, n_steps: int | None = None) -> Flow:
-    """Return a healthy flow, seeded and trained for its own number of steps or for ``n_steps``."""
+    """Build a healthy flow with a fixed seed and train it, for its own number of steps or for ``n_steps``."""
     build, own_steps = HEALTHY[name]
     torch.manual_seed(0)
     return train_briefly(build(), n_steps=own_steps if n_steps is None else n_steps)

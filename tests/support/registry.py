@@ -1,6 +1,6 @@
-"""One small example of every bijector and every model: each law is stated once and holds for every entry.
+"""One small example of every bijector and every model: each property is stated once and holds for every entry.
 
-A new bijector or model is one new line here. Parameters are moved away from their initial values, so that no law
+A new bijector or model is one new line here. Parameters are moved away from their initial values, so that no property
 holds only because a map is still the identity.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.diagnosis.small_flows import GREY, HALF, IMAGE, gaussianization, small_conditional, small_hierarchical
 from nf_mnist.bijectors import (
     ActNorm,
     AdditiveCoupling,
@@ -24,7 +25,6 @@ from nf_mnist.bijectors import (
     LearnedTanh,
     LogisticToNormal,
     Logit,
-    MarginalGaussianization,
     Permutation,
     Scaling,
     Sequential,
@@ -37,10 +37,8 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.flows import (
     Flow,
-    conditional,
     cp3,
     glow,
-    hierarchical,
     nice,
     normalization,
     preprocessing,
@@ -52,7 +50,7 @@ from nf_mnist.flows import (
 from nf_mnist.flows.geometry import nearest_known, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
 
-IMAGE, HALF, GREY, FLAT = (4, 4, 4), (2, 4, 4), (1, 8, 8), (12,)
+FLAT = (12,)
 
 
 def net(shape: Shape, multiple: int = 1) -> nn.Module:
@@ -81,12 +79,6 @@ def spline_coupling(shape: Shape, mask: str, n_bins: int, bound: float) -> Splin
 def residual_coupling(shape: Shape) -> AffineCoupling:
     nets = (ResidualNet(shape, 4, 4) for _ in range(2))
     return AffineCoupling(make_mask("checkerboard", shape), *nets, "tanh")
-
-
-def gaussianization(shape: Shape) -> MarginalGaussianization:
-    layer = MarginalGaussianization(shape)
-    layer.fit(torch.randint(256, (2000, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)))
-    return layer
 
 
 def mixture_coupling(n_kept: int) -> DiscretizedMixture:
@@ -161,39 +153,6 @@ def small_cp3(norm: str = "batchnorm") -> Flow:
 
 def small_nice(n_classes: int = 0) -> Flow:
     return nice(**parts(preprocess="none"), n_couplings=4, hidden_features=8, n_hidden=2, n_classes=n_classes)
-
-
-def small_hierarchical(n_groups: int = 4, n_references: int = 5) -> Flow:
-    return hierarchical(
-        event_shape=GREY,
-        n_scales=1,
-        channels=8,
-        n_blocks=2,
-        n_components=3,
-        n_references=n_references,
-        n_frequent=2,
-        n_groups=n_groups,
-        transformer_features=16,
-        transformer_blocks=2,
-        transformer_heads=2,
-        n_classes=0,
-    )
-
-
-def small_conditional() -> Flow:
-    return conditional(
-        event_shape=GREY,
-        n_scales=2,
-        channels=8,
-        n_blocks=1,
-        n_components=2,
-        n_references=3,
-        n_frequent=1,
-        n_groups=2,
-        transformer_features=16,
-        transformer_blocks=1,
-        transformer_heads=2,
-    )
 
 
 def parts(norm: str = "none", preprocess: str = "logit") -> dict[str, Any]:
