@@ -33,7 +33,7 @@ def log_det_without_mask(riddle: Riddle) -> Outcome:
     """Riddle 2: train with the bug, then score the same weights without it."""
     wrong, right = train(riddle.name, prepare=_plant), train(riddle.name)
     subject = wrong.subject()
-    verdicts = {one.law: one for one in diagnose(subject, [law for law in CHECKS.values() if law.name in MAP])}
+    verdicts = {one.check: one for one in diagnose(subject, [check for check in CHECKS if check.name in MAP])}
     claimed = bits_per_dim(subject.scores.log_ratio.mean(), 0.0, 784).item()
     with _mended(wrong.flow):
         true = bits_per_dim(wrong.subject().scores.log_ratio.mean(), 0.0, 784).item()
@@ -48,7 +48,7 @@ def log_det_without_mask(riddle: Riddle) -> Outcome:
     found = (
         f"claimed {claimed:.2f} bits per dimension, true {true:.2f}, and {correct:.2f} without the bug; laws: round "
         f"trip {statuses[0]}, both directions agree {statuses[1]}, Jacobian {statuses[2]} "
-        f"({verdicts[MAP[2]].figure.partition(';')[0]})"
+        f"({verdicts[MAP[2]].measured.partition(';')[0]})"
     )
     is_confirmed = statuses[0] == "pass" and statuses[2] == "fail" and claimed < true
     return Outcome("confirmed" if is_confirmed else "refuted", found, metrics)

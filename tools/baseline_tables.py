@@ -30,7 +30,7 @@ COLUMNS = (
 
 def baselines() -> str:
     """Return every model at an equal budget of time, and real images as the last row."""
-    entries = json.loads((ROOT / "docs" / "published.json").read_text())
+    entries = json.loads((ROOT / "tools" / "published.json").read_text())
     published = {entry["model"]: entry.get("bpd", "") for entry in entries}
     rows = _equal_budget("baselines")
     lines = [

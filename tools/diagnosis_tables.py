@@ -1,59 +1,63 @@
-"""Tables of laws, and of the faults that they find."""
+"""Tables of the checks of ``python -m nf_mnist.diagnose``, and of the faults that they find."""
 
 from tools.from_results import read_result, table
 
 
-def laws() -> str:
-    """Return what each law of ``python -m nf_mnist.diagnose`` measures and expects, and what to do if it is broken."""
-    from nf_mnist.diagnostics import CHECKS  # torch, which no other table needs
+def checks() -> str:
+    """Return what each check measures and expects, the likely cause of a violation, and its remedy."""
+    from nf_mnist.diagnostics import CHECKS  # imports torch, which no other table needs
 
-    columns = ("law", "what passes", "what it measures, and why so much", "likely cause", "try")
-    rows = []
-    for law in CHECKS.values():
-        why = " ".join((law.measure.__doc__ or "").split())
-        rows.append((law.name, law.expected, why, law.cause, law.cure))
+    columns = ("check", "what passes", "what it measures, and why this threshold", "likely cause", "try")
+    rows = [(check.name, check.expected, check.explanation, check.cause, check.remedy) for check in CHECKS]
     return table(columns, rows)
 
 
 def planted_faults() -> str:
-    """Return which law is the first to break when a fault is planted, and whether it is the right one."""
+    """Return the first violation that is reported for each planted fault, and whether it is the right one."""
     rows = []
-    for found in read_result("planted_faults")["faults"].values():
-        first = found["first"]
-        said = f"{first['law']} ({first['status']})" if first else "nothing"
-        rows.append((found["truth"], said, "yes" if found["named"] else "no"))
-    return f"{named_faults()}\n\n{table(('what is wrong', 'the first law that is broken', 'named rightly'), rows)}"
+    for fault in read_result("planted_faults")["faults"].values():
+        first = fault["first"]
+        said = f"{first['check']} ({first['status']})" if first else "nothing"
+        rows.append((fault["truth"], said, "yes" if fault["named"] else "no"))
+    return f"{named_faults()}\n\n{table(('what is wrong', 'first violation', 'named rightly'), rows)}"
 
 
 def named_faults() -> str:
-    """Return in a sentence how many faults are named, and how many healthy flows raise an alarm."""
+    """Return a sentence that says how many faults are named, and how many healthy flows raise an alarm."""
     planted = read_result("planted_faults")
     faults, healthy = planted["faults"].values(), planted["healthy"].values()
-    n_named, n_alarms = sum(found["named"] for found in faults), sum(found["alarm"] for found in healthy)
+    n_named, n_alarms = sum(fault["named"] for fault in faults), sum(flow["alarm"] for flow in healthy)
     return (
-        f"{n_named} of {len(faults)} faults are named rightly; {n_alarms} of {len(healthy)} healthy flows fail a law."
+        f"{n_named} of {len(faults)} faults are named rightly; {n_alarms} of {len(healthy)} healthy flows fail a check."
     )
 
 
 def alarms() -> str:
-    """Return in a sentence how many trained flows raise an alarm."""
-    found = read_result("diagnosed_flows")["rows"].values()
-    return f"{sum(bool(row['fail']) for row in found)} of {len(found)} trained flows fail a law."
+    """Return a sentence that says how many trained flows raise an alarm."""
+    flows = read_result("diagnosed_flows")["rows"].values()
+    return f"{sum(bool(flow['fail']) for flow in flows)} of {len(flows)} trained flows fail a check."
 
 
 def diagnosis() -> str:
-    """Return the two sentences: faults that are named, and alarms on flows without any."""
+    """Return both sentences: on planted faults, and on trained flows."""
     return f"{named_faults()} {alarms()}"
 
 
 def diagnosed_flows() -> str:
-    """Return what the diagnosis says of flows that were trained by their recipes, and of released ones."""
-    found = read_result("diagnosed_flows")["rows"]
+    """Return the diagnoses of flows that were trained by their recipes, and of released weights."""
     rows = []
-    for name, row in found.items():
-        fails, warns = (", ".join(f"{law} ({figure})" for law, figure in row[key].items()) for key in ("fail", "warn"))
-        rows.append(
-            (f"`{name}`", f"{row['parameters']:,}", str(row["passed"]), warns, fails, f"{row['seconds']:.0f} s")
+    for name, flow in read_result("diagnosed_flows")["rows"].items():
+        alarms_of_it, warnings = (
+            ", ".join(f"{check} ({measured})" for check, measured in flow[key].items()) for key in ("fail", "warn")
         )
-    columns = ("flow, trained on one core", "parameters", "laws that hold", "warnings", "alarms", "diagnosis")
+        parameters, passed, seconds = f"{flow['parameters']:,}", str(flow["passed"]), f"{flow['seconds']:.0f} s"
+        rows.append((f"`{name}`", parameters, passed, warnings, alarms_of_it, seconds))
+    columns = (
+        "flow, trained on one core",
+        "parameters",
+        "checks passed",
+        "warnings",
+        "alarms",
+        "time of the diagnosis",
+    )
     return f"{alarms()}\n\n{table(columns, rows)}"

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tools.from_results import ROOT, TRAINING_IMAGES
 
-PUBLISHED = ROOT / "docs" / "published.json"
+PUBLISHED = ROOT / "tools" / "published.json"
 WINDOW = 20  # logged steps whose training metrics are averaged
 
 Curves = dict[str, list[tuple[float, float]]]

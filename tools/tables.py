@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.baseline_tables import baselines, bits_by_coupling, bound, density_ablation, depth, quality, seeds
-from tools.diagnosis_tables import diagnosed_flows, diagnosis, laws, planted_faults
+from tools.diagnosis_tables import checks, diagnosed_flows, diagnosis, planted_faults
 from tools.from_results import ROOT, TRAINING_IMAGES, table
 from tools.inpainting_tables import completing, inpainting
 from tools.riddle_tables import riddles
@@ -41,7 +41,7 @@ def results() -> str:
         for name, metrics in files.items()
         if "log_likelihood" in metrics and metrics["training"]["name"] in experiments
     ]
-    published = [_published_row(entry) for entry in json.loads((ROOT / "docs" / "published.json").read_text())]
+    published = [_published_row(entry) for entry in json.loads((ROOT / "tools" / "published.json").read_text())]
     rows = sorted([*ours, *published])
     bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
     return f"{table(COLUMNS, bpd)}\n\n{table(CP3_COLUMNS, nats)}"
@@ -50,7 +50,7 @@ def results() -> str:
 TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/baselines.md": [baselines, seeds, bound, depth],
     "docs/density.md": [bits_by_coupling, density_ablation],
-    "docs/diagnose.md": [laws, planted_faults, diagnosed_flows],
+    "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
     "docs/quality.md": [quality],
     "docs/riddles.md": [riddles],

@@ -1,17 +1,17 @@
 """Does the diagnosis name planted faults, and leave healthy flows alone? ``python -m benchmarks.diagnosis.faults``.
 
-The faults and the healthy flows of ``tests/`` were written by someone who had not read the laws. Below stands, for each
-fault, which law names it; a fault is named rightly if the first law that fails, or else the first that warns, is one of
-these. An alarm is a law that fails on a healthy flow. Writes ``results/planted_faults.json``.
+The faults and the healthy flows were written by someone who had not read the checks. :data:`NAMED_BY` lists the checks
+that name each fault. A fault is named rightly if the first check that fails, or else the first that warns, is one of
+these. An alarm is a check that fails on a healthy flow. Writes ``results/planted_faults.json``.
 """
 
 from pathlib import Path
 from typing import Any
 
 from benchmarks.diagnosis.healthy_flows import HEALTHY, healthy_flow, small_images
-from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH, Planted
+from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH, Planted, planted
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.data import Images, UniformDequantizer
+from nf_mnist.data import Images
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch
 
 ROOT = Path(__file__).parents[2]
@@ -66,27 +66,26 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
-def verdicts_of(case: Planted) -> list[Result]:
-    """Return what is broken: laws that fail, then laws that warn."""
+def violations_of(case: Planted) -> list[Result]:
+    """Return the results of the checks that fail, then of those that warn."""
     held_out = small_images(case.flow.event_shape[-1]).held_out
     batch, train = (
         make_batch(case.flow, case.dequantizer, Images(levels, levels[:, 0, 0, 0].long() * 0), n, SEED)
         for levels, n in ((held_out, N_IMAGES), (case.levels, min(N_IMAGES, len(case.levels))))
     )
-    found = list(diagnose(DiagnosisTask(case.flow, batch, train, case.dequantizer.is_discrete), CHECKS.values()))
-    return [one for status in ("fail", "warn") for one in found if one.status == status]
+    results = list(diagnose(DiagnosisTask(case.flow, batch, train, case.dequantizer.is_discrete), CHECKS))
+    return [result for status in ("fail", "warn") for result in results if result.status == status]
 
 
 def row(name: str, case: Planted) -> dict[str, Any]:
-    """Return what the diagnosis says first of a case, and what else is broken."""
-    broken = verdicts_of(case)
-    first = broken[0]._asdict() if broken else {}
-    print(
-        f"{name}: {first.get('law', 'nothing')} ({first.get('status', 'pass')}) {first.get('figure', '')}", flush=True
-    )
+    """Return the first violation that the diagnosis reports, and the names of the others."""
+    violations = violations_of(case)
+    first = violations[0]._asdict() if violations else {}
+    said = f"{first['check']} ({first['status']}) {first['measured']}" if first else "nothing (pass)"
+    print(f"{name}: {said}", flush=True)
     return {
-        "first": {key: first[key] for key in ("law", "status", "figure", "cause") if key in first},
-        "others": [f"{one.law} ({one.status})" for one in broken[1:]],
+        "first": {key: first[key] for key in ("check", "status", "measured", "cause") if key in first},
+        "others": [f"{result.check} ({result.status})" for result in violations[1:]],
     }
 
 
@@ -95,16 +94,16 @@ def main() -> None:
     correct = healthy_flow("multiscale")
     faults = {}
     for name, plant in FAULTS.items():
-        found = row(name, plant(correct))
-        faults[name] = {"truth": TRUTH[name], "named": found["first"].get("law") in NAMED_BY[name], **found}
+        diagnosed = row(name, plant(correct))
+        is_named = diagnosed["first"].get("check") in NAMED_BY[name]
+        faults[name] = {"truth": TRUTH[name], "named": is_named, **diagnosed}
     healthy = {}
     for name in HEALTHY:
         flow = healthy_flow(name)
-        levels = small_images(flow.event_shape[-1]).train
-        found = row(name, Planted(flow, UniformDequantizer(), levels))
-        healthy[name] = {"alarm": found["first"].get("status") == "fail", **found}
-    named, alarms = sum(one["named"] for one in faults.values()), sum(one["alarm"] for one in healthy.values())
-    print(f"{named} of {len(faults)} faults named, {alarms} alarms on {len(healthy)} healthy flows")
+        diagnosed = row(name, planted(flow))
+        healthy[name] = {"alarm": diagnosed["first"].get("status") == "fail", **diagnosed}
+    n_named, n_alarms = sum(each["named"] for each in faults.values()), sum(each["alarm"] for each in healthy.values())
+    print(f"{n_named} of {len(faults)} faults named, {n_alarms} alarms on {len(healthy)} healthy flows")
     write_json(ROOT / "results" / "planted_faults.json", {"seed": SEED, "faults": faults, "healthy": healthy})
 
 

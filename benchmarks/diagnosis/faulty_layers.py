@@ -1,7 +1,6 @@
-"""Layers whose map is wrong or that do not leave things alone; the docstring says what a person wrote by mistake.
+"""Layers that map wrongly or have side effects. The docstring of each says what somebody did by mistake.
 
-Each is a subclass of the layer that it was meant to be, so that a correct layer becomes the faulty one when its class
-is replaced.
+Each is a subclass of the correct layer, which becomes faulty when its class is replaced.
 """
 
 import torch
@@ -36,7 +35,7 @@ class PermutationAppliedTwice(Permutation):
 
 
 class PermutationRedrawn(Permutation):
-    """Drew a random order in each call in place of once."""
+    """Drew a random order in each call instead of once."""
 
     def forward_and_log_det(self, x, context=None):
         return x[:, torch.randperm(x.shape[1])], x.new_zeros(len(x))
@@ -119,7 +118,7 @@ class ActNormWithoutMemory(ActNorm):
 
 
 class SplitRedrawsLatents(FactorOut):
-    """Drew the factored channels anew in the inverse, as for samples, although they are given."""
+    """Drew the factored-out channels anew in the inverse, as for samples, although z holds them."""
 
     def inverse_and_log_det(self, z, context=None):
         factored = torch.randn_like(z[:, : torch.Size(self.factored_shape).numel()])

@@ -1,7 +1,7 @@
-"""Layers whose log-determinant is wrong and whose map is right; the docstring says what a person wrote by mistake.
+"""Layers that map correctly but return a wrong log-determinant. Each docstring says what somebody did by mistake.
 
-Each is a subclass of the layer that it was meant to be, without state of its own, so that a correct layer becomes the
-faulty one when its class is replaced.
+Each is a subclass of the correct layer without any state of its own, so that a correct layer becomes faulty when its
+class is replaced.
 """
 
 import math
@@ -13,7 +13,7 @@ from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, FactorOut, Lo
 
 
 class LogDetWithoutMask(AffineCoupling):
-    """Summed the network's log-scales over all elements, those included that the mask keeps."""
+    """Summed the network's log-scales over all elements, including those that the mask keeps."""
 
     def forward_and_log_det(self, x, context=None):
         return super().forward_and_log_det(x, context)[0], self._raw(x)
@@ -34,7 +34,7 @@ class LogDetOfWrongSign(ActNorm):
 
 
 class LogDetMeanOverDims(AffineCoupling):
-    """Wrote mean where a sum over the event belongs."""
+    """Took the mean over the event instead of the sum."""
 
     def forward_and_log_det(self, x, context=None):
         z, log_det = super().forward_and_log_det(x, context)
@@ -77,7 +77,7 @@ class LogDetOfRestTwice(FactorOut):
 
 
 class LogDetOverwritten(Sequential):
-    """Assigned to the total inside the loop where it should be added to."""
+    """Assigned to the total inside the loop instead of adding to it."""
 
     def forward_and_log_det(self, x, context=None):
         total = x.new_zeros(len(x))
@@ -87,7 +87,7 @@ class LogDetOverwritten(Sequential):
 
 
 class TotalMeanOverDims(Sequential):
-    """Wrote mean where a sum over the event belongs, for the whole flow."""
+    """Took the mean over the event instead of the sum, for the whole flow."""
 
     def forward_and_log_det(self, x, context=None):
         z, log_det = super().forward_and_log_det(x, context)
@@ -95,7 +95,7 @@ class TotalMeanOverDims(Sequential):
 
 
 class LogDetInFloat32(Sequential):
-    """Began the total with torch.zeros(n) and added in place: float32 whatever the input."""
+    """Started the total with torch.zeros(n) and added in place, which gives float32 for any input."""
 
     def forward_and_log_det(self, x, context=None):
         total = torch.zeros(len(x), dtype=torch.float32)

@@ -1,7 +1,7 @@
-"""Bugs of the kind that people really have, planted in a correct flow.
+"""Bugs that people really make, planted in a correct flow.
 
-A fault takes a correct, trained flow, such as ``healthy_flow("multiscale")`` in which every kind of layer occurs,
-leaves it alone, and returns what a user has who made that mistake. Its docstring says what was written;
+A fault takes a correct, trained flow, such as ``healthy_flow("multiscale")``, which has every kind of layer. It leaves
+this flow unchanged and returns what a user has who made the mistake. The docstring of the fault says what the user did;
 :data:`TRUTH` says what is wrong in consequence.
 """
 
@@ -24,12 +24,12 @@ N_FURTHER_STEPS = 200
 
 
 class Planted(NamedTuple):
-    """What its user has.
+    """What a user has who made a mistake.
 
     Attributes:
         flow: The faulty flow.
-        dequantizer: Makes its data of levels.
-        levels: The images that it was trained on, shape (n, 1, side, side); others of their kind are
+        dequantizer: The dequantizer of its data.
+        levels: The images that it was trained on, shape (n, 1, side, side). Images to test it on are
             ``small_images(side).held_out``.
     """
 
@@ -42,19 +42,20 @@ Fault = Callable[[Flow], Planted]
 
 
 def planted(flow: Flow, dequantizer: Dequantizer | None = None, levels: Tensor | None = None) -> Planted:
+    """Put a flow beside its data, which by default are small MNIST images with uniform dither."""
     levels = small_images(flow.event_shape[-1]).train if levels is None else levels
     return Planted(flow, dequantizer or UniformDequantizer(), levels)
 
 
 def trained_on(flow: Flow, dequantizer: Dequantizer | None = None, levels: Tensor | None = None) -> Planted:
-    """Train a copy of a flow further on such data."""
+    """Train a copy of a flow further on other data."""
     case = planted(copy.deepcopy(flow), dequantizer, levels)
     train_briefly(case.flow, case.levels, case.dequantizer, N_FURTHER_STEPS)
     return case
 
 
 def replaced(faulty: type[nn.Module]) -> Fault:
-    """Return the fault that every module of the class from which ``faulty`` derives is one of ``faulty``."""
+    """Return the fault that replaces each module of the class that ``faulty`` derives from."""
 
     def fault(flow: Flow) -> Planted:
         flow = copy.deepcopy(flow)
@@ -68,14 +69,14 @@ def replaced(faulty: type[nn.Module]) -> Fault:
 
 
 class DitherInWrongUnits(UniformDequantizer):
-    """Dither of a 256th of a level."""
+    """Dithers over one 256th of a level."""
 
     def __call__(self, levels, noise):
         return super().__call__(levels, noise // 256)
 
 
 class UncountedScaling(UniformDequantizer):
-    """Dither as it should be, the division by 256 not counted."""
+    """Dithers correctly, but does not count the division by 256."""
 
     def __call__(self, levels, noise):
         x, log_q = super().__call__(levels, noise)
@@ -83,7 +84,7 @@ class UncountedScaling(UniformDequantizer):
 
 
 class Standardized(UniformDequantizer):
-    """The mean of MNIST subtracted, its standard deviation divided out."""
+    """Dithers correctly, then subtracts the mean of MNIST and divides by its standard deviation."""
 
     def __call__(self, levels, noise):
         x, log_q = super().__call__(levels, noise)
@@ -91,7 +92,7 @@ class Standardized(UniformDequantizer):
 
 
 def undithered(flow: Flow) -> Planted:
-    """Trained on levels / 255."""
+    """Trained on levels / 255, without dequantization."""
     return trained_on(flow, NoDequantizer())
 
 
@@ -175,7 +176,7 @@ def no_variance_floor(flow: Flow) -> Planted:
     return trained_on(Flow(Sequential([Flatten(shape), *pairs]), shape))
 
 
-# name: the fault, and what is wrong in consequence
+# the faults, and what is wrong in consequence of each
 CASES: dict[str, tuple[Fault, str]] = {
     "log_det_without_mask": (replaced(log_dets.LogDetWithoutMask), "log-determinant forgets the mask"),
     "log_det_of_wrong_sign": (replaced(log_dets.LogDetOfWrongSign), "a layer's log-determinant has the wrong sign"),

@@ -1,8 +1,8 @@
 """Does the diagnosis leave trained flows alone? ``python -m benchmarks.diagnosis.trained_flows [--models NAME ...]``.
 
-Trains models as ``benchmarks/density/baselines.py`` does, on one thread, and has the command ``diagnose`` judge the checkpoint
-that validates best, and the released ones. An alarm is a law that fails. Writes ``results/diagnosed_flows.json`` after
-each; what is there already, a model trained for that long, is not trained again.
+Trains models on one thread, as ``benchmarks/density/baselines.py`` does, and runs the command ``diagnose`` on the best
+checkpoint of each and on the released weights. An alarm is a check that fails. Writes ``results/diagnosed_flows.json``
+after each flow, and skips flows that it already holds.
 """
 
 import argparse
@@ -22,21 +22,22 @@ FLOWS = [*HEALTHY, *RELEASED]
 
 
 def diagnose(ckpt: Path | str, folder: Path) -> dict[str, Any]:
-    """Return what the command says of a checkpoint: laws that fail, laws that warn, and how long it takes."""
+    """Return the checks of a checkpoint that fail and that warn, how many pass, and how long the command takes."""
     begin = time.perf_counter()
     run_command("diagnose", [f"ckpt={ckpt}", f"out={folder}/report", f"output_dir={folder}"])
     seconds = time.perf_counter() - begin
     report = json.loads((folder / "report" / "report.json").read_text())
-    broken = {
-        status: {one["law"]: one["figure"] for one in report["verdicts"] if one["status"] == status}
+    results = report["results"]
+    violations = {
+        status: {result["check"]: result["measured"] for result in results if result["status"] == status}
         for status in ("fail", "warn")
     }
-    passed = sum(one["status"] == "pass" for one in report["verdicts"])
-    return {"parameters": report["parameters"], "seconds": seconds, "passed": passed, **broken}
+    passed = sum(result["status"] == "pass" for result in results)
+    return {"parameters": report["parameters"], "seconds": seconds, "passed": passed, **violations}
 
 
 def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
-    """Diagnose a released flow, or train one and diagnose it."""
+    """Diagnose released weights, or train a flow for some minutes and diagnose it."""
     if name in RELEASED:
         return {"minutes": None, **diagnose(name, folder)}
     overrides = recipe(name, 0, minutes)
@@ -45,7 +46,7 @@ def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train and diagnose what is missing, flow by flow."""
+    """Train and diagnose each flow that the results lack."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--models", nargs="+", choices=FLOWS, default=FLOWS)

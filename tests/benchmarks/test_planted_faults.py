@@ -1,7 +1,8 @@
-"""Planted faults are faults, and healthy flows have none that these tests could see."""
+"""Planted faults are faults, and healthy flows have none that these tests can see."""
 
 import contextlib
 import copy
+import json
 
 import pytest
 import torch
@@ -9,13 +10,17 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from benchmarks.diagnosis import planted_faults
+from benchmarks.diagnosis.faults import NAMED_BY, ROOT
 from benchmarks.diagnosis.healthy_flows import HEALTHY, healthy_flow, small_images
 from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH, Planted, planted, replaced
 from nf_mnist.bijectors import AffineCoupling
 from nf_mnist.data import evaluation_noise
+from nf_mnist.diagnostics import CHECKS
 from nf_mnist.errors import NotInvertibleError
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
+
+RESULTS = ROOT / "results" / "planted_faults.json"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def data(case: Planted, levels: Tensor) -> tuple[Tensor, Tensor]:
     return case.dequantizer(levels, evaluation_noise(torch.arange(len(levels)), levels.shape[1:], draw=0, seed=0))
 
 
-def observations(case: Planted) -> dict[str, Tensor]:
+def visible(case: Planted) -> dict[str, Tensor]:
     """Return all that can be seen of a case in float64: outputs, gradients, state, data before and after a call."""
     torch.manual_seed(0)
     flow = copy.deepcopy(case.flow).double()
@@ -52,25 +57,30 @@ def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_shows_and_leaves_the_correct_flow_alone(name, flow, monkeypatch):
     monkeypatch.setattr(planted_faults, "N_FURTHER_STEPS", 3)
-    before = observations(planted(flow))
+    before = visible(planted(flow))
     faulty = FAULTS[name](flow)
-    assert differ(observations(faulty), before)
-    assert not differ(observations(planted(flow)), before)
+    assert differ(visible(faulty), before)
+    assert not differ(visible(planted(flow)), before)
 
 
 def test_a_layer_replaced_by_its_like_shows_nothing(flow):
     alike = type("Alike", (AffineCoupling,), {})
-    assert not differ(observations(replaced(alike)(flow)), observations(planted(flow)))
+    assert not differ(visible(replaced(alike)(flow)), visible(planted(flow)))
 
 
-def test_each_fault_says_in_a_sentence_what_was_written_and_in_a_phrase_what_is_wrong():
-    assert len(set(TRUTH.values())) == len(TRUTH)
-    for fault in FAULTS.values():
-        assert fault.__doc__[0].isupper()
-        assert fault.__doc__.endswith(".")
-    for truth in TRUTH.values():
-        assert not truth[0].isupper()
-        assert not truth.endswith(".")
+def test_each_fault_is_described_and_has_checks_that_name_it():
+    assert len(set(TRUTH.values())) == len(TRUTH), "rows of the table are told apart by what is wrong"
+    assert all(fault.__doc__ for fault in FAULTS.values())
+    assert NAMED_BY.keys() == FAULTS.keys()
+    assert {name for names in NAMED_BY.values() for name in names} <= {check.name for check in CHECKS}
+
+
+def test_the_results_are_those_of_the_present_faults_and_flows():
+    results = json.loads(RESULTS.read_text())
+    assert {name: row["truth"] for name, row in results["faults"].items()} == TRUTH
+    assert results["healthy"].keys() == HEALTHY.keys()
+    for name, row in results["faults"].items():
+        assert row["named"] == (row["first"].get("check") in NAMED_BY[name]), name
 
 
 @pytest.mark.parametrize("name", HEALTHY)

@@ -28,10 +28,10 @@ def gaussian(float64) -> Flow:
 
 def test_noise_costs_a_gaussian_half_its_squared_ratio_to_the_deviation(gaussian):
     x = gaussian.sample(4000)
-    found = noise_drop(gaussian, x, [0.0, 0.01, 0.05], seed=1)
-    assert found.scales == (0.0, 0.01, 0.05)
-    expected = [0.5 * (scale / DEVIATION) ** 2 for scale in found.scales]
-    assert found.nats_per_dim == pytest.approx(expected, rel=0.02, abs=1e-12)
+    drop = noise_drop(gaussian, x, [0.0, 0.01, 0.05], seed=1)
+    assert drop.scales == (0.0, 0.01, 0.05)
+    expected = [0.5 * (scale / DEVIATION) ** 2 for scale in drop.scales]
+    assert drop.nats_per_dim == pytest.approx(expected, rel=0.02, abs=1e-12)
 
 
 def test_a_perturbation_of_latents_moves_images_by_the_deviation(gaussian):
@@ -40,7 +40,7 @@ def test_a_perturbation_of_latents_moves_images_by_the_deviation(gaussian):
     assert perturbation_error(gaussian, x, 0.0) < 1e-12
 
 
-def test_samples_of_the_same_law_are_like_data_and_noise_is_not():
+def test_samples_of_the_same_distribution_are_like_data_and_noise_is_not():
     bars = torch.zeros(2000, 1, 8, 8)
     bars[:, :, :, 3:5] = 1 - 0.2 * torch.rand(2000, 1, 8, 2)
     same = likeness(bars[:1000], bars[1000:])

@@ -1,4 +1,4 @@
-"""Laws of flows: healthy ones raise no alarm, and what is planted in a flow is named."""
+"""Healthy flows fail no check, and faults that are planted in a flow are named."""
 
 import math
 
@@ -7,10 +7,10 @@ import torch
 
 from benchmarks.diagnosis.faulty_log_dets import LogDetDetached
 from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector
-from nf_mnist.diagnostics import CHECKS, Check, Measurement, diagnose, slopes_of_log_p
+from nf_mnist.diagnostics import Check, Measurement, diagnose, slopes_of_log_p
 from nf_mnist.flows import Flow, StandardNormal
 from tests.bijectors.test_contract import FAULTS, Counting, Failing, InPlace, Scale, Transposed
-from tests.support.diagnosis_tasks import bars, events_of_four, first_broken, subject, trained, verdicts
+from tests.support.diagnosis_tasks import NAMES, bars, first_failure, make_task, results, task_of_four_numbers, trained
 from tests.support.registry import FLOWS, make_flow
 
 SLOW = pytest.mark.slow
@@ -19,30 +19,30 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["resflow_actnorm", "hierarchical", *(pytest.param(name, marks=SLOW) for name in ("cp3", "conditional"))]
 )
-def test_healthy_flows_trained_for_seconds_fail_no_law(name):
+def test_healthy_flows_trained_for_seconds_fail_no_check(name):
     flow = FLOWS[name]()
-    found = verdicts(subject(trained(flow, bars(1000, flow.event_shape[1]), 60)))
-    assert not {law: verdict for law, verdict in found.items() if verdict.status == "fail"}
-    of_the_map = list(found.values())[: list(CHECKS).index("every log-determinant counts")]
-    assert {verdict.status for verdict in of_the_map} <= {"pass", "skip"}, of_the_map
+    found = results(make_task(trained(flow, bars(1000, flow.event_shape[1]), 60)))
+    assert not {name: result for name, result in found.items() if result.status == "fail"}
+    of_the_map = [found[name] for name in NAMES[: NAMES.index("every log-determinant counts")]]
+    assert {result.status for result in of_the_map} <= {"pass", "skip"}, of_the_map
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_each_breach_of_the_contract_is_the_first_law_that_fails(fault):
-    law, said = FAULTS[fault]
-    verdict = first_broken(events_of_four(fault()))
-    assert verdict.law == law
-    assert all(word in verdict.figure for word in said.split()), verdict
-    assert verdict.cause
-    assert verdict.cure
+def test_each_violation_of_the_contract_is_the_first_check_that_fails(fault):
+    check, said = FAULTS[fault]
+    failure = first_failure(task_of_four_numbers(fault()))
+    assert failure.check == check
+    assert all(word in failure.measured for word in said.split()), failure
+    assert failure.cause
+    assert failure.remedy
 
 
 @pytest.mark.parametrize("fault", [Transposed, Failing, InPlace])
-def test_laws_that_rest_on_a_broken_one_are_skipped_and_the_others_go_on(fault):
-    found = verdicts(events_of_four(fault()))
-    assert found.keys() == CHECKS.keys()
+def test_checks_that_need_a_failed_one_are_skipped_and_the_others_go_on(fault):
+    found = results(task_of_four_numbers(fault()))
+    assert list(found) == NAMES
     assert found["log-determinant is that of the Jacobian"].status == "skip"
-    assert "says nothing while this is broken" in found["the norm of z is a shell"].figure
+    assert "says nothing while this is broken" in found["the norm of z is a shell"].measured
     assert found["data are dithered"].status == "pass"
 
 
@@ -56,8 +56,8 @@ def test_any_object_with_both_directions_is_measured():
         def inverse_and_log_det(self, z):
             return 2 * z.reshape(-1, 4), z.new_full((len(z),), 4 * math.log(2))
 
-    found = verdicts(events_of_four(Halved()))
-    names = list(CHECKS)[: list(CHECKS).index("images come back in float32")]
+    found = results(task_of_four_numbers(Halved()))
+    names = NAMES[: NAMES.index("images come back in float32")]
     assert {found[name].status for name in names} == {"pass"}
 
 
@@ -71,7 +71,7 @@ def test_a_log_determinant_without_gradient_is_named(fault, status):
     for layer in flow.modules():
         if isinstance(layer, AffineCoupling):
             layer.__class__ = fault
-    found = verdicts(subject(flow), [JACOBIAN, GRADIENTS])
+    found = results(make_task(flow), [JACOBIAN, GRADIENTS])
     assert (found[JACOBIAN].status, found[GRADIENTS].status) == ("pass", status), found
 
 
@@ -96,9 +96,9 @@ def test_slopes_are_those_of_a_density_that_is_known():
         assert slope.error < 1e-6
 
 
-def test_undithered_levels_are_named_and_so_is_the_cure():
-    found = verdicts(subject(make_flow("resflow", torch.float32), "none"), ["data are dithered"])["data are dithered"]
-    assert (found.status, found.cure) == ("fail", "data.dequantizer=uniform")
+def test_undithered_levels_are_named_and_so_is_the_remedy():
+    found = results(make_task(make_flow("resflow", torch.float32), "none"), ["data are dithered"])["data are dithered"]
+    assert (found.status, found.remedy) == ("fail", "data.dequantizer=uniform")
 
 
 def test_spikes_on_levels_are_found_from_outside():
@@ -112,7 +112,7 @@ def test_spikes_on_levels_are_found_from_outside():
         def inverse_and_log_det(self, z, context=None):
             raise NotImplementedError
 
-    found = verdicts(subject(Flow(Spikes(), (1, 8, 8)).eval()), ["no spikes on grey levels"])
+    found = results(make_task(Flow(Spikes(), (1, 8, 8)).eval()), ["no spikes on grey levels"])
     assert found["no spikes on grey levels"].status == "fail"
 
 
@@ -120,9 +120,9 @@ def test_a_logit_that_is_not_counted_fails_where_there_are_bits_and_passes_where
     flow = make_flow("resflow", torch.float32)
     flow.bijector.layers()[0].count_log_det = False
     names = ["every log-determinant counts", JACOBIAN]
-    discrete, protocol = (verdicts(subject(flow, kind), names) for kind in ("uniform", "cp3"))
+    discrete, protocol = (results(make_task(flow, kind), names) for kind in ("uniform", "cp3"))
     assert [discrete[name].status for name in names] == ["fail", "pass"], "the map itself is right"
-    assert discrete[names[0]].cure == "data.count_log_det=true"
+    assert discrete[names[0]].remedy == "data.count_log_det=true"
     assert [protocol[name].status for name in names] == ["pass", "pass"]
 
 
@@ -131,19 +131,19 @@ def test_running_statistics_that_never_saw_data_and_a_variance_at_the_floor_are_
     names = ["running statistics fit the data", "normalisation does not magnify"]
     norms = [layer for layer in flow.bijector.layers() if isinstance(layer, BatchNorm)]
     norms[-1].running_var.zero_()
-    found = verdicts(subject(flow), names)
+    found = results(make_task(flow), names)
     assert [found[name].status for name in names] == ["fail", "fail"]
-    assert "316 times" in found[names[1]].figure, "1 / sqrt(1e-5)"
+    assert "316 times" in found[names[1]].measured, "1 / sqrt(1e-5)"
 
 
 def test_an_unbounded_scale_function_is_warned_of():
     flow = make_flow("resflow", torch.float32)
-    law = "scales are bounded"
-    assert verdicts(subject(flow), [law])[law].status == "pass"
+    name = "scales are bounded"
+    assert results(make_task(flow), [name])[name].status == "pass"
     next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale_activation = lambda raw: raw
-    found = verdicts(subject(flow), [law])[law]
+    found = results(make_task(flow), [name])[name]
     assert found.status == "warn"
-    assert "model.flow.scale_activation=tanh" in found.cure
+    assert "model.flow.scale_activation=tanh" in found.remedy
 
 
 def test_a_base_without_its_constant_is_named():
@@ -153,9 +153,9 @@ def test_a_base_without_its_constant_is_named():
 
     flow = make_flow("resflow", torch.float32)
     flow.base = Bare(flow.dims)
-    verdict = first_broken(subject(flow, n=20))
-    assert verdict.law == "log p is that of z and the log-determinant"
-    assert "constant" in verdict.cause
+    failure = first_failure(make_task(flow, n=20))
+    assert failure.check == "log p is that of z and the log-determinant"
+    assert "constant" in failure.cause
 
 
 def test_an_inverse_that_uses_what_the_last_forward_left_is_named():
@@ -169,8 +169,8 @@ def test_an_inverse_that_uses_what_the_last_forward_left_is_named():
             x, log_det = super().inverse_and_log_det(z + self.shift[: len(z)])
             return x, log_det
 
-    verdict = first_broken(events_of_four(Remembering()))
-    assert (verdict.law, "cache" in verdict.cause) == ("calls are independent", True)
+    failure = first_failure(task_of_four_numbers(Remembering()))
+    assert (failure.check, "cache" in failure.cause) == ("calls are independent", True)
 
 
 def test_an_inverse_that_clips_is_named():
@@ -179,25 +179,17 @@ def test_an_inverse_that_clips_is_named():
             x, log_det = super().inverse_and_log_det(z)
             return x.clamp(0, 1), log_det
 
-    verdict = first_broken(events_of_four(Clipping()))
-    assert (verdict.law, "clips" in verdict.cause) == ("forward undoes inverse", True)
+    failure = first_failure(task_of_four_numbers(Clipping()))
+    assert (failure.check, "clips" in failure.cause) == ("forward undoes inverse", True)
 
 
-def test_a_law_compares_its_size_with_its_thresholds():
-    def verdict(size: float) -> str:
-        law = Check("small", lambda _: Measurement(size), "units", 1.0, 2.0, "too large", "make it smaller", (), False)
-        (found,) = diagnose(events_of_four(Counting()), [law])
-        assert (found.cause, found.cure) == (("", "") if found.status == "pass" else ("too large", "make it smaller"))
-        return found.status
+def test_a_check_compares_the_measured_size_with_its_thresholds():
+    def status(size: float) -> str:
+        words = ("too large", "make it smaller")
+        check = Check("small", lambda _: Measurement(size), "units", 1.0, 2.0, *words, needs=(), is_cheap=False)
+        (result,) = diagnose(task_of_four_numbers(Counting()), [check])
+        assert (result.cause, result.remedy) == (("", "") if result.status == "pass" else words)
+        return result.status
 
     sizes = (0.0, 1.0, 1.1, 2.0, 2.1, float("inf"), float("nan"))
-    assert [verdict(size) for size in sizes] == ["pass", "pass", "warn", "warn", "fail", "fail", "fail"]
-
-
-@pytest.mark.parametrize("law", CHECKS.values(), ids=lambda law: law.name)
-def test_every_law_says_what_it_expects_why_and_what_to_do(law):
-    assert law.measure.__doc__ or not law.unit
-    assert law.cause
-    assert law.cure
-    assert law.warn <= law.fail
-    assert set(law.needs) <= set(list(CHECKS)[: list(CHECKS).index(law.name)]), "laws come after what they rest on"
+    assert [status(size) for size in sizes] == ["pass", "pass", "warn", "warn", "fail", "fail", "fail"]

@@ -1,4 +1,4 @@
-"""``python -m nf_mnist.diagnose``: its files, its words, its refusals; and the health panel of a training."""
+"""``python -m nf_mnist.diagnose``: its files, its output, its refusals; and the health panel of a training."""
 
 import base64
 import json
@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nf_mnist.bijectors import Bijector
-from nf_mnist.diagnostics import CHECKS, Result
+from nf_mnist.bijectors import Bijector, Sequential
+from nf_mnist.diagnostics import CHECKS, Result, diagnose
 from nf_mnist.diagnostics.report import page
 from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
 from nf_mnist.training.callbacks import LogHealth
+from tests.support.diagnosis_tasks import NAMES, task_of_four_numbers
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
 
 PNG = b"\x89PNG\r\n"
@@ -44,18 +46,18 @@ def best(folder) -> str:
     return f"ckpt={folder}/run/checkpoints/best.ckpt"
 
 
-def test_diagnose_prints_a_verdict_per_law_and_writes_a_page_and_json(best, tmp_path):
+def test_diagnose_prints_the_result_of_each_check_and_writes_a_page_and_json(best, tmp_path):
     finished = run_command("diagnose", best, f"out={tmp_path}/found", "n_images=10")
     assert finished.code == 0, finished.err
     report = json.loads((tmp_path / "found" / "report.json").read_text())
-    assert [verdict["law"] for verdict in report["verdicts"]] == list(CHECKS)
+    assert [result["check"] for result in report["results"]] == NAMES
     assert (report["split"], report["n_images"]) == ("validation", 10)
-    status = {verdict["law"]: verdict["status"] for verdict in report["verdicts"]}
+    status = {result["check"]: result["status"] for result in report["results"]}
     assert status["log-determinant is that of the Jacobian"] == "pass"
     words = " ".join(re.sub(r"[│┃]", " ", finished.out).split())
-    for verdict in report["verdicts"]:
-        assert (verdict["status"] in ("warn", "fail")) == bool(verdict["cause"]) == bool(verdict["cure"])
-        assert verdict["cure"] in words
+    for result in report["results"]:
+        assert (result["status"] in ("warn", "fail")) == bool(result["cause"]) == bool(result["remedy"])
+        assert result["remedy"] in words
     html = (tmp_path / "found" / "report.html").read_text()
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(pictures) == 6
@@ -68,10 +70,10 @@ def test_diagnose_prints_a_verdict_per_law_and_writes_a_page_and_json(best, tmp_
 def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
     given = ["flow._target_=tests.diagnostics.test_diagnose_command.Averaged", "trust=[tests]", "n_images=10"]
     finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/found")
-    assert finished.code == 0, "whatever the verdicts"
+    assert finished.code == 0, "whatever the results"
     report = json.loads((tmp_path / "found" / "report.json").read_text())
-    failed = next(verdict for verdict in report["verdicts"] if verdict["status"] == "fail")
-    assert failed["law"] == "log-determinant is that of the Jacobian"
+    failed = next(result for result in report["results"] if result["status"] == "fail")
+    assert failed["check"] == "log-determinant is that of the Jacobian"
     assert "averaged over the 196 dimensions" in failed["cause"]
 
 
@@ -103,11 +105,29 @@ def test_diagnose_refuses_a_mistake_in_one_line(given, said, best, tmp_path):
 
 
 def test_what_a_flow_says_is_text_and_not_html():
-    verdict = Result("a law", "fail", None, "raises Error: <script>x</script>", "kept", "a & b", "c < d")
-    html = page({"flow": "<b>", "n_images": 3}, [verdict], {"a picture": PNG})
+    result = Result("a check", "fail", None, "raises Error: <script>x</script>", "kept", "a & b", "c < d")
+    html = page({"flow": "<b>", "n_images": 3}, [result], {"a picture": PNG})
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "a &amp; b" in html
+
+
+def test_a_layer_whose_name_is_html_is_escaped_in_the_report():
+    class Mixing(Bijector):
+        def forward_and_log_det(self, x, context=None):
+            return x + x.mean(0), x.new_zeros(len(x))
+
+        def inverse_and_log_det(self, z, context=None):
+            return z, z.new_zeros(len(z))
+
+    hostile = type("<img src=x onerror=alert(1)>", (Mixing,), {})()
+    layers = Sequential([])
+    layers.bijectors.add_module('0"><script>alert(2)</script>', hostile)
+    task = task_of_four_numbers(Flow(layers, (4,)))
+    html = page({"flow": "mine"}, list(diagnose(task, CHECKS)), {})
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html, "the layer is named"
+    assert "&lt;script&gt;alert(2)&lt;/script&gt;" in html
+    assert not re.search("<(img|script)", html)
 
 
 def test_training_shows_the_health_of_its_flow(folder, tmp_path):
@@ -120,7 +140,7 @@ def test_training_shows_the_health_of_its_flow(folder, tmp_path):
     assert written.Scalars("health/data_are_dithered")[-1].value > 0.1
     assert written.Scalars("health/failures")[-1].value >= 1
     assert {tag.partition("/")[0] for tag in tags["scalars"]} >= {"health"}
-    (text,) = {tag for tag in tags["tensors"] if tag.startswith("health/verdicts")}
+    (text,) = {tag for tag in tags["tensors"] if tag.startswith("health/results")}
     assert b"data.dequantizer=uniform" in written.Tensors(text)[-1].tensor_proto.string_val[0]
 
 

@@ -1,4 +1,4 @@
-"""A fault in one layer of a flow is named, and so is the layer."""
+"""A fault in one layer of a flow is named together with the layer."""
 
 from collections.abc import Callable
 
@@ -8,21 +8,21 @@ from torch import Tensor
 
 from nf_mnist.bijectors import AffineCoupling, BatchNorm, Bijector, Permutation, Sequential
 from nf_mnist.flows import Flow
-from tests.support.diagnosis_tasks import first_broken, subject, verdicts
+from tests.support.diagnosis_tasks import first_failure, make_task, results
 from tests.support.registry import make_flow
 
 
 def replace(flow: Flow, of: type[Bijector], spoil: Callable[[Bijector], Bijector]) -> Flow:
-    """Put a spoiled layer in the place of the second layer of a class."""
+    """Replace the second layer of a class by a spoiled one."""
     sequential = flow.bijector
     assert isinstance(sequential, Sequential)
-    place = [i for i, layer in enumerate(sequential.layers()) if isinstance(layer, of)][1]
-    sequential.bijectors[place] = spoil(sequential.layers()[place])
+    second = [i for i, layer in enumerate(sequential.layers()) if isinstance(layer, of)][1]
+    sequential.bijectors[second] = spoil(sequential.layers()[second])
     return flow
 
 
 def spoiled(of: type[Bijector], change: Callable[..., tuple[Tensor, Tensor]], both: bool = True):
-    """Return what makes a layer whose directions return ``change(self, x or z, value, log_det)``."""
+    """Return a class and how to spoil its layers, so that they return ``change(self, value, log_det)``."""
 
     def spoil(layer: Bijector) -> Bijector:
         class Spoiled(type(layer)):
@@ -30,8 +30,8 @@ def spoiled(of: type[Bijector], change: Callable[..., tuple[Tensor, Tensor]], bo
                 return change(self, *super().forward_and_log_det(x, context))
 
             def inverse_and_log_det(self, z, context=None):
-                found = super().inverse_and_log_det(z, context)
-                return change(self, *found) if both else found
+                outputs = super().inverse_and_log_det(z, context)
+                return change(self, *outputs) if both else outputs
 
         layer.__class__ = Spoiled
         return layer
@@ -65,7 +65,7 @@ def without_mask(layer: AffineCoupling) -> Bijector:
 
 
 JACOBIAN = "log-determinant is that of the Jacobian"
-PLANTED = {  # flow, what is done to it, the first law that fails, and what it says
+PLANTED = {  # flow, what is done to it, the first check that fails, and what its result says
     "mask": ("resflow", (AffineCoupling, without_mask), JACOBIAN, ["WithoutMask", "mask"]),
     "sign": ("resflow", spoiled(AffineCoupling, lambda _, v, d: (v, -d)), JACOBIAN, ["Spoiled", "sign is wrong"]),
     "mean": ("resflow", spoiled(AffineCoupling, lambda _, v, d: (v, d / 64)), JACOBIAN, ["Spoiled", "averaged over"]),
@@ -77,16 +77,16 @@ PLANTED = {  # flow, what is done to it, the first law that fails, and what it s
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_fault_in_one_layer_is_named_with_its_layer(fault):
-    name, (of, spoil), law, said = PLANTED[fault]
-    verdict = first_broken(subject(replace(make_flow(name, torch.float32), of, spoil), n=20))
-    assert verdict.law == law, verdict
-    assert all(words in verdict.figure + verdict.cause for words in said), verdict
+    name, (of, spoil), check, said = PLANTED[fault]
+    failure = first_failure(make_task(replace(make_flow(name, torch.float32), of, spoil), n=20))
+    assert failure.check == check, failure
+    assert all(words in failure.measured + failure.cause for words in said), failure
 
 
 def test_a_float32_part_of_a_sum_is_told_from_a_wrong_sum():
     flow = replace(
         make_flow("resflow", torch.float32), *spoiled(AffineCoupling, lambda _, v, d: (v, d.float().to(v.dtype)))
     )
-    verdict = verdicts(subject(flow, n=20), [JACOBIAN])[JACOBIAN]
-    assert verdict.status == "warn"
-    assert "float32" in verdict.cause
+    result = results(make_task(flow, n=20), [JACOBIAN])[JACOBIAN]
+    assert result.status == "warn"
+    assert "float32" in result.cause

@@ -1,4 +1,4 @@
-"""What is no number, and what is too little to be measured, is named as such and blamed on nothing else."""
+"""NaN is reported as NaN, and too few images as too few images; nothing else is blamed for them."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from nf_mnist.data import Images, UniformDequantizer
 from nf_mnist.diagnostics import DiagnosisTask, make_batch
 from nf_mnist.flows import Flow
 from tests.diagnostics.test_diagnostics import UniformCDF
-from tests.support.diagnosis_tasks import bars, first_broken, subject, verdicts
+from tests.support.diagnosis_tasks import bars, first_failure, make_task, results
 from tests.support.registry import make_flow
 
 OF_MANY = (
@@ -23,46 +23,48 @@ OF_MANY = (
 DITHER = "dither fills a level"
 
 
-def exact_subject(n: int) -> DiagnosisTask:
+def exact_task(n: int) -> DiagnosisTask:
     """Return uniform images, and the flow whose density they have."""
     flow = Flow(Sequential([UniformCDF(), Flatten((1, 8, 8))]), (1, 8, 8)).eval()
     parts = [Images(torch.randint(256, (n, 1, 8, 8), dtype=torch.uint8), torch.zeros(n).long()) for _ in range(2)]
     return DiagnosisTask(flow, *(make_batch(flow, UniformDequantizer(), part, n, 0) for part in parts))
 
 
-def test_a_parameter_that_is_no_number_is_the_first_law_broken_and_its_layer_is_named():
+def test_a_parameter_that_is_nan_is_the_first_failure_and_its_layer_is_named():
     flow = make_flow("resflow", torch.float32)
     name, layer = [pair for pair in flow.bijector.named_modules() if isinstance(pair[1], AffineCoupling)][1]
     next(layer.parameters()).data.fill_(torch.nan)
-    verdict = first_broken(subject(flow, n=20))
-    assert verdict.law == "values are finite"
-    assert "latents" in verdict.figure
-    assert verdict.figure.endswith(f"in {name} (AffineCoupling)")
-    assert "model.flow.scale_activation=tanh" in verdict.cure
-    names = ["shapes", verdict.law, "inputs are left alone", "log-likelihoods are finite"]
-    found = verdicts(subject(flow, n=20), names)
-    assert [one.status for one in found.values()] == ["pass", "fail", "pass", "fail"], "the last counts the images"
+    failure = first_failure(make_task(flow, n=20))
+    assert failure.check == "values are finite"
+    assert "latents" in failure.measured
+    assert failure.measured.endswith(f"in {name} (AffineCoupling)")
+    assert "model.flow.scale_activation=tanh" in failure.remedy
+    names = ["shapes", failure.check, "inputs are left alone", "log-likelihoods are finite"]
+    found = results(make_task(flow, n=20), names)
+    assert [result.status for result in found.values()] == ["pass", "fail", "pass", "fail"], (
+        "the last counts the images"
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_few_images_are_too_few_and_the_flow_is_not_to_blame(n):
-    found = verdicts(exact_subject(n), list(OF_MANY))
-    assert {verdict.status for verdict in found.values()} == {"skip"}
-    assert all("n_images=200" in verdict.figure for verdict in found.values())
-    norms = verdicts(subject(make_flow("cp3", torch.float32), n=n), ["running statistics fit the data"])
-    assert [verdict.status for verdict in norms.values()] == ["skip"]
+    found = results(exact_task(n), list(OF_MANY))
+    assert {result.status for result in found.values()} == {"skip"}
+    assert all("n_images=200" in result.measured for result in found.values())
+    norms = results(make_task(make_flow("cp3", torch.float32), n=n), ["running statistics fit the data"])
+    assert [result.status for result in norms.values()] == ["skip"]
 
 
 @pytest.mark.parametrize("n", [20, 200])
 def test_an_exact_flow_passes_as_soon_as_there_are_enough(n):
-    found = verdicts(exact_subject(n), list(OF_MANY))
-    assert not {law: verdict for law, verdict in found.items() if verdict.status == "fail"}
-    assert n < 200 or {verdict.status for verdict in found.values()} == {"pass"}
+    found = results(exact_task(n), list(OF_MANY))
+    assert not {name: result for name, result in found.items() if result.status == "fail"}
+    assert n < 200 or {result.status for result in found.values()} == {"pass"}
 
 
 @pytest.mark.parametrize(("log_q", "status"), [(torch.zeros(30), "fail"), (torch.randn(30), "skip")])
 def test_dither_may_be_narrow_only_where_its_density_is_counted(log_q: Tensor, status):
-    of = subject(make_flow("resflow", torch.float32), n=30)
+    task = make_task(make_flow("resflow", torch.float32), n=30)
     levels = bars(30, 8).levels
-    of.batch = of.batch._replace(x=(levels + 0.01 * torch.rand(levels.shape)) / 256, log_q=log_q)
-    assert verdicts(of, [DITHER])[DITHER].status == status
+    task.batch = task.batch._replace(x=(levels + 0.01 * torch.rand(levels.shape)) / 256, log_q=log_q)
+    assert results(task, [DITHER])[DITHER].status == status

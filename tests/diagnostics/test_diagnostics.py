@@ -60,7 +60,7 @@ def test_the_uniform_flow_scores_eight_bits_and_a_perfect_shell():
     assert z.shape == (500, 64)
 
 
-def test_figures_do_not_depend_on_the_batch_size():
+def test_metrics_do_not_depend_on_the_batch_size():
     flow, levels = make_flow("resflow"), images()
     one, other = (
         evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "batch_size": size}).metrics
@@ -69,7 +69,7 @@ def test_figures_do_not_depend_on_the_batch_size():
     assert one == pytest.approx(other, rel=1e-9, abs=1e-9)
 
 
-def test_figures_are_means_over_images_and_draws():
+def test_metrics_are_means_over_images_and_draws():
     flow, levels = make_flow("resflow"), images()
     metrics, *_ = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS)
     assert metrics["bpd"] == pytest.approx(-metrics["log_likelihood"] / (64 * math.log(2)))

@@ -1,4 +1,4 @@
-"""What laws measure has the values that mathematics gives."""
+"""What checks measure has the values that mathematics gives."""
 
 import math
 
@@ -79,7 +79,7 @@ def test_the_middle_of_a_box_gains_half_the_mean_square_of_z(factor, gain):
     assert undithered_gain(Flow(Stretched(factor), (1, 8, 8)), levels, x) == pytest.approx(gain, rel=0.02)
 
 
-def test_the_gap_is_that_of_means_and_its_median_tells_outliers():
+def test_the_gap_is_that_of_means_and_its_median_shows_outliers():
     train, validation = torch.full((100,), -64.0), torch.full((100,), -64.0)
     validation[0] = -64 - 6400 * math.log(2)
     gap = generalisation_gap(train, validation, 64)

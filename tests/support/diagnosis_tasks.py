@@ -1,4 +1,6 @@
-"""What tests of laws share: small subjects, flows trained for seconds, and verdicts by name."""
+"""What the tests of checks share: small tasks, flows trained for seconds, and results by name."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -7,9 +9,11 @@ from nf_mnist.data import DEQUANTIZERS, Images, draw_noise
 from nf_mnist.diagnostics import CHECKS, Batch, DiagnosisTask, Result, as_flow, diagnose, make_batch
 from nf_mnist.flows import Flow
 
+NAMES = [check.name for check in CHECKS]
+
 
 def bars(n: int, side: int) -> Images:
-    """Images of a vertical bar at a random place, in a random grey."""
+    """Images of a vertical bar at a random position, in a random grey."""
     levels = torch.zeros(n, 1, side, side, dtype=torch.uint8)
     for image in levels:
         column = int(torch.randint(1, side - 3, ()))
@@ -18,6 +22,7 @@ def bars(n: int, side: int) -> Images:
 
 
 def trained(flow: Flow, images: Images, n_steps: int) -> Flow:
+    """Train a flow in place for a few steps, and return it in evaluation mode."""
     optimizer = torch.optim.Adam(flow.train().parameters(), 5e-3)
     for _ in range(n_steps):
         rows = torch.randint(len(images.levels), (32,))
@@ -30,21 +35,26 @@ def trained(flow: Flow, images: Images, n_steps: int) -> Flow:
     return flow.eval()
 
 
-def subject(flow: Flow, dequantizer: str = "uniform", n: int = 100) -> DiagnosisTask:
+def make_task(flow: Flow, dequantizer: str = "uniform", n: int = 100) -> DiagnosisTask:
+    """Return a flow of images with n bars to score and n bars as its training images."""
     chosen = DEQUANTIZERS[dequantizer]()
     batch, train = (make_batch(flow, chosen, bars(n, flow.event_shape[1]), n, seed) for seed in (0, 1))
     return DiagnosisTask(flow, batch, train, chosen.is_discrete)
 
 
-def events_of_four(built: object) -> DiagnosisTask:
+def task_of_four_numbers(built: object) -> DiagnosisTask:
+    """Return an invertible map with six events of four numbers each."""
     levels = torch.randint(256, (6, 4), dtype=torch.uint8)
     x = (levels + torch.rand(6, 4)) / 256
     return DiagnosisTask(as_flow(built, (4,)), Batch(x, torch.zeros(6), levels, None))
 
 
-def verdicts(of: DiagnosisTask, names: list[str] | None = None) -> dict[str, Result]:
-    return {verdict.law: verdict for verdict in diagnose(of, [CHECKS[name] for name in names or CHECKS])}
+def results(task: DiagnosisTask, names: Iterable[str] = NAMES) -> dict[str, Result]:
+    """Return the results of some checks by name; the checks run in the order of the names."""
+    checks = {check.name: check for check in CHECKS}
+    return {result.check: result for result in diagnose(task, [checks[name] for name in names])}
 
 
-def first_broken(of: DiagnosisTask) -> Result:
-    return next(verdict for verdict in diagnose(of, CHECKS.values()) if verdict.status == "fail")
+def first_failure(task: DiagnosisTask) -> Result:
+    """Return the result of the first check that fails."""
+    return next(result for result in diagnose(task, CHECKS) if result.status == "fail")

@@ -80,7 +80,7 @@ def dashboard(tmp_path_factory):
         ("images", HEADING, ("samples", "latent/radius_against_chi", "inpaint/lower")),
         ("distributions", HEADING, ("latent/radius",)),
         ("histograms", HEADING, ("latent/radius",)),
-        ("text", "table", ("law", "verdict", "likely cause")),
+        ("text", "table", ("check", "result", "likely cause")),
         (
             "hparams",
             "vaadin-grid-cell-content",

@@ -1,11 +1,12 @@
-"""Functions that measure a flow: tensors in, numbers out; and the laws that judge them."""
+"""Measures of a flow (tensors in, numbers out), and the checks that compare them with what healthy flows have."""
 
+from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, Result, check, diagnose
+from nf_mnist.diagnostics.batch import Batch, make_batch
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
-from nf_mnist.diagnostics.check import Check, Measurement, NotMeasured, Result, diagnose, law
 from nf_mnist.diagnostics.checks import CHECKS
 from nf_mnist.diagnostics.contract import Invertible, violations
 from nf_mnist.diagnostics.couplings import largest_log_scale
-from nf_mnist.diagnostics.density_checks import NOISE_SCALES
+from nf_mnist.diagnostics.external import as_flow
 from nf_mnist.diagnostics.gradients import Slope, Slopes, slopes_of_log_p
 from nf_mnist.diagnostics.jacobian import LogDet, Stretch, exact_log_det, stretch
 from nf_mnist.diagnostics.layers import WithContext, first_layer, reached_layers
@@ -17,11 +18,10 @@ from nf_mnist.diagnostics.likelihood import (
     undithered_gain,
 )
 from nf_mnist.diagnostics.norms import Magnification, NormStatistics, magnification, norm_statistics
-from nf_mnist.diagnostics.task import Batch, DiagnosisTask, Scores, as_flow, make_batch
+from nf_mnist.diagnostics.task import DiagnosisTask, Scores
 
 __all__ = [
     "CHECKS",
-    "NOISE_SCALES",
     "Batch",
     "Check",
     "DiagnosisTask",
@@ -41,13 +41,13 @@ __all__ = [
     "Stretch",
     "WithContext",
     "as_flow",
+    "check",
     "diagnose",
     "exact_log_det",
     "first_layer",
     "fullest_sixteenth",
     "generalisation_gap",
     "largest_log_scale",
-    "law",
     "likeness",
     "magnification",
     "make_batch",

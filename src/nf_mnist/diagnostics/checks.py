@@ -1,10 +1,14 @@
-"""All laws, in the order in which they are asked: what later ones rest on comes first.
+"""All checks in the order in which they run: a check comes after those that it needs.
 
-A law is one function under ``@law(...)`` in one of the files imported here, each of which imports the one before it:
-the data, the map, its numbers, the density, the latents.
+A check is a function under :func:`~nf_mnist.diagnostics.base.check` in one of the files imported here, and stands in
+the tuple at the end of its file. The data come first, since the inverse is checked on pixels in the unit interval.
 """
 
-from nf_mnist.diagnostics import data_checks, density_checks, latent_checks, map_checks, number_checks  # noqa: F401
-from nf_mnist.diagnostics.check import CHECKS
+from nf_mnist.diagnostics.contract_checks import CONTRACT
+from nf_mnist.diagnostics.data_checks import DATA
+from nf_mnist.diagnostics.density_checks import DENSITY
+from nf_mnist.diagnostics.latent_checks import LATENT
+from nf_mnist.diagnostics.map_checks import MAP
+from nf_mnist.diagnostics.number_checks import NUMBERS
 
-__all__ = ["CHECKS"]
+CHECKS = (*DATA, *CONTRACT, *MAP, *NUMBERS, *DENSITY, *LATENT)

@@ -1,6 +1,6 @@
-"""Does a map keep the contract of a bijector? Each check returns what is wrong, in words, or None.
+"""The rules that every bijector must keep. Each rule returns how a map violates it, in words, or None.
 
-They take any object with ``forward_and_log_det(x)`` and ``inverse_and_log_det(z)``, and events x, shape
+A rule takes any object with ``forward_and_log_det(x)`` and ``inverse_and_log_det(z)``, and events x of shape
 (batch, *event).
 """
 
@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from nf_mnist.diagnostics.messages import raised
+
 
 class Invertible(Protocol):
-    """What every check here needs of a flow."""
+    """What every rule needs of a map."""
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map data to latent; return also log|det dz/dx|, shape (batch,)."""
@@ -24,7 +26,7 @@ class Invertible(Protocol):
 
 @torch.no_grad()
 def wrong_shapes(bijector: Invertible, x: Tensor) -> str | None:
-    """Latents must have as many elements as data, and log-determinants one number per event."""
+    """Latents have as many elements as the data, and each event has one log-determinant."""
     z, log_det = bijector.forward_and_log_det(x)
     if z.shape[:1] != x.shape[:1] or z[0].numel() != x[0].numel():
         return f"data {tuple(x.shape)} became latents {tuple(z.shape)}: another number of dimensions"
@@ -40,27 +42,27 @@ def wrong_shapes(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def not_finite(bijector: Invertible, x: Tensor) -> str | None:
-    """Latents of data, what comes back of them, and log-determinants are finite numbers."""
+    """Latents of data, what they decode to, and both log-determinants are finite."""
     z, log_det = bijector.forward_and_log_det(x)
-    wrong = _not_finite({"latents": z, "log-determinants": log_det})
+    wrong = _shares_not_finite({"latents": z, "log-determinants": log_det})
     if wrong is not None:
         return wrong
     back, log_det = bijector.inverse_and_log_det(z)
-    return _not_finite({"values that the inverse returns": back, "log-determinants of the inverse": log_det})
+    return _shares_not_finite({"values that the inverse returns": back, "log-determinants of the inverse": log_det})
 
 
 @torch.no_grad()
 def wrong_dtypes(bijector: Invertible, x: Tensor) -> str | None:
-    """What goes in as float64 comes out as float64."""
+    """Outputs for float64 inputs are float64."""
     z, log_det = bijector.forward_and_log_det(x)
-    found = {"latents": z.dtype, "log-determinants": log_det.dtype}
-    wrong = [f"{name} are {dtype}" for name, dtype in found.items() if dtype != x.dtype]
+    dtypes = {"latents": z.dtype, "log-determinants": log_det.dtype}
+    wrong = [f"{name} are {dtype}" for name, dtype in dtypes.items() if dtype != x.dtype]
     return f"data are {x.dtype}, but {' and '.join(wrong)}" if wrong else None
 
 
 @torch.no_grad()
 def written_inputs(bijector: Invertible, x: Tensor) -> str | None:
-    """A call leaves its input as it was."""
+    """A call does not change its input."""
     given = x.clone()
     z, _ = bijector.forward_and_log_det(given)
     if not _same(given, x):
@@ -72,7 +74,7 @@ def written_inputs(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def changed_state(bijector: Invertible, x: Tensor) -> str | None:
-    """In evaluation a call leaves parameters and statistics as they were."""
+    """In evaluation mode, a call does not change parameters or statistics."""
     if not isinstance(bijector, nn.Module):
         return None
     before = copy.deepcopy(bijector.state_dict())
@@ -85,7 +87,7 @@ def changed_state(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def random_output(bijector: Invertible, x: Tensor) -> str | None:
-    """The same input has the same output."""
+    """The same input always gives the same output."""
     (z, log_det), (other_z, other_log_det) = (bijector.forward_and_log_det(x) for _ in range(2))
     if not _same(z, other_z) or not _same(log_det, other_log_det):
         return "two calls with the same data differ: something is drawn at random, or kept from call to call"
@@ -95,7 +97,7 @@ def random_output(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def kept_values(bijector: Invertible, x: Tensor) -> str | None:
-    """A call knows nothing of the calls before it: no cache that is not of its own input."""
+    """A call does not depend on earlier calls: it uses no cache of another input."""
     other = x.flip(0)
     z, log_det = bijector.forward_and_log_det(x)
     back, back_log_det = bijector.inverse_and_log_det(z)
@@ -112,7 +114,7 @@ def kept_values(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def mixed_batch(bijector: Invertible, x: Tensor) -> str | None:
-    """An event is mapped the same alone and in a batch."""
+    """An event is mapped in the same way alone and in a batch."""
     z, log_det = bijector.forward_and_log_det(x)
     alone, its_log_det = bijector.forward_and_log_det(x[:1])
     tolerance = 1e3 * torch.finfo(x.dtype).eps
@@ -125,7 +127,7 @@ def mixed_batch(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def unequal_log_dets(bijector: Invertible, x: Tensor) -> str | None:
-    """The log-determinants of the two directions are each other's negatives."""
+    """The log-determinants of the two directions are negatives of each other."""
     z, log_det = bijector.forward_and_log_det(x)
     _, back = bijector.inverse_and_log_det(z)
     difference = (log_det + back).abs().max().item()
@@ -135,7 +137,9 @@ def unequal_log_dets(bijector: Invertible, x: Tensor) -> str | None:
     return None
 
 
-CONTRACT: dict[str, Callable[[Any, Tensor], str | None]] = {
+Rule = Callable[[Any, Tensor], str | None]
+
+RULES: dict[str, Rule] = {
     "shapes": wrong_shapes,
     "values are finite": not_finite,
     "dtypes": wrong_dtypes,
@@ -149,26 +153,26 @@ CONTRACT: dict[str, Callable[[Any, Tensor], str | None]] = {
 
 
 def violations(bijector: Invertible, x: Tensor) -> Iterator[tuple[str, str | None]]:
-    """Yield each check's name and what is wrong, or None; an exception is what is wrong, too.
+    """Yield the name of each rule and how the map violates it, or None. An exception is a violation, too.
 
     Args:
-        bijector: In evaluation mode, in the precision of x.
-        x: Events, shape (batch, *event), at least two.
+        bijector: The map, in evaluation mode and in the precision of x.
+        x: Two or more events, shape (batch, *event).
     """
-    for name, check in CONTRACT.items():
+    for name, violation in RULES.items():
         try:
-            yield name, check(bijector, x)
-        except Exception as error:  # a user's flow may fail in any way, and the other checks go on
-            yield name, f"raises {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            yield name, violation(bijector, x)
+        except Exception as error:  # a user's flow may fail in any way, and the other rules must still be tried
+            yield name, raised(error)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Return whether tensors are equal, taking what is no number for equal to itself."""
+    """Return whether tensors are equal, where NaN equals NaN."""
     return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _not_finite(values: dict[str, Tensor]) -> str | None:
-    """Say which of some values, by name, are not finite, and how many; None if all are."""
+def _shares_not_finite(values: dict[str, Tensor]) -> str | None:
+    """Say which share of the named values is not finite; None if all are finite."""
     shares = {name: 1 - part.isfinite().double().mean().item() for name, part in values.items()}
     wrong = [f"{share:.2g} of the {name}" for name, share in shares.items() if share]
     return f"{' and '.join(wrong)} are not finite" if wrong else None

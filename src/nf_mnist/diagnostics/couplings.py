@@ -5,14 +5,14 @@ from torch import nn
 
 from nf_mnist.bijectors import AffineCoupling
 
-HUGE = 100.0  # a raw log-scale that no healthy network predicts
+HUGE = 100.0  # raw log-scale that no healthy network predicts
 
 
 @torch.no_grad()
 def largest_log_scale(flow: nn.Module) -> float | None:
-    """Return the log-scale that a raw one of 100 becomes in the worst affine coupling; None if the flow has none.
+    """Return what a raw log-scale of 100 becomes in the worst affine coupling; None if the flow has no such coupling.
 
-    It is at most a few where something bounds it.
+    The result is a small number if the couplings bound their log-scales, and 100 if they do not.
     """
     couplings = [module for module in flow.modules() if isinstance(module, AffineCoupling)]
     found = [

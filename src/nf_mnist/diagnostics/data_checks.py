@@ -1,60 +1,61 @@
-"""Laws of the data that a flow is given: are they in the unit interval, and is their dither that of grey levels?"""
+"""Checks of the data that a flow is given: are they in the unit interval, and does their dither fill grey levels?"""
 
-from nf_mnist.diagnostics.check import Measurement, NotMeasured, law
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
 from nf_mnist.diagnostics.likelihood import fullest_sixteenth, most_frequent_share
 from nf_mnist.diagnostics.task import DiagnosisTask
 
-UNIT_INTERVAL = "data lie in the unit interval"
-DITHERED = "data are dithered"
-FREQUENT = 0.01  # share of pixels of one value; dithered images have far less
+FREQUENT = 0.01  # share of pixels that have one and the same value; in dithered images it is far smaller
 
 
-@law(
-    UNIT_INTERVAL,
+@check(
+    "data lie in the unit interval",
     unit="of the pixels lie outside of [0, 1]",
     warn=0.0,
     fail=0.001,
-    cause="levels are scaled by something else than 256 after dithering, or not at all",
-    cure="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
+    cause="after dithering, levels are divided by a number other than 256, or not at all",
+    remedy="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
     needs=(),
     is_cheap=True,
 )
-def data_lie_in_the_unit_interval(subject: DiagnosisTask) -> Measurement:
-    """Where the logit is defined, and where bits per dimension count the scaling by 256."""
-    x = subject.batch.x
+def data_lie_in_the_unit_interval(task: DiagnosisTask) -> Measurement:
+    """The logit is defined on this interval only, and bits per dimension count a division by 256."""
+    x = task.batch.x
     return Measurement(1 - ((x >= 0) & (x <= 1)).double().mean().item())
 
 
-@law(
-    DITHERED,
+@check(
+    "data are dithered",
     unit="of the pixels have one and the same value",
     warn=FREQUENT,
     fail=0.1,
     cause="levels are not dequantized: a density on isolated points has no upper bound and is no likelihood",
-    cure="data.dequantizer=uniform",
+    remedy="data.dequantizer=uniform",
     needs=(),
     is_cheap=True,
 )
-def data_are_dithered(subject: DiagnosisTask) -> Measurement:
-    """81% of MNIST's pixels are black; dithered with 15 bits, no value is more frequent than one in 10,000."""
-    return Measurement(most_frequent_share(subject.batch.x))
+def data_are_dithered(task: DiagnosisTask) -> Measurement:
+    """81% of MNIST's pixels are black. Dithered with 15 bits, no value is more frequent than one pixel in 10,000."""
+    return Measurement(most_frequent_share(task.batch.x))
 
 
-@law(
+@check(
     "dither fills a level",
     unit="of the pixels lie in one sixteenth of their level",
     warn=0.25,
     fail=0.5,
-    cause="the noise is narrower than a level: it was added on the scale of images and not of levels, or cut off",
-    cure="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
-    needs=(DITHERED,),
+    cause="the noise is narrower than a level: it was scaled for images instead of levels, or cut off",
+    remedy="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
+    needs=(data_are_dithered,),
     is_cheap=True,
 )
-def dither_fills_a_level(subject: DiagnosisTask) -> Measurement:
-    """A sixteenth of the pixels in each, if so: uniform noise bounds the likelihood only if it fills the whole level.
+def dither_fills_a_level(task: DiagnosisTask) -> Measurement:
+    """Uniform noise puts one sixteenth of the pixels into each sixteenth of a level.
 
-    Learned noise may be as narrow as it likes, since its density is counted.
+    It bounds the likelihood only if it fills the whole level. Learned noise may be narrower, since its density counts.
     """
-    if (subject.batch.log_q != subject.batch.log_q[:1]).any():
+    if (task.batch.log_q != task.batch.log_q[:1]).any():
         raise NotMeasured("the dither is learned: log q(x | levels) differs from image to image")
-    return Measurement(fullest_sixteenth(subject.batch.x))
+    return Measurement(fullest_sixteenth(task.batch.x))
+
+
+DATA = (data_lie_in_the_unit_interval, data_are_dithered, dither_fills_a_level)

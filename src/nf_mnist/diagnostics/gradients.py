@@ -1,4 +1,4 @@
-"""Whether autograd's gradient is that of what the flow computes: by it, and by nothing else, a flow learns."""
+"""Whether autograd's gradient is that of what the flow computes. Training follows the gradient and nothing else."""
 
 import copy
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from nf_mnist.flows import Flow
 
-STEP = 1e-6  # of a central difference, in units of the parameters' size
-LEAST = 0.01  # nats along a whole direction, below which a slope is as good as none
+STEP = 1e-6  # of the central difference, as a share of the size of each parameter
+MIN_SLOPE = 0.01  # nats along a whole direction; smaller slopes are compared as if they were this large
 
 
 class Slope(NamedTuple):
-    """How a part of log p, summed over events, changes along a direction of the parameters, in nats.
+    """How one term of log p, summed over events, changes along a direction of the parameters.
 
     Attributes:
-        claimed: By autograd.
-        measured: By a central difference.
-        largest: Sum of what each tensor of parameters is said to contribute, whatever the sign: what both are large by.
+        claimed: Slope from autograd, in nats.
+        measured: Slope from a central difference, in nats.
+        largest: Sum over all parameter tensors of the absolute value of their contribution, which sets the scale.
     """
 
     claimed: float
@@ -28,12 +28,17 @@ class Slope(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Their difference as a share of what they are large by."""
-        return abs(self.claimed - self.measured) / max(self.largest, abs(self.measured), LEAST)
+        """Difference of the two slopes, relative to their scale."""
+        return abs(self.claimed - self.measured) / max(self.largest, abs(self.measured), MIN_SLOPE)
 
 
 class Slopes(NamedTuple):
-    """Those of the two parts of log p, of which one is often much the larger."""
+    """The slopes of both terms of log p, one of which is often much the larger.
+
+    Attributes:
+        base: Slope of the log-density of the base.
+        log_det: Slope of the log-determinant.
+    """
 
     base: Slope
     log_det: Slope
@@ -43,10 +48,10 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
     """Compare the gradient of log p with a central difference along a random direction of all parameters.
 
     Args:
-        flow: In evaluation mode and float64; a copy is taken.
-        x: Shape (batch, *event).
-        context: Of the flow.
-        seed: Of the direction.
+        flow: The flow, in evaluation mode and float64; it is left unchanged.
+        x: Images, shape (batch, *event).
+        context: Context of the flow, or None.
+        seed: Seed of the direction.
     """
     flow = copy.deepcopy(flow).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
@@ -55,35 +60,34 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
         for value in flow.parameters()
     }
 
-    def parts() -> tuple[Tensor, Tensor]:
+    def terms() -> tuple[Tensor, Tensor]:
         z, log_det = flow.bijector.forward_and_log_det(x, context)
         return flow.base.log_prob(z).sum(), log_det.sum()
 
-    claimed = [_contributions(part, along) for part in parts()]
-    measured = _differences(parts, along)
-    return Slopes(
-        *(
-            Slope(sum(each), by_difference, sum(abs(one) for one in each))
-            for each, by_difference in zip(claimed, measured, strict=True)
-        )
+    contributions = [_contributions(term, along) for term in terms()]
+    differences = _differences(terms, along)
+    base, log_det = (
+        Slope(sum(claimed), measured, sum(map(abs, claimed)))
+        for claimed, measured in zip(contributions, differences, strict=True)
     )
+    return Slopes(base, log_det)
 
 
-def _contributions(part: Tensor, along: dict[nn.Parameter, Tensor]) -> list[float]:
-    """Return what each parameter contributes to the slope of a part, by autograd."""
-    if not part.requires_grad:
+def _contributions(term: Tensor, along: dict[nn.Parameter, Tensor]) -> list[float]:
+    """Return what each parameter contributes to the slope of a term, from autograd."""
+    if not term.requires_grad:
         return []
-    gradients = torch.autograd.grad(part, list(along), retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(term, list(along), retain_graph=True, allow_unused=True)
     pairs = zip(gradients, along.values(), strict=True)
     return [(gradient * direction).sum().item() for gradient, direction in pairs if gradient is not None]
 
 
 @torch.no_grad()
-def _differences(parts: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor]) -> list[float]:
-    """Return the slopes of all parts by a central difference; the parameters are moved."""
-    found = []
+def _differences(terms: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor]) -> list[float]:
+    """Return the slopes of all terms from a central difference. This moves the parameters."""
+    at_both_sides = []
     for sign in (1, -2):  # to one side, and from there to the other
         for value, direction in along.items():
             value.add_(direction, alpha=sign * STEP)
-        found.append([part.item() for part in parts()])
-    return [(above - below) / (2 * STEP) for above, below in zip(*found, strict=True)]
+        at_both_sides.append([term.item() for term in terms()])
+    return [(above - below) / (2 * STEP) for above, below in zip(*at_both_sides, strict=True)]

@@ -1,4 +1,4 @@
-"""What autograd knows of a map: the exact log-determinant, and how strongly each direction stretches."""
+"""What autograd tells of a map: the exact log-determinant, and how strongly each direction stretches."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,25 +12,35 @@ CHUNK = 56  # rows of the Jacobian at a time
 
 
 class LogDet(NamedTuple):
-    """Log-determinants of one event in nats: what the map says, and what its Jacobian has."""
+    """Log-determinants of one event in nats.
+
+    Attributes:
+        claimed: What the map returns.
+        exact: The log-determinant of its Jacobian.
+    """
 
     claimed: float
     exact: float
 
 
 class Stretch(NamedTuple):
-    """The largest singular values of the Jacobians of one event: data to latent, and back."""
+    """The largest singular values of the Jacobians at one event.
+
+    Attributes:
+        forward: From data to latent.
+        inverse: From latent to data.
+    """
 
     forward: float
     inverse: float
 
 
 def exact_log_det(bijector: Invertible, x: Tensor) -> LogDet:
-    """Compare the log-determinant of an event, shape (1, *event), with that of autograd's Jacobian.
+    """Compare the log-determinant of an event with that of autograd's Jacobian.
 
     Args:
-        bijector: In evaluation mode, best in float64.
-        x: The event.
+        bijector: The map, in evaluation mode and preferably in float64.
+        x: One event, shape (1, *event).
     """
 
     def latent(flat: Tensor) -> Tensor:
@@ -43,7 +53,7 @@ def exact_log_det(bijector: Invertible, x: Tensor) -> LogDet:
 
 
 def relation(claimed: float, exact: float, dims: int) -> str:
-    """Return how a claimed log-determinant relates to the exact one, in words; empty if in no simple way."""
+    """Return how a claimed log-determinant relates to the exact one, in words; empty if there is no simple relation."""
 
     def close(value: float) -> bool:
         return abs(value - exact) <= 1e-4 * abs(exact)
@@ -65,10 +75,15 @@ def relation(claimed: float, exact: float, dims: int) -> str:
 
 
 def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
-    """Estimate the local Lipschitz constants of both directions at an event, shape (1, *event).
+    """Estimate the local Lipschitz constants of both directions at an event.
 
-    Power iteration on J'J; a lower bound that is tight once the iteration has converged. The inverse's is taken from
-    the inverse itself, so that it also tells of what only the inverse suffers.
+    Power iteration on J'J gives a lower bound, which is tight once the iteration has converged. The constant of the
+    inverse is measured on the inverse itself, so that it also shows faults that only the inverse has.
+
+    Args:
+        bijector: The map, in evaluation mode.
+        x: One event, shape (1, *event).
+        n_iterations: Number of power iterations.
     """
     with torch.no_grad():
         z = bijector.forward_and_log_det(x)[0]

@@ -1,4 +1,4 @@
-"""Which layer is it? A flow's layers, each with the values that reach it."""
+"""The layers of a flow, each with the values that reach it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,8 +9,15 @@ from torch import Tensor, nn
 from nf_mnist.bijectors import Bijector
 
 
-class Reached(NamedTuple):
-    """A layer and what it was called with."""
+class ReachedLayer(NamedTuple):
+    """A layer and what it was called with.
+
+    Attributes:
+        name: Name of the layer in the flow's bijector.
+        layer: The layer.
+        x: Values it was called with.
+        context: Context it was called with, or None.
+    """
 
     name: str
     layer: Bijector
@@ -19,16 +26,16 @@ class Reached(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name and class of the layer."""
+        """Name and class of the layer."""
         return f"{self.name} ({type(self.layer).__name__})"
 
 
 class WithContext(nn.Module):
-    """A bijector with its context fixed: an object that every check of :mod:`~nf_mnist.diagnostics.contract` takes.
+    """A bijector with a fixed context, as the rules in :mod:`~nf_mnist.diagnostics.contract` take it.
 
     Args:
         bijector: Any object with ``forward_and_log_det(x, context)`` and ``inverse_and_log_det(z, context)``.
-        context: Of as many events as are ever passed, or None.
+        context: Context of at least as many events as will be passed, or None.
     """
 
     def __init__(self, bijector: Any, context: Tensor | None = None) -> None:
@@ -36,21 +43,21 @@ class WithContext(nn.Module):
         self.bijector, self.context = bijector, context
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to latent under the context of the first events."""
+        """Map data to latent under the contexts of the first events."""
         return self.bijector.forward_and_log_det(x, None if self.context is None else self.context[: len(x)])
 
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map latent to data under the context of the first events."""
+        """Map latent to data under the contexts of the first events."""
         return self.bijector.inverse_and_log_det(z, None if self.context is None else self.context[: len(z)])
 
 
 @torch.no_grad()
-def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None) -> list[Reached]:
-    """Return every bijector inside, in the order in which they finish: parts before what is made of them."""
-    found: list[Reached] = []
+def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None) -> list[ReachedLayer]:
+    """Return every bijector inside another one, in the order in which their calls end: inner before outer ones."""
+    found: list[ReachedLayer] = []
 
     def record(name: str, layer: Bijector, args: tuple[Any, ...]) -> None:
-        found.append(Reached(name, layer, args[0].clone(), args[1] if len(args) > 1 else None))
+        found.append(ReachedLayer(name, layer, args[0].clone(), args[1] if len(args) > 1 else None))
 
     hooks = [
         layer.register_forward_hook(lambda layer, args, _, name=name: record(name, layer, args))
@@ -67,16 +74,16 @@ def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None)
 
 def first_layer(
     bijector: Bijector, x: Tensor, context: Tensor | None, is_faulty: Callable[[WithContext, Tensor], bool]
-) -> Reached | None:
-    """Return the first layer, innermost first, that is faulty on the values that reach it; None if none is alone.
+) -> ReachedLayer | None:
+    """Return the first layer, innermost first, that is faulty on the values that reach it; None if there is none.
 
-    A layer that raises is faulty.
+    A layer that raises an exception is faulty.
     """
     for reached in reached_layers(bijector, x, context):
         try:
-            found = is_faulty(WithContext(reached.layer, reached.context), reached.x)
+            layer_is_faulty = is_faulty(WithContext(reached.layer, reached.context), reached.x)
         except Exception:  # a user's layer may fail in any way
-            found = True
-        if found:
+            layer_is_faulty = True
+        if layer_is_faulty:
             return reached
     return None

@@ -1,4 +1,4 @@
-"""Is the figure a likelihood? Dequantization, log-determinants that are left out, and a bound."""
+"""Whether a log-density is a likelihood of images: are they dithered, is it bounded, does it hold for new images?"""
 
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Gap(NamedTuple):
 
     Attributes:
         mean: Difference of the means.
-        median: Difference of the medians; far below that of the means, a few images are to blame.
+        median: Difference of the medians. If it is far below that of the means, a few images are to blame.
     """
 
     mean: float
@@ -23,7 +23,7 @@ class Gap(NamedTuple):
 
 
 def most_frequent_share(x: Tensor) -> float:
-    """Return the share of elements of x that repeat its most frequent value: next to nothing where x is dithered."""
+    """Return the share of elements of x that repeat its most frequent value: almost 0 if x is dithered."""
     return (x.flatten().unique(return_counts=True)[1].max().item() - 1) / x.numel()
 
 
@@ -37,14 +37,14 @@ def fullest_sixteenth(x: Tensor) -> float:
 def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | None = None) -> float:
     """Return how much denser images are without dither than with it, in nats per dimension.
 
-    A flow that was trained on undithered levels puts spikes on them, whose height has no bound; no density of dithered
-    images knows them. Levels are tried as ``v / 255`` and ``(v + 1/2) / 256``, and the larger figure is returned.
+    A flow that was trained on undithered levels puts spikes on them, whose height has no bound. A density of dithered
+    images has no such spikes. Levels are tried as ``v / 255`` and as ``(v + 1/2) / 256``; the larger gain is returned.
 
     Args:
-        flow: In evaluation mode.
-        levels: Shape (batch, *event), dtype uint8.
+        flow: The flow, in evaluation mode.
+        levels: Grey levels, shape (batch, *event), dtype uint8.
         x: The same images dithered, ``(levels + u) / 256``.
-        context: Of the flow.
+        context: Context of the flow, or None.
     """
     dithered = flow.log_prob(x, context)
     points = (levels.to(x) / 255, (levels.to(x) + 0.5) / 256)
@@ -53,8 +53,13 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
 
 
 def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:
-    """Compare the log-likelihoods in nats of training images with those of validation images, shape (n,) each."""
+    """Compare the log-likelihoods of training images with those of validation images.
+
+    Args:
+        train: Log-likelihoods in nats, shape (n_train,).
+        validation: Log-likelihoods in nats, shape (n_validation,).
+        dims: Number of dimensions of an image.
+    """
     train_bits, validation_bits = (bits_per_dim(values.double(), 0.0, dims) for values in (train, validation))
-    return Gap(
-        (validation_bits.mean() - train_bits.mean()).item(), (validation_bits.median() - train_bits.median()).item()
-    )
+    mean = (validation_bits.mean() - train_bits.mean()).item()
+    return Gap(mean, (validation_bits.median() - train_bits.median()).item())

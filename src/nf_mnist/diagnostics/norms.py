@@ -1,4 +1,4 @@
-"""What normalisation layers hold against what they meet: batch against running statistics, and magnification."""
+"""Normalisation layers: how their running statistics fit a batch, and by how much they magnify."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ from nf_mnist.flows import Flow
 
 
 class NormStatistics(NamedTuple):
-    """One layer with running statistics, and the batch that reached it.
+    """How the running statistics of a layer differ from those of the batch that reached it.
 
     Attributes:
-        name: Of the module.
+        name: Name of the layer.
         shift: Root mean square over channels of (batch mean - running mean), in running standard deviations.
         ratio: Root mean square over channels of the logarithm of batch over running standard deviation.
     """
@@ -28,9 +28,9 @@ class Magnification(NamedTuple):
     """The largest factor by which a normalisation of the flow multiplies a dimension.
 
     Attributes:
-        name: Of the module.
-        factor: ``1 / sqrt(variance + eps)``, or ActNorm's scale.
-        n_near_floor: Number of its statistics whose variance is below 10 eps.
+        name: Name of the layer.
+        factor: ``1 / sqrt(variance + eps)``, or the scale of an ActNorm.
+        n_near_floor: Number of dimensions whose variance is below 10 eps.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Magnification(NamedTuple):
 
 
 def running_norms(flow: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield every layer that keeps a running mean and variance: ours, torch's, and other libraries'."""
+    """Yield name and layer for every layer that keeps a running mean and variance, from whichever library."""
     for name, module in flow.named_modules():
         if all(isinstance(getattr(module, key, None), Tensor) for key in ("running_mean", "running_var")):
             yield name, module
@@ -47,14 +47,19 @@ def running_norms(flow: nn.Module) -> Iterator[tuple[str, Any]]:
 
 @torch.no_grad()
 def norm_statistics(flow: Flow, x: Tensor, context: Tensor | None = None) -> list[NormStatistics]:
-    """Compare the running statistics of every layer with those of the batch x, shape (batch, *event).
+    """Compare the running statistics of every layer with those of a batch.
 
-    Layers that the batch does not reach through a call, and those of another layout, are left out.
+    Layers that are not called, and those whose statistics have another layout, are left out.
+
+    Args:
+        flow: The flow, in evaluation mode.
+        x: Images, shape (batch, *event).
+        context: Context of the flow, or None.
     """
     found: list[NormStatistics] = []
 
     def compare(name: str, norm: Any, values: Tensor) -> None:
-        channels = values.double().transpose(0, 1).flatten(1)  # of this process alone: others may not be here
+        channels = values.double().transpose(0, 1).flatten(1)  # no all-reduce: other processes may not be here
         mean, variance = channels.mean(1), channels.var(1, correction=0)
         eps = getattr(norm, "eps", 1e-5)
         running_mean, running_var = norm.running_mean.double().flatten(), norm.running_var.double().flatten()
@@ -77,9 +82,9 @@ def norm_statistics(flow: Flow, x: Tensor, context: Tensor | None = None) -> lis
 
 @torch.no_grad()
 def magnification(flow: nn.Module) -> Magnification | None:
-    """Find the flow's normalisation layer that magnifies most; None if there is none.
+    """Find the normalisation layer of a flow that magnifies most; None if there is none.
 
-    torch's own BatchNorm stands inside networks, where a channel that died does no harm, and is left out.
+    torch's own BatchNorm is left out: it stands inside networks, where a dead channel does no harm.
     """
     found = []
     for name, norm in running_norms(flow):
@@ -92,4 +97,4 @@ def magnification(flow: nn.Module) -> Magnification | None:
             factor = norm.log_scale.double().exp()
             n_near_floor = int((factor > (10 * norm.eps) ** -0.5).sum())
             found.append(Magnification(name, factor.max().item(), n_near_floor))
-    return max(found, key=lambda one: one.factor, default=None)
+    return max(found, key=lambda layer: layer.factor, default=None)

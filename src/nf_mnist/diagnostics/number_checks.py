@@ -1,192 +1,205 @@
-"""Laws of numbers: what rounding does to the map, and what its layers do to values."""
+"""Checks of numbers: what rounding does to the map, and what its layers do to the size of values."""
 
 import torch
 
-from nf_mnist.diagnostics.check import SOUND, Measurement, NotMeasured, check_enough, first_line, law
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
+from nf_mnist.diagnostics.contract_checks import SOUND, inputs_are_left_alone, same_input_same_output, shapes
 from nf_mnist.diagnostics.couplings import largest_log_scale
 from nf_mnist.diagnostics.jacobian import stretch
 from nf_mnist.diagnostics.layers import WithContext
-from nf_mnist.diagnostics.map_checks import INVERSE, SAME
+from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
+from nf_mnist.diagnostics.messages import first_line
 from nf_mnist.diagnostics.norms import magnification, norm_statistics
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.metrics.round_trip import RoundTrip, round_trip
 
-FINITE, FLOAT32 = "log-likelihoods are finite", "images come back in float32"
 
-
-@law(
-    FINITE,
+@check(
+    "log-likelihoods are finite",
     unit="of the images",
     warn=0.0,
     fail=0.0,
     cause="scales overflow, or pixels of exactly 0 or 1 meet a logit",
-    cure="model.flow.scale_activation=tanh data.dequantizer=uniform, or optimizer.lr=1e-4 with trainer.gradient_clip_val=100",
-    needs=("shapes", "inputs are left alone"),
+    remedy="model.flow.scale_activation=tanh data.dequantizer=uniform, or optimizer.lr=1e-4 with "
+    "trainer.gradient_clip_val=100",
+    needs=(shapes, inputs_are_left_alone),
     is_cheap=True,
 )
-def log_likelihoods_are_finite(subject: DiagnosisTask) -> Measurement:
-    """The share of images whose latent or log-likelihood is not a finite number."""
-    scores = subject.scores
+def log_likelihoods_are_finite(task: DiagnosisTask) -> Measurement:
+    """The share of images with a latent or a log-likelihood that is not finite."""
+    scores = task.scores
     finite = scores.log_prob.isfinite() & scores.z.isfinite().all(1)
     return Measurement(1 - finite.double().mean().item())
 
 
-@law(
-    FLOAT32,
+@check(
+    "images come back in float32",
     unit="of the pixels come back on another level",
     warn=1e-4,
     fail=0.01,
     cause="the inverse magnifies rounding: scales or normalisations stretch too far",
-    cure="model.flow.scale_activation=tanh model.norm=actnorm, or trainer.precision=64-true",
-    needs=(*SOUND, INVERSE),
+    remedy="model.flow.scale_activation=tanh model.norm=actnorm, or trainer.precision=64-true",
+    needs=(*SOUND, inverse_undoes_forward),
     is_cheap=True,
 )
-def images_come_back(subject: DiagnosisTask) -> Measurement:
-    """Half a level of error changes a pixel; one pixel in 10,000 is one in a dozen images, one in 100 is visible."""
-    few = subject.batch.first(32)
-    return _changed(round_trip(subject.flow, few.x, few.context))
+def images_come_back(task: DiagnosisTask) -> Measurement:
+    """An error of half a level changes a pixel. 1 pixel in 10,000 is 1 in a dozen images; 1 in 100 is visible."""
+    few = task.batch.first(32)
+    return _changed_pixels(round_trip(task.flow, few.x, few.context))
 
 
-@law(
+@check(
     "samples come back in float32",
     unit="of the pixels come back on another level",
     warn=1e-4,
     fail=0.01,
     cause="samples lie where the inverse stretches far more than at data, or where forward saturates",
-    cure="model.flow.scale_activation=tanh model.norm=actnorm, or train longer",
-    needs=(*SOUND, INVERSE, FLOAT32),
+    remedy="model.flow.scale_activation=tanh model.norm=actnorm, or train longer",
+    needs=(*SOUND, inverse_undoes_forward, images_come_back),
 )
-def samples_come_back(subject: DiagnosisTask) -> Measurement:
-    """As for images."""
-    samples = subject.samples.first(32)
-    return _changed(round_trip(subject.flow, samples.x, samples.context))
+def samples_come_back(task: DiagnosisTask) -> Measurement:
+    """The same for samples as for images."""
+    samples = task.samples.first(32)
+    return _changed_pixels(round_trip(task.flow, samples.x, samples.context))
 
 
-@law(
+@check(
     "images come back in bfloat16",
     unit="of the pixels come back on another level",
     warn=0.03,
     fail=float("inf"),
     cause="networks in bfloat16 answer differently to values that differ by rounding, and couplings magnify it",
-    cure="sample and invert in float32, as the commands do; trainer.precision=32-true for training",
-    needs=(*SOUND, INVERSE, FLOAT32),
+    remedy="sample and invert in float32, as the commands do; trainer.precision=32-true for training",
+    needs=(*SOUND, inverse_undoes_forward, images_come_back),
 )
-def images_come_back_in_bfloat16(subject: DiagnosisTask) -> Measurement:
-    """Training only needs the forward direction, so this is a warning at most."""
-    few = subject.batch.first(16)
-    return _changed(round_trip(subject.flow, few.x, few.context, "bf16"))
+def images_come_back_in_bfloat16(task: DiagnosisTask) -> Measurement:
+    """Training needs the forward direction only, so this is never more than a warning."""
+    few = task.batch.first(16)
+    return _changed_pixels(round_trip(task.flow, few.x, few.context, "bf16"))
 
 
-@law(
+@check(
     "inputs that are no images stay finite",
     unit="of the pixels are not finite or beyond [-1, 2]",
     warn=0.0,
     fail=0.1,
-    cause="outside the data scales or normalisations overflow",
-    cure="model.flow.scale_activation=tanh, or optimizer.lr=1e-4 with trainer.gradient_clip_val=100",
-    needs=(*SOUND, INVERSE, FLOAT32),
+    cause="outside the data, scales or normalisations overflow",
+    remedy="model.flow.scale_activation=tanh, or optimizer.lr=1e-4 with trainer.gradient_clip_val=100",
+    needs=(*SOUND, inverse_undoes_forward, images_come_back),
 )
-def inputs_that_are_no_images_stay_finite(subject: DiagnosisTask) -> Measurement:
-    """Uniform noise, black and white. A flow owes them nothing but numbers: coming back exactly is not asked for."""
-    few = subject.batch.first(16)
-    noise = torch.rand(few.x.shape, generator=torch.Generator().manual_seed(subject.seed)).to(few.x)
+def inputs_that_are_no_images_stay_finite(task: DiagnosisTask) -> Measurement:
+    """The inputs are uniform noise, a black image and a white one. They need not come back exactly."""
+    few = task.batch.first(16)
+    noise = torch.rand(few.x.shape, generator=torch.Generator().manual_seed(task.seed)).to(few.x)
     noise[0], noise[1] = 0.5 / 256, 255.5 / 256
     with torch.no_grad():
-        back = subject.flow.decode(subject.flow.encode(noise, few.context), few.context)
+        back = task.flow.decode(task.flow.encode(noise, few.context), few.context)
     size = 1 - ((back >= -1) & (back <= 2)).double().mean().item()
     changed = ((back - noise).abs() > 0.5 / 256).double().mean().item()
     return Measurement(size, f"{size:.2g} of the pixels not finite or beyond [-1, 2]; {changed:.2g} on another level")
 
 
-@law(
+@check(
     "neither direction explodes",
     unit="decades of stretch",
     warn=7.0,
     fail=10.0,
-    cause="a scale or a normalisation divides by nearly nothing: an exploding inverse or forward map",
-    cure="model.flow.scale_activation=tanh model.norm=actnorm data.dequantizer=uniform",
-    needs=(*SOUND, SAME),
+    cause="a scale or a normalisation divides by almost 0: an exploding inverse or forward map",
+    remedy="model.flow.scale_activation=tanh model.norm=actnorm data.dequantizer=uniform",
+    needs=(*SOUND, same_input_same_output),
 )
-def neither_direction_explodes(subject: DiagnosisTask) -> Measurement:
-    """The largest singular value of either Jacobian at one image, as a power of ten.
+def neither_direction_explodes(task: DiagnosisTask) -> Measurement:
+    """The largest singular value of the Jacobians of both directions at one image, as a power of ten.
 
-    Float32 has seven digits: a stretch beyond 1e7 makes one unit of rounding a unit of z or of x. A logit alone
-    stretches a black pixel by up to 1e5.
+    Float32 has seven digits: after a stretch by more than 1e7, rounding changes z or x by 1. A logit alone stretches a
+    black pixel by up to 1e5.
     """
-    flow, few = subject.precise
+    flow, few = task.precise
     one = few.first(1)
     try:
-        found = stretch(WithContext(flow.bijector, one.context), one.x, n_iterations=10)
+        both = stretch(WithContext(flow.bijector, one.context), one.x, n_iterations=10)
     except (RuntimeError, NotImplementedError) as error:
         raise NotMeasured(f"autograd cannot take products with this Jacobian: {first_line(error)}") from error
-    size = torch.tensor(found).clamp(min=1e-300).log10().max().item()
-    return Measurement(size, f"forward {found.forward:.2g}, inverse {found.inverse:.2g}")
+    size = torch.tensor(both).clamp(min=1e-300).log10().max().item()
+    return Measurement(size, f"forward {both.forward:.2g}, inverse {both.inverse:.2g}")
 
 
-@law(
+@check(
     "scales are bounded",
     unit="of log-scale",
     warn=10.0,
     fail=float("inf"),
     cause="nothing bounds the log-scales of the couplings: one outlier makes the loss nan or the inverse explode",
-    cure="model.flow.scale_activation=tanh, or model.flow.scale_activation=soft_clamp",
+    remedy="model.flow.scale_activation=tanh, or model.flow.scale_activation=soft_clamp",
     needs=(),
     is_cheap=True,
 )
-def scales_are_bounded(subject: DiagnosisTask) -> Measurement:
-    """What the couplings make of a raw log-scale of 100: e^10 in one layer is beyond what any image needs."""
-    largest = largest_log_scale(subject.flow)
+def scales_are_bounded(task: DiagnosisTask) -> Measurement:
+    """The log-scale that couplings make of a raw one of 100. No image needs more than e^10 in one layer."""
+    largest = largest_log_scale(task.flow)
     if largest is None:
         raise NotMeasured("there are no affine couplings")
     return Measurement(largest, f"a raw log-scale of 100 becomes {largest:.3g}")
 
 
-@law(
+@check(
     "running statistics fit the data",
     unit="standard deviations",
     warn=1.0,
     fail=3.0,
     cause="BatchNorm's running statistics lag behind the weights, never saw data, or started at zero",
-    cure="callbacks=recompute_statistics or model.norm=actnorm",
+    remedy="callbacks=recompute_statistics or model.norm=actnorm",
     needs=SOUND,
     is_cheap=True,
 )
-def running_statistics_fit(subject: DiagnosisTask) -> Measurement:
+def running_statistics_fit(task: DiagnosisTask) -> Measurement:
     """A batch of training images against running statistics, root mean square over the channels of the worst layer.
 
-    In running standard deviations, or as a logarithm of their ratio. A batch of 100 is off by 0.1; a whole deviation,
-    layer upon layer, is another flow than the one that was trained.
+    The mean is compared in running standard deviations, the deviation by the logarithm of the ratio. In a batch of
+    100, chance alone is 0.1. A whole deviation in layer after layer is no longer the flow that was trained.
     """
-    few = (subject.train or subject.batch).first(subject.batch_size)
-    found = norm_statistics(subject.flow, few.x, few.context)
-    if not found:
+    few = (task.train or task.batch).first(task.batch_size)
+    statistics = norm_statistics(task.flow, few.x, few.context)
+    if not statistics:
         raise NotMeasured("no layer has running statistics")
-    check_enough(len(few.x))
-    worst = max(found, key=lambda one: max(one.shift, one.ratio))
-    figure = f"mean off by {worst.shift:.2g}, log of the deviation by {worst.ratio:.2g}, in {worst.name}"
-    return Measurement(max(worst.shift, worst.ratio), figure)
+    require_images(len(few.x))
+    worst = max(statistics, key=lambda layer: max(layer.shift, layer.ratio))
+    text = f"mean off by {worst.shift:.2g}, log of the deviation by {worst.ratio:.2g}, in {worst.name}"
+    return Measurement(max(worst.shift, worst.ratio), text)
 
 
-@law(
+@check(
     "normalisation does not magnify",
     unit="times",
     warn=30.0,
     fail=100.0,
     cause="dimensions that are constant in the data have a variance near eps: a rare other value is blown up",
-    cure="data.dequantizer=uniform, or model.flow.norm.policy=running",
+    remedy="data.dequantizer=uniform, or model.flow.norm.policy=running",
     needs=(),
     is_cheap=True,
 )
-def normalisation_does_not_magnify(subject: DiagnosisTask) -> Measurement:
-    """The largest factor of a BatchNorm or ActNorm of the flow: a variance at the floor of 1e-5 makes it 316."""
-    found = magnification(subject.flow)
-    if found is None:
+def normalisation_does_not_magnify(task: DiagnosisTask) -> Measurement:
+    """The largest factor of a BatchNorm or ActNorm in the flow. A variance at the floor of 1e-5 makes it 316."""
+    largest = magnification(task.flow)
+    if largest is None:
         raise NotMeasured("there are no normalisations in the flow")
-    figure = f"{found.factor:.3g} times in {found.name}, {found.n_near_floor} variances near the floor"
-    return Measurement(found.factor, figure)
+    text = f"{largest.factor:.3g} times in {largest.name}, {largest.n_near_floor} variances near the floor"
+    return Measurement(largest.factor, text)
 
 
-def _changed(found: RoundTrip) -> Measurement:
-    return Measurement(
-        found.changed, f"{found.changed:.2g} of the pixels, the largest error {found.largest:.2g} levels"
-    )
+def _changed_pixels(errors: RoundTrip) -> Measurement:
+    text = f"{errors.changed:.2g} of the pixels, the largest error {errors.largest:.2g} levels"
+    return Measurement(errors.changed, text)
+
+
+NUMBERS = (
+    log_likelihoods_are_finite,
+    images_come_back,
+    samples_come_back,
+    images_come_back_in_bfloat16,
+    inputs_that_are_no_images_stay_finite,
+    neither_direction_explodes,
+    scales_are_bounded,
+    running_statistics_fit,
+    normalisation_does_not_magnify,
+)

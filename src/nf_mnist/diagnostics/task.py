@@ -1,44 +1,30 @@
-"""What laws look at: a flow, images to score, and images that it was trained on."""
+"""What checks look at: a flow, images to score, and images that it was trained on."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nf_mnist.bijectors import Bijector, Shape
-from nf_mnist.data import Dequantizer, Images, evaluation_noise, random_subset
-from nf_mnist.diagnostics.layers import WithContext
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.diagnostics.batch import Batch
+from nf_mnist.diagnostics.layers import WithContext, first_layer
+from nf_mnist.flows import Flow
 
-N_PRECISE = 4  # events that are looked at in float64
+N_PRECISE = 4  # images that are examined in float64
 N_SAMPLES = 64
 
 
-class Batch(NamedTuple):
-    """Dequantized images with log q(x | levels) in nats, their levels, and the context of the flow."""
-
-    x: Tensor
-    log_q: Tensor
-    levels: Tensor
-    context: Tensor | None
-
-    def first(self, n: int) -> "Batch":
-        """Return the first n images."""
-        return Batch(*(None if part is None else part[:n] for part in self))  # type: ignore[arg-type]
-
-    def double(self) -> "Batch":
-        """Return the images, and a context that is no labels, in float64."""
-        context = self.context
-        if context is not None and context.is_floating_point():
-            context = context.double()
-        return self._replace(x=self.x.double(), context=context)
-
-
 class Scores(NamedTuple):
-    """Latents, shape (n, dims), log p(x) and log p(x) - log q(x | levels) in nats, shape (n,)."""
+    """Latents and log-likelihoods of n images.
+
+    Attributes:
+        z: Latents, shape (n, dims).
+        log_prob: log p(x) in nats, shape (n,).
+        log_ratio: log p(x) - log q(x | levels) in nats, shape (n,).
+    """
 
     z: Tensor
     log_prob: Tensor
@@ -47,15 +33,15 @@ class Scores(NamedTuple):
 
 @dataclass
 class DiagnosisTask:
-    """A flow and the images on which laws are measured; what several laws need is computed once.
+    """A flow and the images to check it with. What several checks need is computed once.
 
     Attributes:
-        flow: In evaluation mode, on the device of the images.
-        batch: The images to score.
+        flow: The flow, in evaluation mode, on the device of the images.
+        batch: Images to score.
         train: Images that the flow was trained on; None if there are none.
-        is_discrete: Whether log p(x) - log q(x | levels) bounds a probability of levels, so that it has bits.
-        batch_size: Images in a pass.
-        seed: Of samples and noise.
+        is_discrete: Whether log p(x) - log q(x | levels) bounds a probability of levels and so has bits per dimension.
+        batch_size: Number of images in one forward pass.
+        seed: Seed of samples and noise.
     """
 
     flow: Flow
@@ -72,37 +58,50 @@ class DiagnosisTask:
 
     @cached_property
     def train_scores(self) -> Scores | None:
-        """The same of the training images."""
+        """Latents and log-likelihoods of the training images; None if there are none."""
         return None if self.train is None else self._score(self.train)
 
     @cached_property
     def precise(self) -> tuple[Flow, Batch]:
-        """A copy of the flow in float64 and a few images, or in float32 if its map does not run in float64.
+        """A copy of the flow in float64 and a few images; both in float32 if the map does not run in float64.
 
-        Every logit of the copy counts its log-determinant, so that the map is judged, and not a convention.
+        In the copy every layer counts its log-determinant, so that checks see the map itself and not a convention.
         """
         few = self.batch.first(N_PRECISE)
         try:
-            exact = in_float64(self.flow), few.double()
-            in_float64(self.flow).bijector.forward_and_log_det(exact[1].x.clone(), exact[1].context)
-        except Exception:  # which is what the law of dtypes reports
-            exact = copy.deepcopy(self.flow).requires_grad_(False), few
-        exact[0].bijector.make_exact()
-        return exact
+            flow, batch = in_float64(self.flow), few.double()
+            in_float64(self.flow).bijector.forward_and_log_det(batch.x.clone(), batch.context)
+        except Exception:  # the check of dtypes reports it
+            flow, batch = copy.deepcopy(self.flow).requires_grad_(False), few
+        flow.bijector.make_exact()
+        return flow, batch
 
     @property
     def slack(self) -> float:
-        """By how much more rounding is to be allowed for: 1 in float64, 1e4 where the map runs in float32 only."""
+        """Factor by which rounding errors may be larger: 1 in float64, 1e4 if the map runs in float32 only."""
         return 1.0 if self.precise[1].x.dtype == torch.float64 else 1e4
 
     def precise_arguments(self) -> tuple[WithContext, Tensor]:
-        """Return what a check of the contract takes: a copy of :attr:`precise`, whose map no other check has called."""
+        """Return the arguments of a contract rule: fresh copies of the map and images of :attr:`precise`."""
         flow, few = self.precise
         return WithContext(copy.deepcopy(flow.bijector), few.context), few.x.clone()
 
+    def where(self, is_faulty: Callable[[WithContext, Tensor], bool]) -> str:
+        """Say which layer is the first faulty one, as the end of a sentence; empty if no single layer is.
+
+        Args:
+            is_faulty: Whether a layer is faulty on the values that reach it.
+        """
+        flow, few = self.precise
+        try:
+            reached = first_layer(flow.bijector, few.x.clone(), few.context, is_faulty)
+        except Exception:  # the flow cannot even be called, as the result of the check says
+            return ""
+        return "" if reached is None else f"; in {reached.title}"
+
     @cached_property
     def samples(self) -> Batch:
-        """Prior samples, under the context of the first images."""
+        """Samples of the flow under the contexts of the first images."""
         generator = torch.Generator().manual_seed(self.seed)
         first = self.batch.first(N_SAMPLES)
         x = self.flow.sample(len(first.x), context=first.context, generator=generator)
@@ -110,66 +109,13 @@ class DiagnosisTask:
 
     @torch.no_grad()
     def _score(self, batch: Batch) -> Scores:
-        parts = []
+        scores = []
         for rows in torch.arange(len(batch.x), device=batch.x.device).split(self.batch_size):
             z, log_prob = self.flow(batch.x[rows], None if batch.context is None else batch.context[rows])
-            parts.append((z, log_prob, log_prob.double() - batch.log_q[rows]))
-        return Scores(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-class ExternalBijector(Bijector):
-    """Any object with ``forward_and_log_det(x)`` and ``inverse_and_log_det(z)`` as a bijector to a flat latent."""
-
-    def __init__(self, inner: Any, latent_shape: Shape) -> None:
-        super().__init__()
-        self.inner, self.latent_shape = inner, latent_shape
-
-    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_det = self.inner.forward_and_log_det(x)
-        return z.flatten(1), log_det
-
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.inner.inverse_and_log_det(z.reshape(len(z), *self.latent_shape))
-
-
-@torch.no_grad()
-def as_flow(built: Any, event_shape: Shape) -> Flow:
-    """Return a flow as it is, and any other invertible map with a standard normal for its latents.
-
-    Args:
-        built: A :class:`~nf_mnist.flows.Flow`, or an object with ``forward_and_log_det`` and ``inverse_and_log_det``.
-        event_shape: Of the data.
-
-    Returns:
-        The flow, in evaluation mode.
-    """
-    if not isinstance(built, Flow):
-        if isinstance(built, nn.Module):
-            built.eval()
-        try:
-            latent_shape = tuple(built.forward_and_log_det(torch.full((2, *event_shape), 0.5))[0].shape[1:])
-        except Exception:  # which is what the law of shapes reports
-            latent_shape = tuple(event_shape)
-        built = Flow(ExternalBijector(built, latent_shape), event_shape)
-    return built.eval()
-
-
-@torch.no_grad()
-def make_batch(flow: Flow, dequantizer: Dequantizer, images: Images, n: int, seed: int) -> Batch:
-    """Dequantize a seeded random sample of n images on the device of the flow, under whole-image contexts.
-
-    Labels are those of the images; a flow conditioned on observed pixels is told that nothing is observed.
-    """
-    device = next(flow.parameters(), torch.empty(0)).device
-    chosen, index = random_subset(images, n, seed)
-    levels = chosen.levels.to(device)
-    x, log_q = dequantizer(levels, evaluation_noise(index, tuple(levels.shape[1:]), 0, seed).to(device))
-    context = flow.context(chosen.labels.to(device))
-    if isinstance(flow, ConditionalFlow):
-        context = x.new_zeros(len(x), 2, *flow.event_shape[1:])
-    return Batch(x, log_q, levels, context)
+            scores.append((z, log_prob, log_prob.double() - batch.log_q[rows]))
+        return Scores(*(torch.cat(values) for values in zip(*scores, strict=True)))
 
 
 def in_float64(flow: Flow) -> Flow:
-    """Return a copy in float64, of which no gradients are kept."""
+    """Return a copy in float64 whose parameters need no gradients."""
     return copy.deepcopy(flow).double().requires_grad_(False)

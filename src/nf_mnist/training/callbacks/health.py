@@ -1,4 +1,4 @@
-"""The health of a flow at each validation: the laws that cost little."""
+"""The health of a flow during training: the cheap checks at each validation."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -8,17 +8,22 @@ import torch
 
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch
 from nf_mnist.training.callbacks.base import check_counts, flow_module, tensorboard_writers
+from nf_mnist.training.module import FlowModule
 
 
 class LogHealth(L.Callback):
-    """The size of each cheap law as a scalar, how many are broken, and a table with cause and cure of those.
+    """Runs the cheap checks at each validation and writes their results to TensorBoard.
 
-    Scalars are ``health/NAME`` (in the unit of the law, the larger the worse), ``health/warnings`` and
-    ``health/failures``; the table is the text ``health/verdicts``. ``python -m nf_mnist.diagnose`` asks all laws.
+    The scalars are ``health/NAME_OF_THE_CHECK`` (the measured size in the unit of the check; the larger, the worse),
+    ``health/warnings`` and ``health/failures`` (numbers of checks). The text ``health/results`` is a table with cause
+    and remedy of each violation. ``python -m nf_mnist.diagnose`` runs all checks.
 
     Args:
-        n_images: Validation images to look at.
-        seed: Of their choice; the same at each validation.
+        n_images: Number of validation images to look at.
+        seed: Seed for the choice of the images, which is the same at each validation.
+
+    Raises:
+        ConfigError: If there is no image to look at.
     """
 
     def __init__(self, n_images: int, seed: int = 0) -> None:
@@ -29,25 +34,31 @@ class LogHealth(L.Callback):
         writers = list(tensorboard_writers(trainer))
         if not writers:
             return
-        module, images = flow_module(pl_module), cast(Any, trainer).datamodule.validation
-        # Validation runs in inference mode, whose tensors some laws cannot use.
+        results = self._diagnose(flow_module(pl_module), cast(Any, trainer).datamodule.validation)
+        for writer in writers:
+            for name, value in _scalars(results).items():
+                writer.add_scalar(f"health/{name}", value, trainer.global_step)
+            writer.add_text("health/results", _markdown(results), trainer.global_step)
+
+    def _diagnose(self, module: FlowModule, images: Any) -> list[Result]:
+        # Validation runs in inference mode, whose tensors some checks cannot use.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(module.device.type, enabled=False):
             batch = make_batch(module.flow, module.dequantizer, images, self.n_images, self.seed)
-            subject = DiagnosisTask(module.flow, batch, is_discrete=module.dequantizer.is_discrete, seed=self.seed)
-            verdicts = list(diagnose(subject, [law for law in CHECKS.values() if law.is_cheap]))
-        for writer in writers:
-            for verdict in verdicts:
-                if verdict.size is not None:
-                    writer.add_scalar(f"health/{verdict.law.replace(' ', '_')}", verdict.size, trainer.global_step)
-            for name, status in (("warnings", "warn"), ("failures", "fail")):
-                count = sum(verdict.status == status for verdict in verdicts)
-                writer.add_scalar(f"health/{name}", count, trainer.global_step)
-            writer.add_text("health/verdicts", _markdown(verdicts), trainer.global_step)
+            task = DiagnosisTask(module.flow, batch, is_discrete=module.dequantizer.is_discrete, seed=self.seed)
+            return list(diagnose(task, [check for check in CHECKS if check.is_cheap]))
 
 
-def _markdown(verdicts: Sequence[Result]) -> str:
-    lines = ["| law | verdict | figure | expected | likely cause | try |", "| --- | --- | --- | --- | --- | --- |"]
-    for verdict in verdicts:
-        cells = (verdict.law, verdict.status, verdict.figure, verdict.expected, verdict.cause, verdict.cure)
+def _scalars(results: Sequence[Result]) -> dict[str, float]:
+    """Return the size of each measured check, and the number of warnings and failures."""
+    sizes = {result.check.replace(" ", "_"): result.size for result in results if result.size is not None}
+    statuses = [result.status for result in results]
+    return {**sizes, "warnings": statuses.count("warn"), "failures": statuses.count("fail")}
+
+
+def _markdown(results: Sequence[Result]) -> str:
+    """Return the results as a Markdown table."""
+    lines = ["| check | result | measured | expected | likely cause | try |", "| --- | --- | --- | --- | --- | --- |"]
+    for result in results:
+        cells = (result.check, result.status, result.measured, result.expected, result.cause, result.remedy)
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
