@@ -6,7 +6,7 @@ from torch import Tensor
 from nf_mnist.diagnostics import make_batch, perturbation_error
 from nf_mnist.inpainting.logits import log_prob_of_images, log_prob_of_logits, to_logits
 from nf_mnist.metrics import chi_moments, moments, offenders, projection_distance, radius, round_trip
-from nf_mnist.metrics.round_trip import PRECISIONS
+from nf_mnist.metrics.invertibility import PRECISIONS
 from riddles.likelihood import four_cells
 from riddles.measures import sample_quality
 from riddles.runs import SEED, Outcome, Riddle, Run, released, train

@@ -42,8 +42,8 @@ def inpaint(
     complete = functools.partial(method, **settings)
     generator = torch.Generator().manual_seed(SEED)
     found = measure(complete, run.flow, truth, observed, n_samples=1, batch_size=n_images, generator=generator)
-    metrics = {name: values.double().mean().item() for name, values in found.metrics.items()}
-    is_denser = found.metrics["log_prob"] > found.metrics["log_prob_of_truth"]
+    metrics = {name: values.double().mean().item() for name, values in found.per_image.items()}
+    is_denser = found.per_image["log_prob"] > found.per_image["log_prob_of_truth"]
     return {**metrics, "more_probable": is_denser.double().mean().item()}
 
 

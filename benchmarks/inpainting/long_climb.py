@@ -45,7 +45,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(SEED)
         with autocast_of(precision, truth.device):
             found = measure(method, flow, truth, observed, n_samples=1, batch_size=given.images, generator=generator)
-        metrics = {name: values.double().mean().item() for name, values in found.metrics.items()}
+        metrics = {name: values.double().mean().item() for name, values in found.per_image.items()}
         add_row(RESULT, key, {**machine(), **about, "corrupted": corrupted, **metrics})
         print(f"{key}: error {metrics['squared_error']:.1f} of {corrupted:.1f} corrupted", flush=True)
 

@@ -26,7 +26,7 @@ from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_leve
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 from nf_mnist.inpainting import HIDDEN, Completions, corrupt, make_observed, measure
-from nf_mnist.inpainting.scores import OVERALL
+from nf_mnist.inpainting.scoring import COMBINE_REPORTS
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "results" / "inpainting.json"
@@ -93,7 +93,7 @@ def part_of_row(
         "black": squared_error(torch.where(observed, truth, 0.0), truth),
         "corrupted": squared_error(noise, truth),
         "mean_image": squared_error(torch.where(observed, truth, mean), truth),
-        **{name: values.double().mean().item() for name, values in measured.metrics.items()},
+        **{name: values.double().mean().item() for name, values in measured.per_image.items()},
         "label_kept": (seen == labels).double().mean().item(),
         "gradients_per_image": measured.first.n_gradients,
         "seconds_per_image": measured.seconds / len(truth),
@@ -135,7 +135,7 @@ def row_of(parts: Sequence[Metrics]) -> Metrics:
     def overall(name: str) -> float:
         values = [part[name] for part in parts]
         mean_of_images = sum(size * value for size, value in zip(sizes, values, strict=True)) / sum(sizes)
-        return OVERALL[name](values) if name in OVERALL else mean_of_images
+        return COMBINE_REPORTS[name](values) if name in COMBINE_REPORTS else mean_of_images
 
     means = {name: overall(name) for name, value in parts[0].items() if isinstance(value, float)}
     hardware = "; ".join(dict.fromkeys(part["hardware"] for part in parts))

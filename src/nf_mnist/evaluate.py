@@ -70,10 +70,10 @@ def _new_picture(key: str, path: str) -> Path:
 
 
 def _plot_temperatures(swept: "TemperatureScan", path: Path) -> None:
-    from nf_mnist.plots import temperature_sweep
+    from nf_mnist.plots import temperature_figure
 
-    curves = {name: [getattr(found, name) for found in swept.found] for name in CURVES}
-    figure = temperature_sweep(swept.temperatures, curves, swept.floor._asdict(), swept.shown / 255)
+    curves = {name: [getattr(found, name) for found in swept.quality] for name in CURVES}
+    figure = temperature_figure(swept.temperatures, curves, swept.floor._asdict(), swept.shown / 255)
     figure.savefig(path, dpi=100)
 
 

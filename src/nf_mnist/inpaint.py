@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
             progress=lambda batches: track(batches, "inpainting", console=Console(stderr=True)),
         )
     errors = (corrupted - truth).square().flatten(1).sum(1).cpu()
-    metrics = {"squared_error_corrupted": errors, **measured.metrics}
+    metrics = {"squared_error_corrupted": errors, **measured.per_image}
     about = {
         "checkpoint": str(cfg.ckpt),
         "images": cfg.split if cfg.image is None else str(cfg.image),
@@ -166,10 +166,10 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
 
 def _convergence(r_hat: float | None) -> str:
     """Say whether chains have met, by the largest split R-hat; None: there are too few draws to tell."""
-    from nf_mnist.metrics.r_hat import CONVERGED, N_NEEDED
+    from nf_mnist.metrics.r_hat import CONVERGED, MIN_DRAWS
 
     if r_hat is None:
-        return f"too few draws for split R-hat, which takes {N_NEEDED} of each chain: a larger n_samples="
+        return f"too few draws for split R-hat, which takes {MIN_DRAWS} of each chain: a larger n_samples="
     if math.isinf(r_hat):
         return "no split R-hat: a chain does not move, so the chains have not met"
     if r_hat > CONVERGED:

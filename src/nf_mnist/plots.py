@@ -1,4 +1,4 @@
-"""Arrays in, figures out."""
+"""Figures and grids of images from tensors."""
 
 import io
 import math
@@ -13,13 +13,13 @@ from torchvision.utils import make_grid
 
 
 def image_grid(x: Tensor, columns: int | None = None) -> Tensor:
-    """Lay images, shape (n, 1, height, width), out on a grid, clipped to [0, 1]; shape (3, height, width)."""
+    """Lay out images, shape (n, 1, height, width), clipped to [0, 1], on a grid. Returns shape (3, height, width)."""
     columns = columns or math.ceil(math.sqrt(len(x)))
     return make_grid(x.detach().float().cpu().clamp(0, 1), nrow=columns, padding=2, pad_value=0.5)
 
 
 def radius_histogram(z: Tensor, title: str = "") -> Figure:
-    """Histogram of the norms of latents, shape (n, dims), with the density of chi(dims) drawn over it."""
+    """Draw a histogram of the norms of latents, shape (n, dims), and the density of chi(dims) over it."""
     figure, axes = _axes(title or "norm of z")
     dims = z.shape[1]
     norms = z.detach().float().cpu().norm(dim=1)
@@ -28,7 +28,7 @@ def radius_histogram(z: Tensor, title: str = "") -> Figure:
     low = min(centre - 4, norms.min().item() if len(norms) else centre)
     high = max(centre + 4, norms.max().item() if len(norms) else centre)
     axes.hist(norms.numpy(), bins=60, range=(low, high), density=True, alpha=0.6, label=f"{len(norms)} images")
-    # Around the shell alone: over the range of far outliers, points would be too sparse to meet a peak of width 0.7.
+    # Around the shell only: spread over the range of far latents, the points would miss a peak of width 0.7.
     radii = torch.linspace(max(centre - 4, 1e-3), centre + 4, 500, dtype=torch.float64)
     axes.plot(radii.numpy(), chi_density(radii, dims).numpy(), color="black", label=f"chi({dims})")
     axes.set(xlabel="norm of z", ylabel="density")
@@ -37,7 +37,7 @@ def radius_histogram(z: Tensor, title: str = "") -> Figure:
 
 
 def moment_maps(mean: Tensor, std: Tensor) -> Figure:
-    """Mean and standard deviation of each latent dimension, shape (dims,), as two images; a normal has 0 and 1."""
+    """Draw mean and standard deviation of each latent dimension, shape (dims,), as two images; 0 and 1 are expected."""
     side = math.ceil(math.sqrt(len(mean)))
     figure, both = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
     for axes, values, title, centre in zip(both, (mean, std), ("mean of z", "std of z"), (0.0, 1.0), strict=True):
@@ -51,7 +51,7 @@ def moment_maps(mean: Tensor, std: Tensor) -> Figure:
 
 
 def projection_scatter(points: Tensor) -> Figure:
-    """Projected latents, shape (n, 2), with the circles that hold 50%, 90% and 99% of a standard normal."""
+    """Draw projected latents, shape (n, 2), and the circles that hold 50%, 90% and 99% of a standard normal."""
     figure, axes = _axes("random projection of z", size=(4.5, 4.5))
     points = points.detach().float().cpu()
     points = points[points.isfinite().all(1)]
@@ -66,16 +66,16 @@ def projection_scatter(points: Tensor) -> Figure:
     return figure
 
 
-def temperature_sweep(
+def temperature_figure(
     temperatures: Sequence[float], curves: Mapping[str, Sequence[float]], floor: Mapping[str, float], images: Tensor
 ) -> Figure:
-    """Samples of each temperature, and figures against it.
+    """Draw samples of each temperature, and metrics against temperature.
 
     Args:
-        temperatures: In any order.
-        curves: Values at each temperature, by name.
-        floor: The value of real images, by name; drawn as a dashed line.
-        images: Samples of each temperature, shape (n_temperatures, n, 1, height, width), a row each.
+        temperatures: Temperatures in any order.
+        curves: Value of each metric at each temperature, by name.
+        floor: Value of each metric for real images, by name, drawn as a dashed line.
+        images: Samples of each temperature, shape (n_temperatures, n, 1, height, width), drawn in one row each.
     """
     figure, panels = plt.subplots(
         1,
@@ -89,9 +89,9 @@ def temperature_sweep(
     panels[0].imshow(grid.numpy())
     rows = [(0.5 + row) * len(grid) / len(temperatures) for row in range(len(temperatures))]
     panels[0].set(title="samples", xticks=[], yticks=rows, yticklabels=[f"{value:g}" for value in temperatures])
-    order = sorted(range(len(temperatures)), key=lambda number: temperatures[number])
+    order = sorted(range(len(temperatures)), key=lambda index: temperatures[index])
     for axes, (name, values) in zip(panels[1:], curves.items(), strict=True):
-        axes.plot([temperatures[number] for number in order], [values[number] for number in order], marker="o")
+        axes.plot([temperatures[index] for index in order], [values[index] for index in order], marker="o")
         axes.axhline(floor[name], color="black", linestyle="--", linewidth=0.8, label="real images")
         axes.set(title=name.replace("_", " "), xlabel="temperature", ylim=(0, 1.1 * max(*values, floor[name])))
     panels[1].legend()
@@ -99,7 +99,7 @@ def temperature_sweep(
 
 
 def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> Figure:
-    """One figure against another, which is on a logarithmic axis."""
+    """Draw y against x, with x on a logarithmic axis."""
     figure, axes = _axes(y_label)
     axes.plot(x, y, marker="o")
     axes.set(xscale="log", xlabel=x_label)
@@ -107,7 +107,7 @@ def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) ->
 
 
 def png(picture: Tensor | Figure) -> bytes:
-    """Return a figure, or a grid of images, shape (3, height, width) in [0, 1], as the content of a PNG file."""
+    """Return a figure, or a grid of images in [0, 1], shape (3, height, width), as the content of a PNG file."""
     if isinstance(picture, Tensor):
         return bytes(encode_png((picture * 255).to(torch.uint8)).numpy())
     content = io.BytesIO()
@@ -118,11 +118,11 @@ def png(picture: Tensor | Figure) -> bytes:
 def _axes(title: str, size: tuple[float, float] = (6, 3.5)) -> tuple[Figure, plt.Axes]:
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     axes.set_title(title)
-    plt.close(figure)  # pyplot forgets the figure; it lives on as an object
+    plt.close(figure)  # pyplot releases the figure; the caller keeps the object
     return figure, axes
 
 
 def chi_density(radius: Tensor, dims: int) -> Tensor:
-    """Density of the norm of ``dims`` independent standard normals at each (positive) radius."""
+    """Return the density of the norm of ``dims`` independent standard normals at each (positive) radius."""
     log_density = (dims - 1) * radius.log() - radius**2 / 2 - (dims / 2 - 1) * math.log(2) - math.lgamma(dims / 2)
     return log_density.exp()

@@ -14,7 +14,7 @@ from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, conditional, hierarchical
 from nf_mnist.flows.conditional_flow import ConditionalFlow, teacher_forced
 from nf_mnist.inpainting import amortized, crank_nicolson, make_observed
-from nf_mnist.inpainting.crank_nicolson import CrankNicolsonChains
+from nf_mnist.inpainting.methods.crank_nicolson import CrankNicolsonChains
 from tests.support.registry import make_flow, unsettle
 
 

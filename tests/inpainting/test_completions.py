@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from nf_mnist.inpainting.modes import _climb
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -21,7 +22,6 @@ from nf_mnist.inpainting import (
     scores,
 )
 from nf_mnist.inpainting.logits import log_prob_of_images
-from nf_mnist.inpainting.modes import _climb
 from tests.support.registry import events, make_flow, small_glow
 
 HALF = make_observed("lower", (1, 8, 8))

@@ -5,6 +5,8 @@ from functools import partial
 
 import pytest
 import torch
+from nf_mnist.inpainting.initialization import N_GUESSES, noise, weighted_prior_sample
+from nf_mnist.inpainting.posterior import HamiltonianChains
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.io import write_png
@@ -26,8 +28,6 @@ from nf_mnist.inpainting import (
     posterior,
     split_r_hat,
 )
-from nf_mnist.inpainting.initialization import N_GUESSES, noise, weighted_prior_sample
-from nf_mnist.inpainting.posterior import HamiltonianChains
 from tests.support.registry import make_flow
 
 METHODS = {

@@ -41,7 +41,7 @@ def test_figures_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatc
     def no_room(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nf_mnist.plots.temperature_sweep", no_room)
+    monkeypatch.setattr("nf_mnist.plots.temperature_figure", no_room)
     given = ["quality=true", "samples.n=4", "samples.temperatures=[1.0]", f"temperature_plot={tmp_path}/t.png"]
     ended = run_command("evaluate", run, *given, f"out={tmp_path}/metrics.json")
     assert (ended.code, "No space left" in ended.err) == (1, True)

@@ -26,7 +26,7 @@ from nf_mnist.metrics import (
     precision_recall,
 )
 from nf_mnist.nets import Classifier
-from nf_mnist.plots import temperature_sweep
+from nf_mnist.plots import temperature_figure
 
 N = 1000
 
@@ -182,7 +182,7 @@ def test_a_sweep_begins_with_the_flows_own_temperature(temperatures):
 
 
 def test_the_picture_shows_figures_in_the_order_of_temperatures():
-    figure = temperature_sweep(
+    figure = temperature_figure(
         [1.0, 0.7, 0.8], {"recall": [0.9, 0.6, 0.7]}, {"recall": 0.95}, torch.rand(3, 4, 1, 8, 8)
     )
     samples, recall = figure.axes

@@ -202,7 +202,7 @@ def evaluate_samples(subject: EvaluationTask, samples: Mapping[str, Any]) -> "tu
         seed=seed,
         progress=lambda temperatures: track(temperatures, "sampling at each temperature", console=Console(stderr=True)),
     )
-    rows = zip(measured.temperatures, measured.found, measured.n_nan, measured.seconds, strict=True)
+    rows = zip(measured.temperatures, measured.quality, measured.n_nan, measured.seconds, strict=True)
     spoilt = measured.n_nan[0]
     said = [f"{spoilt:,} of {n:,} samples have pixels that are no number, drawn black"] if spoilt else []
     return {
@@ -217,5 +217,5 @@ def evaluate_samples(subject: EvaluationTask, samples: Mapping[str, Any]) -> "tu
         ],
         "best_temperature": measured.temperatures[measured.best],
         "training_images": measured.floor._asdict(),
-        "alarms": [*said, *alarms(measured.found[0], measured.floor)],
+        "alarms": [*said, *alarms(measured.quality[0], measured.floor)],
     }, measured

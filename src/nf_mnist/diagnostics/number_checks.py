@@ -11,7 +11,7 @@ from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.messages import first_line
 from nf_mnist.diagnostics.norms import magnification, norm_statistics
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.metrics.round_trip import RoundTrip, round_trip
+from nf_mnist.metrics.invertibility import RoundTrip, round_trip
 
 
 @check(

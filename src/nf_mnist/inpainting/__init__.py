@@ -1,14 +1,13 @@
-"""Inpainting: what may stand in the hidden part of an image, given the rest."""
+"""Inpainting: which pixels an image may have in its hidden part, given the observed part."""
 
-from nf_mnist.inpainting.amortized import amortized
 from nf_mnist.inpainting.budgeted import budgeted_completions, has_budgeted_method
-from nf_mnist.inpainting.crank_nicolson import crank_nicolson
 from nf_mnist.inpainting.logits import Completions
 from nf_mnist.inpainting.masks import HIDDEN, check_observed, corrupt, make_observed
-from nf_mnist.inpainting.modes import logit_adam, logit_ascent, mode, pixel_ascent
-from nf_mnist.inpainting.posterior import posterior
-from nf_mnist.inpainting.scores import ScoredCompletions, measure, scores
-from nf_mnist.metrics.r_hat import largest_r_hat, split_r_hat
+from nf_mnist.inpainting.methods.amortized import amortized
+from nf_mnist.inpainting.methods.crank_nicolson import crank_nicolson
+from nf_mnist.inpainting.methods.modes import logit_adam, logit_ascent, mode, pixel_ascent
+from nf_mnist.inpainting.methods.posterior import posterior
+from nf_mnist.inpainting.scoring import ScoredCompletions, measure, scores
 
 __all__ = [
     "HIDDEN",
@@ -20,7 +19,6 @@ __all__ = [
     "corrupt",
     "crank_nicolson",
     "has_budgeted_method",
-    "largest_r_hat",
     "logit_adam",
     "logit_ascent",
     "make_observed",
@@ -29,5 +27,4 @@ __all__ = [
     "pixel_ascent",
     "posterior",
     "scores",
-    "split_r_hat",
 ]

@@ -1,35 +1,38 @@
-"""Completions within a budget, by whatever method a flow allows."""
+"""Completions within a fixed budget, by the method that suits a flow."""
 
 import torch
 from torch import Tensor
 
 from nf_mnist.flows import ConditionalFlow, Flow
-from nf_mnist.inpainting.amortized import amortized
-from nf_mnist.inpainting.crank_nicolson import crank_nicolson
 from nf_mnist.inpainting.logits import Completions
-from nf_mnist.inpainting.modes import mode
+from nf_mnist.inpainting.methods.amortized import amortized
+from nf_mnist.inpainting.methods.crank_nicolson import crank_nicolson
+from nf_mnist.inpainting.methods.modes import mode
 
 
 def has_budgeted_method(flow: Flow) -> bool:
-    """Return whether there is a method for a flow: not for one with class labels, nor after ``gaussianize``."""
+    """Return whether :func:`budgeted_completions` can complete images with a flow.
+
+    It cannot if the flow takes class labels, or if ``gaussianize`` makes its density jump from level to level.
+    """
     return not flow.n_classes and (flow.bijector.is_autoregressive or flow.bijector.is_continuous)
 
 
 def budgeted_completions(
     flow: Flow, x: Tensor, observed: Tensor, n_samples: int, n_steps: int, generator: torch.Generator
 ) -> Completions:
-    """Complete images with at most ``n_steps`` gradients, or transitions of a chain, per completion.
+    """Complete images with at most ``n_steps`` gradients, or transitions of a chain, for each completion.
 
-    A flow conditioned on observed pixels draws; one with a gradient climbs to modes; a hierarchy without either walks
-    by Crank-Nicolson, too briefly to forget where it began.
+    A flow conditioned on observed pixels draws samples. Any other flow whose density has a gradient ascends to modes.
+    The remaining hierarchies run Crank-Nicolson chains, which are too short to forget their initial states.
 
     Args:
-        flow: One that :func:`has_budgeted_method`.
+        flow: A flow for which :func:`has_budgeted_method` is true.
         x: Images in [0, 1], shape (batch, 1, height, width).
-        observed: Which pixels are given, shape (1, height, width).
-        n_samples: Completions of each image.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        n_samples: Number of completions of each image.
         n_steps: The budget.
-        generator: Of noise and latents, on the CPU.
+        generator: CPU generator for noise and latents.
     """
     if isinstance(flow, ConditionalFlow):
         return amortized(flow, x, observed, n_samples=n_samples, generator=generator)

@@ -1,4 +1,4 @@
-"""The space in which completions are sought: logits, where every real number is an image."""
+"""The space in which completions are searched for: logits, where every real number is an image."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ LOGIT = Logit(ALPHA)
 
 
 class Completions(NamedTuple):
-    """What an inpainting method found.
+    """Completions of a batch of images by one inpainting method.
 
     Attributes:
-        x: Images, shape (n_samples, batch, 1, height, width); observed pixels are those that were given, bit for bit.
-        log_prob: log p in logit space of each, in nats, shape (n_samples, batch).
-        trace: The same on the way there, shape (steps, n_samples, batch); empty where there is no way.
-        n_gradients: Evaluations of the density's gradient per image, all samples together.
-        report: What else the method has to say: acceptance, convergence, chains that were stopped.
+        x: Images, shape (n_samples, batch, 1, height, width). Observed pixels equal the given ones, bit for bit.
+        log_prob: log p of each completion in logit space, in nats, shape (n_samples, batch).
+        trace: log p at each step of the method, shape (steps, n_samples, batch); empty if the method has no steps.
+        n_gradients: Number of gradient evaluations for each image, over all its completions.
+        report: Other numbers of the method by name, such as acceptance, R-hat and the number of stopped chains.
     """
 
     x: Tensor
@@ -46,7 +46,7 @@ def log_prob_of_images(flow: Flow, x: Tensor) -> tuple[Tensor, Tensor]:
     z, log_prob = flow(x)
     if flow.bijector.counts_log_det:
         return z, log_prob
-    return z, log_prob + flow.bijector.uncounted_log_det(x)  # what such a flow calls log p is that of its logits
+    return z, log_prob + flow.bijector.uncounted_log_det(x)  # such a flow reports the density of its logits
 
 
 def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,13 +57,13 @@ def log_prob_of_logits(flow: Flow, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gradient: bool = True) -> None:
-    """Refuse what no method can complete, before anything is computed.
+    """Check that a method can complete these images, before anything is computed.
 
     Raises:
-        ConfigError: If no sample is asked for, the flow has class labels, or a gradient is needed of a density that
-            has none.
-        DataError: If an image leaves [0, 1].
-        ShapeError: If the mask has another size, or hides everything or nothing.
+        ConfigError: If ``n_samples`` is below 1, the flow takes class labels, or the method needs a gradient and the
+            density has none.
+        DataError: If a pixel is outside [0, 1].
+        ShapeError: If the mask has another shape than the images, or hides everything or nothing.
     """
     if n_samples < 1:
         raise ConfigError(f"n_samples must be at least 1, got {n_samples}")

@@ -1,4 +1,4 @@
-"""What is observed and what is hidden, and what stands in the hidden place at first."""
+"""Masks of observed and hidden pixels, and the noise that replaces hidden pixels."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,11 @@ from nf_mnist.bijectors import Shape
 from nf_mnist.data import read_picture, region
 from nf_mnist.errors import ConfigError, ShapeError
 
+# CP3 is a simplified Real NVP known to us only from its authors' report; its noise leaves this margin to 0 and 1.
 CP3_MARGIN = 1e-4
 Hidden = Callable[[int, int, torch.Generator], Tensor]
 
-# What is hidden: rows and columns, and a generator for what is drawn.
+# Hidden pixels, shape (height, width), by the name of the mask; random masks use the generator.
 HIDDEN: dict[str, Hidden] = {
     "lower": lambda height, width, _: region("lower", height, width),
     "upper": lambda height, width, _: region("upper", height, width),
@@ -26,19 +27,20 @@ HIDDEN: dict[str, Hidden] = {
 
 
 def make_observed(hidden: str, event_shape: Shape, seed: int = 0) -> Tensor:
-    """Return which pixels are observed, shape (1, height, width) and dtype bool.
+    """Return a boolean mask of the observed pixels, shape (1, height, width).
 
     Args:
-        hidden: What is hidden: a name of :data:`HIDDEN`, or a ``.png`` whose dark pixels (below 128) are hidden.
-        event_shape: (1, height, width) of the images.
-        seed: Of masks that are drawn.
+        hidden: Name of the hidden part, a key of :data:`HIDDEN`; or the path of a ``.png`` file whose dark pixels
+            (below 128) are hidden.
+        event_shape: Shape of the images, (1, height, width).
+        seed: Seed for random masks.
 
     Raises:
-        ConfigError: If there is no such mask.
+        ConfigError: If there is no mask of this name.
         DataError: If the file cannot be read.
-        ShapeError: If the file has another size than the image, or everything or nothing is hidden.
+        ShapeError: If the file has another size than the images, or the mask hides everything or nothing.
     """
-    name = str(hidden)  # a configuration may hold a number, or nothing
+    name = str(hidden)  # a configuration may hold a number or null
     if name.endswith(".png"):
         observed = read_picture(name) >= 128
     elif name in HIDDEN:
@@ -50,10 +52,10 @@ def make_observed(hidden: str, event_shape: Shape, seed: int = 0) -> Tensor:
 
 
 def check_observed(observed: Tensor, event_shape: Shape) -> None:
-    """Refuse a mask of the wrong size, and one that hides everything or nothing.
+    """Check that a mask has the shape of the images, and hides some of their pixels but not all.
 
     Raises:
-        ShapeError: Saying which.
+        ShapeError: If it does not.
     """
     if observed.shape != event_shape:
         raise ShapeError(f"the mask is {tuple(observed.shape)}, the images are {tuple(event_shape)}")
@@ -62,17 +64,17 @@ def check_observed(observed: Tensor, event_shape: Shape) -> None:
 
 
 def corrupt(x: Tensor, observed: Tensor, corruption: str, generator: torch.Generator) -> Tensor:
-    """Replace hidden pixels; observed ones stay as they are, bit for bit.
+    """Replace the hidden pixels of images. Observed pixels stay the same, bit for bit.
 
     Args:
         x: Images in [0, 1], shape (batch, 1, height, width).
-        observed: Shape (1, height, width).
-        corruption: ``gaussian_noise``, normal noise of standard deviation 0.3 clipped to [1e-4, 1 - 1e-4]; ``black``; or
-            ``uniform`` noise.
-        generator: Of the noise, on the CPU.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        corruption: What replaces the hidden pixels: ``gaussian_noise``, CP3's normal noise of standard deviation 0.3,
+            clipped to [1e-4, 1 - 1e-4]; ``uniform`` noise; or ``black``.
+        generator: CPU generator for the noise.
 
     Raises:
-        ConfigError: If there is no such corruption.
+        ConfigError: If there is no corruption of this name.
     """
     if corruption == "gaussian_noise":
         other = (0.3 * torch.randn(x.shape, generator=generator)).clamp(CP3_MARGIN, 1 - CP3_MARGIN)

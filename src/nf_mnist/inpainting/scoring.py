@@ -1,4 +1,4 @@
-"""How good completions are, image by image."""
+"""Metrics of completions, image by image."""
 
 import statistics
 import time
@@ -11,23 +11,24 @@ from torch import Tensor
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.logits import Completions, log_prob_of_logits, to_logits
 
-INTERVAL = (0.05, 0.95)
-N_FOR_INTERVAL = 19  # draws that its ends lie within
-OVERALL: dict[str, Callable[[list[float]], float]] = {"stopped": sum, "r_hat": max}  # of batches; of all else the mean
+INTERVAL = (0.05, 0.95)  # quantiles at the ends of the 90% interval
+MIN_DRAWS_FOR_INTERVAL = 19  # with fewer, the ends of the interval lie beyond all draws
+# How the reports of batches are combined, by name; all others by their mean.
+COMBINE_REPORTS: dict[str, Callable[[list[float]], float]] = {"stopped": sum, "r_hat": max}
 
 
 class ScoredCompletions(NamedTuple):
-    """A method measured on many images.
+    """Metrics of one method on many images.
 
     Attributes:
-        metrics: Of each image, shape (n_images,); see :func:`scores`.
-        first: The completions of the first batch.
-        report: What the method says over all batches: the sum of what was ``stopped``, the largest ``r_hat``, and
-            the mean of the rest.
-        seconds: For all images.
+        per_image: Metrics of each image by name, shape (n_images,); see :func:`scores`.
+        first: Completions of the first batch.
+        report: Report of the method over all batches: the sum of ``stopped``, the largest ``r_hat``, and the mean of
+            every other number.
+        seconds: Time that all completions took.
     """
 
-    metrics: dict[str, Tensor]
+    per_image: dict[str, Tensor]
     first: Completions
     report: dict[str, float]
     seconds: float
@@ -47,68 +48,75 @@ def measure(
     """Complete images batch by batch and score each.
 
     Args:
-        method: One of this package, its settings given.
-        flow: The density.
+        method: An inpainting method of this package, with its settings bound.
+        flow: The flow that completes the images.
         truth: Images in [0, 1], shape (n_images, 1, height, width).
-        observed: Which pixels are given, shape (1, height, width).
-        n_samples: Completions of each image.
-        batch_size: Images in a batch.
-        generator: Of whatever the method draws, on the CPU.
-        progress: Wraps the batches, to show a bar.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        n_samples: Number of completions of each image.
+        batch_size: Number of images in a batch.
+        generator: CPU generator for the method.
+        progress: Function that wraps the batches to show a progress bar.
 
     Returns:
-        Metrics as :func:`scores` has them, and ``log_prob_of_truth``; completions, report and time.
+        The metrics of :func:`scores` and ``log_prob_of_truth``, and the completions, report and time.
     """
     batches, reports, first, seconds = [], [], None, 0.0
     for x in progress(truth.split(batch_size)):
         begin = _time_when_done(x.device)
-        found = method(flow, x, observed, n_samples=n_samples, generator=generator)
+        completions = method(flow, x, observed, n_samples=n_samples, generator=generator)
         seconds += _time_when_done(x.device) - begin
-        first = found if first is None else first
+        first = completions if first is None else first
         with torch.no_grad():
             of_truth = log_prob_of_logits(flow, to_logits(x))[1]
-        batches.append({**scores(found, x, observed), "log_prob_of_truth": of_truth})
-        reports.append(found.report)
+        batches.append({**scores(completions, x, observed), "log_prob_of_truth": of_truth})
+        reports.append(completions.report)
     assert first is not None, "torch splits even an empty tensor into one batch"
-    report = {name: OVERALL.get(name, statistics.fmean)([part[name] for part in reports]) for name in reports[0]}
-    metrics = {name: torch.cat([part[name] for part in batches]).cpu() for name in batches[0]}
-    return ScoredCompletions(metrics, first, report, seconds)
+    report = {
+        name: COMBINE_REPORTS.get(name, statistics.fmean)([each[name] for each in reports]) for name in reports[0]
+    }
+    per_image = {name: torch.cat([batch[name] for batch in batches]).cpu() for name in batches[0]}
+    return ScoredCompletions(per_image, first, report, seconds)
 
 
-def scores(found: Completions, truth: Tensor, observed: Tensor) -> dict[str, Tensor]:
-    """Return metrics per image, each of shape (batch,).
+def scores(completions: Completions, truth: Tensor, observed: Tensor) -> dict[str, Tensor]:
+    """Return metrics of each image by name, shape (batch,).
 
     Args:
-        found: Completions of the images.
-        truth: The images themselves, in [0, 1], shape (batch, 1, height, width).
-        observed: Which pixels were given, shape (1, height, width).
+        completions: Completions of the images.
+        truth: The true images in [0, 1], shape (batch, 1, height, width).
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
 
     Returns:
-        ``squared_error`` of one completion, summed over pixels in [0, 1] (CP3's protocol), and its ``log_prob`` in
-        logit space, in nats; of several completions both are means over them. Of several also
-        ``squared_error_of_mean``; ``diversity``, the mean standard deviation of a hidden pixel; and, of 19 or more,
-        ``coverage_90``, the share of hidden pixels within the 90% interval: on average 0.9 if draws and truth are of
-        one law, whatever their number (quantiles of type 6 in Hyndman & Fan 1996, whose k-th of n draws lies at
-        k / (n + 1)).
+        Means over the completions of an image: ``squared_error``, summed over pixels in [0, 1] (the protocol of CP3, a
+        simplified Real NVP known to us only from its authors' report), and ``log_prob`` in logit space, in nats. With
+        several completions also ``squared_error_of_mean``, and ``diversity``, the mean standard deviation of a hidden
+        pixel. With 19 or more also ``coverage_90``, the share of hidden pixels inside the 90% interval. Its mean is 0.9
+        if draws and truth have the same distribution, whatever the number of draws (quantiles of type 6 in Hyndman &
+        Fan 1996: the k-th of n draws lies at k / (n + 1)).
     """
     metrics = {
-        "squared_error": (found.x - truth).square().flatten(2).sum(2).mean(0),
-        "log_prob": found.log_prob.mean(0),
+        "squared_error": (completions.x - truth).square().flatten(2).sum(2).mean(0),
+        "log_prob": completions.log_prob.mean(0),
     }
-    hidden, true_hidden = found.x[..., ~observed], truth[..., ~observed]
-    n = len(hidden)
-    if n > 1:
-        metrics["squared_error_of_mean"] = (found.x.mean(0) - truth).square().flatten(1).sum(1)
+    hidden, true_hidden = completions.x[..., ~observed], truth[..., ~observed]
+    if len(hidden) > 1:
+        metrics["squared_error_of_mean"] = (completions.x.mean(0) - truth).square().flatten(1).sum(1)
         metrics["diversity"] = hidden.std(0).mean(-1)
-    if n >= N_FOR_INTERVAL:
-        places = ((n + 1) * torch.tensor(INTERVAL).to(hidden) - 1) / (n - 1)  # torch puts the k-th at (k - 1) / (n - 1)
-        low, high = torch.quantile(hidden, places.clamp(0, 1), dim=0)
-        metrics["coverage_90"] = ((true_hidden >= low) & (true_hidden <= high)).to(truth).mean(-1)
+    if len(hidden) >= MIN_DRAWS_FOR_INTERVAL:
+        metrics["coverage_90"] = _is_inside(hidden, true_hidden).to(truth).mean(-1)
     return metrics
 
 
+def _is_inside(draws: Tensor, truth: Tensor) -> Tensor:
+    """Return where ``truth`` lies inside the central interval of ``draws``, whose first axis is the draws."""
+    n = len(draws)
+    positions = ((n + 1) * torch.tensor(INTERVAL).to(draws) - 1) / (n - 1)  # torch puts the k-th at (k - 1) / (n - 1)
+    low, high = torch.quantile(draws, positions.clamp(0, 1), dim=0)
+    return (truth >= low) & (truth <= high)
+
+
 def _time_when_done(device: torch.device) -> float:
-    """Return the time in seconds when a GPU has done what it was given; a CPU has done it when a call returns."""
+    """Return the time in seconds once all work is done: GPU calls return before it, CPU calls after it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.monotonic()

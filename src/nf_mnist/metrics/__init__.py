@@ -1,9 +1,10 @@
-"""What is measured of a flow and of its samples: likelihood, latents, other images told apart, Frechet, neighbours."""
+"""Metrics of a flow and of its samples: likelihood, latents, OOD detection, Frechet distance, neighbours, R-hat."""
 
 from nf_mnist.metrics.digits import CONFIDENT, check_digits, class_histogram, class_kl, confident_share
 from nf_mnist.metrics.draws import Drawn, draw_levels
 from nf_mnist.metrics.evaluation import Evaluation, evaluate_flow
 from nf_mnist.metrics.frechet import frechet_distance, gaussian_frechet_distance
+from nf_mnist.metrics.invertibility import RoundTrip, round_trip, round_trip_error
 from nf_mnist.metrics.latents import (
     Offenders,
     Radius,
@@ -25,7 +26,6 @@ from nf_mnist.metrics.likelihood import (
 from nf_mnist.metrics.neighbours import N_NEIGHBOURS, Overlap, nearest_distance, precision_recall
 from nf_mnist.metrics.out_of_distribution import SYNTHETIC_OOD, OutOfDistribution, auroc, ood_auroc
 from nf_mnist.metrics.r_hat import largest_r_hat, split_r_hat
-from nf_mnist.metrics.round_trip import RoundTrip, round_trip, round_trip_error
 from nf_mnist.metrics.sample_quality import Quality, ReferenceImages, alarms
 from nf_mnist.metrics.temperature_scan import TemperatureScan, check_temperatures, scan_temperatures
 

@@ -12,11 +12,11 @@ from nf_mnist.flows import Flow
 
 
 class Drawn(NamedTuple):
-    """Samples.
+    """Samples as grey levels.
 
     Attributes:
-        levels: Shape (n, 1, height, width) and dtype uint8, on the CPU.
-        n_nan: How many images have pixels that are no number; such pixels are black.
+        levels: Images, shape (n, 1, height, width), dtype uint8, on the CPU.
+        n_nan: Number of images with NaN pixels. These pixels are drawn black.
     """
 
     levels: Tensor
@@ -33,18 +33,16 @@ def draw_levels(
     label: int | None = None,
     progress: Any = iter,
 ) -> Drawn:
-    """Draw images as levels; the same whatever the batch size.
-
-    A warning counts the images that have pixels which are no number.
+    """Draw images as levels. They do not depend on the batch size. A warning reports images with NaN pixels.
 
     Args:
-        flow: In evaluation mode.
-        n: How many.
+        flow: Flow in evaluation mode.
+        n: Number of images.
         temperature: Standard deviation of the latents.
-        batch_size: Images in a pass.
-        seed: Of the latents.
-        label: Of all images, if the flow has labels; None takes each in turn.
-        progress: Wraps the sizes of the passes, to show a bar.
+        batch_size: Number of images in a forward pass.
+        seed: Seed for the latents.
+        label: Label of all images, if the flow takes labels. None cycles through the classes.
+        progress: Function that wraps the sizes of the passes to show a progress bar.
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
@@ -55,15 +53,14 @@ def draw_levels(
         drawn.append(to_levels(x.nan_to_num()).cpu())
     if n_nan:
         warnings.warn(
-            f"{n_nan} of {n} samples have pixels that are no number, which are drawn black; "
-            "python -m nf_mnist.diagnose says why",
+            f"{n_nan} of {n} samples have NaN pixels, which are drawn black; python -m nf_mnist.diagnose says why",
             stacklevel=2,
         )
     return Drawn(torch.cat(drawn), n_nan)
 
 
 def _labels(label: int | None, sizes: list[int], flow: Flow) -> Sequence[Tensor | None]:
-    """Return the labels of each pass, on the device of the flow; None if it has none."""
+    """Return the labels of each pass on the device of the flow, or None for a flow without labels."""
     n, device = sum(sizes), next(flow.parameters()).device
     labels = flow.cycled_labels(n) if label is None else torch.full((n,), label, device=device)
     return [None] * len(sizes) if labels is None else labels.split(sizes)

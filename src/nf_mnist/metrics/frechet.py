@@ -7,13 +7,13 @@ from nf_mnist.errors import ShapeError
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """Return the squared Frechet distance of the Gaussians fitted to features (Heusel et al. 2017, section 2).
+    """Return the squared Frechet distance between Gaussians fitted to features (Heusel et al. 2017, section 2).
 
-    It is biased upwards by as much as the sets are small, and depends on the network that sees the features: compare
-    it with that of two sets of data of the same sizes, and with nothing else.
+    The smaller the sets, the larger its upward bias. It also depends on the network that computes the features. Compare
+    it only with the distance between two sets of data of the same sizes, by the same network.
 
     Args:
-        one: Features, shape (n, features).
+        one: Features of one set, shape (n, features).
         other: Features of the other set, shape (m, features).
 
     Raises:
@@ -26,17 +26,17 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
 
 def gaussian_frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
-    """Return the squared Frechet (2-Wasserstein) distance of two Gaussians (Dowson & Landau 1982).
+    """Return the squared Frechet (2-Wasserstein) distance between two Gaussians (Dowson & Landau 1982).
 
     ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``. The eigenvalues of ``C1 C2`` are those of the symmetric ``M M'``
-    with ``M = L1' L2`` and ``C = L L'``, so the trace of the root is the sum of the singular values of ``M``. Taken
-    from ``M`` itself they keep all digits, where roots of the eigenvalues keep half.
+    with ``M = L1' L2`` and ``C = L L'``, so the trace of the root is the sum of the singular values of ``M``. Singular
+    values of ``M`` keep all digits; square roots of the eigenvalues keep half of them.
 
     Args:
-        mean: Shape (features,).
-        covariance: Shape (features, features); may be singular.
-        other_mean: Of the other Gaussian.
-        other_covariance: Of the other Gaussian.
+        mean: Mean of one Gaussian, shape (features,).
+        covariance: Its covariance, shape (features, features); may be singular.
+        other_mean: Mean of the other Gaussian.
+        other_covariance: Covariance of the other Gaussian.
     """
     root_trace = torch.linalg.svdvals(_factor(covariance).T @ _factor(other_covariance)).sum()
     distance = (mean - other_mean).square().sum() + covariance.trace() + other_covariance.trace() - 2 * root_trace

@@ -1,4 +1,4 @@
-"""Does the inverse undo the forward map, as computed?"""
+"""Errors of the round trip from data to latent and back, as computed."""
 
 import copy
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class RoundTrip(NamedTuple):
     """Errors of ``decode(encode(x))``.
 
     Attributes:
-        largest: The largest, in grey levels.
-        changed: Share of pixels that come back more than half a level off, or as no number: other pixels than before.
+        largest: Largest absolute error, in grey levels.
+        changed: Share of pixels that change their level: they come back more than half a level off, or as NaN.
     """
 
     largest: float
@@ -28,8 +28,8 @@ class RoundTrip(NamedTuple):
 def round_trip_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
     """Return the largest absolute error of ``decode(encode(x))`` for each image, shape (batch,).
 
-    Invertible on paper is not invertible in float32: a large local Lipschitz constant in either direction magnifies
-    rounding. The error is in the units of x, where 1/256 is one grey level.
+    A map that is invertible on paper may not be invertible in float32: a large local Lipschitz constant in either
+    direction magnifies rounding. The error is in units of x, where 1/256 is one grey level.
     """
     return (flow.decode(flow.encode(x, context), context) - x).abs().flatten(1).amax(1)
 
@@ -39,10 +39,10 @@ def round_trip(flow: Flow, x: Tensor, context: Tensor | None = None, precision: 
     """Measure the errors of ``decode(encode(x))`` in one of :data:`PRECISIONS`.
 
     Args:
-        flow: In evaluation mode.
-        x: Data, prior samples or anything else in the unit cube, shape (batch, *event).
-        context: Of the flow.
-        precision: ``float64`` works on a copy of the flow; ``bf16`` runs the networks under autocast.
+        flow: Flow in evaluation mode.
+        x: Data, prior samples or any other points of the unit cube, shape (batch, *event).
+        context: Context of the flow, or None.
+        precision: ``float32``; ``float64``, for which the flow is copied; or ``bf16``, networks under autocast.
     """
     if precision == "float64":
         flow, x = copy.deepcopy(flow).double(), x.double()

@@ -1,4 +1,4 @@
-"""Is z what the prior says it is?"""
+"""Statistics of latents, which are standard normal if the flow is perfect."""
 
 import math
 from typing import NamedTuple
@@ -6,24 +6,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MEAN_RANGE, STD_RANGE = 0.5, (0.5, 2.0)  # beyond which a dimension is off
+MEAN_RANGE, STD_RANGE = 0.5, (0.5, 2.0)  # outside of them a dimension is an offender
 
 
 class Radius(NamedTuple):
-    """Mean and standard deviation of the norms of latents; a standard normal of 784 dimensions has 27.99 and 0.707."""
+    """Mean and standard deviation of the norms of latents: 27.99 and 0.707 for a standard normal of 784 dimensions."""
 
     mean: float
     std: float
 
 
 class Offenders(NamedTuple):
-    """Dimensions of z that are no standard normal.
+    """Dimensions of z whose moments are far from those of a standard normal.
 
     Attributes:
-        share: Of the dimensions, those whose mean is beyond +-0.5 or whose standard deviation is outside [0.5, 2].
-        worst: Number of the dimension that is furthest off; its mean and standard deviation follow.
-        mean: Its mean.
-        std: Its standard deviation.
+        share: Share of the dimensions whose mean is outside [-0.5, 0.5] or standard deviation outside [0.5, 2].
+        worst: Index of the worst dimension.
+        mean: Mean of the worst dimension.
+        std: Standard deviation of the worst dimension.
     """
 
     share: float
@@ -33,7 +33,7 @@ class Offenders(NamedTuple):
 
 
 def radius(z: Tensor) -> Radius:
-    """Measure the norms of latents, shape (batch, dims)."""
+    """Return mean and standard deviation of the norms of latents, shape (batch, dims)."""
     norms = z.double().norm(dim=1)
     return Radius(norms.mean().item(), norms.std().item() if len(norms) > 1 else float("nan"))
 
@@ -44,7 +44,7 @@ def moments(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def offenders(z: Tensor) -> Offenders:
-    """Find the dimensions of latents, shape (batch, dims), whose mean or standard deviation is far off."""
+    """Find the dimensions of latents, shape (batch, dims), whose moments are far from those of a standard normal."""
     mean, std = moments(z.double())
     within = (mean.abs() <= MEAN_RANGE) & (std >= STD_RANGE[0]) & (std <= STD_RANGE[1])
     off = torch.maximum(mean.abs(), std.clamp(min=1e-12).log().abs()).nan_to_num(torch.inf)
@@ -53,17 +53,17 @@ def offenders(z: Tensor) -> Offenders:
 
 
 def random_projection(z: Tensor, seed: int) -> Tensor:
-    """Project latents, shape (batch, dims), on a random plane; a standard normal stays one. Shape (batch, 2)."""
+    """Project latents, shape (batch, dims), orthogonally on a random plane. Returns shape (batch, 2)."""
     directions = torch.randn(z.shape[1], 2, generator=torch.Generator().manual_seed(seed))
     basis, _ = torch.linalg.qr(directions)
     return z @ basis.to(z)
 
 
 def projection_distance(z: Tensor, n_directions: int = 64, seed: int = 0) -> float:
-    """Return how far projections of latents, shape (batch, dims), on random lines are from a standard normal.
+    """Return how far latents, shape (batch, dims), projected on random lines, are from a standard normal.
 
-    The largest of the Kolmogorov distances of their distribution functions, between 0 and 1; of n exact draws it is
-    about ``1.8 / sqrt(n)`` for 64 directions.
+    The result is the largest Kolmogorov distance over the lines, between 0 and 1. For n exact draws and 64 directions
+    it is about ``1.8 / sqrt(n)``.
     """
     directions = torch.randn(z.shape[1], n_directions, generator=torch.Generator().manual_seed(seed))
     projected = (z.double() @ (directions / directions.norm(dim=0)).to(z.device).double()).sort(0).values
@@ -73,6 +73,6 @@ def projection_distance(z: Tensor, n_directions: int = 64, seed: int = 0) -> flo
 
 
 def chi_moments(dims: int) -> tuple[float, float]:
-    """Mean and standard deviation of the norm of ``dims`` independent standard normals: 27.99 and 0.707 for 784."""
+    """Return mean and standard deviation of the norm of ``dims`` standard normals: 27.99 and 0.707 for 784."""
     mean = math.sqrt(2) * math.exp(math.lgamma((dims + 1) / 2) - math.lgamma(dims / 2))
     return mean, math.sqrt(dims - mean**2)

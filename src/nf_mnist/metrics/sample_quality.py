@@ -1,4 +1,4 @@
-"""Real images, and how samples are measured against them."""
+"""Quality of samples, measured against real images."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,22 @@ from nf_mnist.metrics.frechet import frechet_distance
 from nf_mnist.metrics.neighbours import nearest_distance, precision_recall
 from nf_mnist.nets import Classifier
 
-MEMORIZED = 0.01  # quantile of the images' distances to training images
+MEMORIZED = (
+    0.01  # quantile of the distances of held-out images to training images, below which an image counts as a copy
+)
 
 
 class Quality(NamedTuple):
-    """Metrics of a set of images against the reference.
+    """Metrics of a set of images against reference images.
 
     Attributes:
-        frechet_distance: Squared, of Gaussians fitted to features.
-        precision: Share of the set that lies among the reference, by features.
-        recall: Share of the reference that lies among the set.
-        confident_share: Share of the set of which the classifier is more than 95% sure.
-        class_kl: Of the set's digits from the reference's, in nats.
-        memorized_share: Share that is nearer to a training image than 99% of the reference: 1% where nothing is copied.
+        frechet_distance: Squared Frechet distance between Gaussians fitted to the features.
+        precision: Share of the set that lies among the reference images, by features.
+        recall: Share of the reference images that lie among the set, by features.
+        confident_share: Share of the set in which the classifier is more than 95% sure of a digit.
+        class_kl: Kullback-Leibler divergence from the reference's digits to the set's, in nats.
+        memorized_share: Share of the set closer to a training image than 99% of the reference images are. It is 1% if
+            nothing is copied.
         nearest_distance: Median Euclidean distance to the nearest training image, over pixels in [0, 1].
         class_histogram: How often the classifier sees each digit.
     """
@@ -38,10 +41,10 @@ class Quality(NamedTuple):
 
 
 class ReferenceImages:
-    """Held-out images and training images, seen by a classifier once.
+    """Held-out and training images to measure samples against. The classifier's features are computed once.
 
     Args:
-        classifier: In evaluation mode; everything is computed on its device.
+        classifier: Classifier in evaluation mode. Everything is computed on its device.
         images: Levels of held-out images, shape (n, 1, 28, 28).
         train: Levels of the images that the flow was trained on, shape (m, 1, 28, 28).
     """
@@ -53,13 +56,14 @@ class ReferenceImages:
         self.distances = self._to_training_images(images)
 
     def measure(self, samples: Tensor) -> Quality:
-        """Measure samples as levels, shape (k, 1, 28, 28); k like the number of held-out images, for recall's sake."""
+        """Measure samples as levels, shape (k, 1, 28, 28). Recall needs as many samples as there are held-out images."""
         return self._measure(samples, self._to_training_images(samples))
 
     def floor(self, n: int, seed: int) -> Quality:
-        """Return what n training images measure, drawn without replacement: no sampler can be expected to do better.
+        """Return the metrics of n training images, drawn without replacement. No sampler should do better.
 
-        Training images are copies of themselves, so the last two metrics are those of the held-out images.
+        Training images are copies of themselves, so ``memorized_share`` and ``nearest_distance`` are those of the
+        held-out images.
         """
         chosen = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:n]
         return self._measure(self.train[chosen], self.distances)
@@ -79,26 +83,26 @@ class ReferenceImages:
 
     def _to_training_images(self, levels: Tensor) -> Tensor:
         device = next(self.classifier.parameters()).device
-        pixels, train = (part.to(device).flatten(1).float() / 255 for part in (levels, self.train))
+        pixels, train = (images.to(device).flatten(1).float() / 255 for images in (levels, self.train))
         return nearest_distance(pixels, train).cpu()
 
 
-def alarms(found: Quality, floor: Quality) -> list[str]:
-    """Say what is wrong with samples, if anything.
+def alarms(samples: Quality, floor: Quality) -> list[str]:
+    """Return in words what is wrong with samples; an empty list if nothing is.
 
-    The bounds lie well outside of what the draw of a thousand real images does to the metrics, and well inside of
-    what one digit alone, blurred images or copies of training images do.
+    The bounds are wider than the variation of the metrics over draws of a thousand real images, and narrower than the
+    effect of samples of a single digit, blurred images or copies of training images.
 
     Args:
-        found: Of samples.
-        floor: Of training images, against the same reference and of the same number.
+        samples: Quality of samples.
+        floor: Quality of the same number of training images, against the same reference.
     """
     checks = {
-        "samples are unlike images: a large Frechet distance": found.frechet_distance > 5 * floor.frechet_distance,
-        "samples lie outside of the images: a low precision": found.precision < 0.9 * floor.precision,
-        "kinds of images are missing: a low recall": found.recall < 0.9 * floor.recall,
-        "many samples are no clear digit": found.confident_share < 0.9 * floor.confident_share,
-        "digits are not as frequent as in images": found.class_kl > floor.class_kl + 0.05,
-        "training images are repeated": found.memorized_share > 5 * MEMORIZED,
+        "samples are unlike images: a large Frechet distance": samples.frechet_distance > 5 * floor.frechet_distance,
+        "samples lie outside of the images: a low precision": samples.precision < 0.9 * floor.precision,
+        "kinds of images are missing: a low recall": samples.recall < 0.9 * floor.recall,
+        "many samples are no clear digit": samples.confident_share < 0.9 * floor.confident_share,
+        "digits are not as frequent as in images": samples.class_kl > floor.class_kl + 0.05,
+        "training images are repeated": samples.memorized_share > 5 * MEMORIZED,
     }
-    return [said for said, is_so in checks.items() if is_so]
+    return [message for message, is_wrong in checks.items() if is_wrong]

@@ -1,4 +1,4 @@
-"""Quality over temperatures: 1.0 is the flow's own density, others may look better."""
+"""Quality of samples at several temperatures. 1.0 draws from the flow's own density; others may look better."""
 
 import time
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ from nf_mnist.flows import Flow
 from nf_mnist.metrics.draws import draw_levels
 from nf_mnist.metrics.sample_quality import Quality, ReferenceImages
 
-SHOWN = 10  # samples of each temperature in a picture
+N_SHOWN = 10  # samples of each temperature in the figure
 
 
 class TemperatureScan(NamedTuple):
-    """What samples of each temperature measure.
+    """Quality of samples at each temperature.
 
     Attributes:
-        temperatures: 1.0, then others.
-        found: Quality at each.
-        n_nan: How many samples of each have pixels that are no number.
-        seconds: That the samples of each took.
-        floor: Quality of as many training images.
-        shown: The first samples of each, from the same latents, shape (n_temperatures, n_shown, 1, 28, 28).
+        temperatures: 1.0, then other temperatures.
+        quality: Quality of the samples at each temperature.
+        n_nan: Number of samples with NaN pixels at each temperature.
+        seconds: Time that the samples of each temperature took.
+        floor: Quality of the same number of training images.
+        shown: First samples of each temperature, from the same latents, shape (n_temperatures, n_shown, 1, 28, 28).
     """
 
     temperatures: Sequence[float]
-    found: list[Quality]
+    quality: list[Quality]
     n_nan: list[int]
     seconds: list[float]
     floor: Quality
@@ -36,15 +36,15 @@ class TemperatureScan(NamedTuple):
 
     @property
     def best(self) -> int:
-        """The number of the temperature whose Frechet distance is the smallest."""
-        return min(range(len(self.found)), key=lambda number: self.found[number].frechet_distance)
+        """Index of the temperature with the smallest Frechet distance."""
+        return min(range(len(self.quality)), key=lambda index: self.quality[index].frechet_distance)
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:
-    """Check the temperatures of a sweep.
+    """Check the temperatures of a scan.
 
     Raises:
-        ConfigError: If they are no list, the first is not 1.0, or one is no number above 0.
+        ConfigError: If they are not a list, the first is not 1.0, or one is not a finite number above 0.
     """
     given = list(temperatures) if isinstance(temperatures, Sequence) else []
     numbers = [value for value in given if isinstance(value, int | float) and 0 < value < float("inf")]
@@ -67,21 +67,24 @@ def scan_temperatures(
     """Draw n samples at each temperature and measure them.
 
     Args:
-        flow: In evaluation mode.
-        reference: Real images.
-        temperatures: As :func:`check_temperatures` wants them.
-        n: Samples of each temperature, and training images of the floor.
-        batch_size: Samples in a pass.
-        seed: Of latents and of the choice of training images.
-        progress: Wraps the temperatures, to show a bar.
+        flow: Flow in evaluation mode.
+        reference: Real images to measure samples against.
+        temperatures: 1.0, then other temperatures above 0.
+        n: Number of samples of each temperature, and of training images for the floor.
+        batch_size: Number of samples in a forward pass.
+        seed: Seed for the latents and for the choice of training images.
+        progress: Function that wraps the temperatures to show a progress bar.
+
+    Raises:
+        ConfigError: If the temperatures are invalid; see :func:`check_temperatures`.
     """
     check_temperatures(temperatures)
-    found, n_nan, seconds, shown = [], [], [], []
+    quality, n_nan, seconds, shown = [], [], [], []
     for temperature in progress(temperatures):
         begin = time.monotonic()
         drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed)
         seconds.append(time.monotonic() - begin)
         n_nan.append(drawn.n_nan)
-        found.append(reference.measure(drawn.levels))
-        shown.append(drawn.levels[:SHOWN])
-    return TemperatureScan(temperatures, found, n_nan, seconds, reference.floor(n, seed), torch.stack(shown))
+        quality.append(reference.measure(drawn.levels))
+        shown.append(drawn.levels[:N_SHOWN])
+    return TemperatureScan(temperatures, quality, n_nan, seconds, reference.floor(n, seed), torch.stack(shown))

@@ -1,4 +1,4 @@
-"""Completions by a flow that was trained to complete: one sampling pass each."""
+"""Completions by a flow that was trained to complete images: one sampling pass each."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logi
 
 @torch.no_grad()
 def amortized(flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, generator: torch.Generator) -> Completions:
-    """Draw hidden pixels from the flow's own p(hidden | observed levels); the draws are independent.
+    """Draw hidden pixels from the flow's own p(hidden | observed levels). The draws are independent.
 
     Args:
-        flow: Conditioned on observed pixels.
-        x: Images in [0, 1], shape (batch, 1, height, width); hidden pixels are not looked at.
-        observed: Which pixels are given, shape (1, height, width).
-        n_samples: Completions of each image.
-        generator: Of the latents, on the CPU.
+        flow: A flow that is conditioned on observed pixels.
+        x: Images in [0, 1], shape (batch, 1, height, width). The values of hidden pixels are ignored.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        n_samples: Number of completions of each image.
+        generator: CPU generator for the latents.
 
     Raises:
         ConfigError: If the flow is not conditioned on observed pixels.
@@ -30,7 +30,8 @@ def amortized(flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, genera
         )
     context = observed_image(x, observed).repeat(n_samples, 1, 1, 1)
     drawn = flow.decode(flow.base.sample(len(context), generator).to(x), context)
-    found = torch.where(observed, x.repeat(n_samples, 1, 1, 1), drawn)
-    _, log_prob = log_prob_of_logits(flow, to_logits(found))
+    completed = torch.where(observed, x.repeat(n_samples, 1, 1, 1), drawn)
+    _, log_prob = log_prob_of_logits(flow, to_logits(completed))
     shape = (n_samples, len(x))
-    return Completions(found.unflatten(0, shape), log_prob.unflatten(0, shape), log_prob.new_empty(0, *shape), 0, {})
+    no_trace = log_prob.new_empty(0, *shape)
+    return Completions(completed.unflatten(0, shape), log_prob.unflatten(0, shape), no_trace, 0, {})

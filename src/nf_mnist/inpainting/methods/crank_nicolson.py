@@ -1,9 +1,9 @@
 """Draws from p(hidden pixels | observed levels) of a hierarchy, whose density has no gradient in x.
 
-Preconditioned Crank-Nicolson (Cotter et al. 2013, section 4.1) on the latents of the hidden pixels. With observed
-pixels forced, latents decode to hidden pixels whose conditionals know only of what comes before them; under that law
-latents are standard normal. The posterior is that law times the probability of the observed levels given what comes
-before *them*: the likelihood of the Metropolis test.
+The method is preconditioned Crank-Nicolson (Cotter et al. 2013, section 4.1) on the latents of the hidden pixels. With
+observed pixels teacher-forced, latents decode to hidden pixels, each conditioned only on the pixels before it. Under
+this proposal distribution latents are standard normal. The posterior is the proposal distribution times the
+probability of the observed levels given the pixels before *them*, which is the likelihood in the Metropolis test.
 """
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.flows.conditional_flow import observed_image, teacher_forced
-from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
 from nf_mnist.inpainting.logits import Completions, check_task
+from nf_mnist.inpainting.methods.chains import Chains, check_chain_lengths, draw, full_precision
 
 
 @torch.no_grad()
@@ -29,44 +29,46 @@ def crank_nicolson(
     thinning: int,
     step: float,
 ) -> Completions:
-    """Return draws of several chains per image, all chains of the first draw first.
+    """Return draws of several chains for each image. The first draws of all chains come first.
 
     Args:
         flow: An unconditional hierarchy.
-        x: Images in [0, 1], shape (batch, 1, height, width); hidden pixels are not looked at.
-        observed: Which pixels are given, shape (1, height, width).
-        n_samples: Draws of all chains together; a multiple of ``n_chains``.
-        generator: Of latents, proposals and tests, on the CPU.
-        n_chains: Chains per image.
-        n_warmup: Transitions in which the step of each chain is adapted, not counted.
-        thinning: Transitions between draws.
-        step: Share of fresh noise in a proposal to begin with, in (0, 1].
+        x: Images in [0, 1], shape (batch, 1, height, width). The values of hidden pixels are ignored.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        n_samples: Number of draws of each image, over all its chains; a multiple of ``n_chains``.
+        generator: CPU generator for latents, proposals and tests.
+        n_chains: Number of chains for each image.
+        n_warmup: Number of transitions that adapt the step of each chain. They yield no draws.
+        thinning: Number of transitions between draws.
+        step: Initial share of fresh noise in a proposal, in (0, 1].
 
     Returns:
-        Completions, with the report of :func:`~nf_mnist.inpainting.chains.draw`.
+        Completions, with the report of :func:`~nf_mnist.inpainting.methods.chains.draw`.
 
     Raises:
-        ConfigError: If the numbers do not fit together, or the flow is no unconditional hierarchy.
+        ConfigError: If the numbers do not fit together, or the flow is not an unconditional hierarchy.
     """
     check_task(flow, x, observed, n_samples, needs_gradient=False)
-    counts = {"n_samples": n_samples, "n_chains": n_chains, "n_warmup": n_warmup, "thinning": thinning}
-    check_counts(**counts)
+    lengths = {"n_samples": n_samples, "n_chains": n_chains, "n_warmup": n_warmup, "thinning": thinning}
+    check_chain_lengths(**lengths)
     if not 0 < step <= 1:
         raise ConfigError(f"step must lie in (0, 1], got {step}")
     with full_precision(x):
         chains = CrankNicolsonChains(flow, x.repeat(n_chains, 1, 1, 1), observed, step, generator)
-        return draw(chains, flow, observed, **counts)
+        return draw(chains, flow, observed, **lengths)
 
 
 class CrankNicolsonChains(Chains):
-    """Chains whose proposals mix latents with fresh ones; reversible under the law with observed pixels forced.
+    """Chains whose proposals mix the latents with fresh noise.
+
+    The proposal is reversible under the distribution with observed pixels teacher-forced.
 
     Args:
         flow: An unconditional hierarchy.
         given: Images in [0, 1], shape (batch, *event).
-        observed: Which of their pixels are given.
-        step: Share of fresh noise in a proposal to begin with.
-        generator: Of latents, proposals and tests, on the CPU.
+        observed: Boolean mask of their observed pixels.
+        step: Initial share of fresh noise in a proposal.
+        generator: CPU generator for latents, proposals and tests.
     """
 
     target_acceptance = 0.25
@@ -83,13 +85,13 @@ class CrankNicolsonChains(Chains):
         noise = self.flow.base.sample(len(z), self.generator).to(z)
         step = self.step[:, None]
         z = (1 - step.square()).sqrt() * z + step * noise
-        x, found = self._decode(z)
-        return (z, x, found), found - log_likelihood
+        x, proposed = self._decode(z)
+        return (z, x, proposed), proposed - log_likelihood
 
     def images(self) -> Tensor:
         return self.state[1]
 
     def _decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images, and the log-probability of the observed levels given what comes before them, in nats."""
+        """Return images, and the log-probability of the observed levels given the pixels before them, in nats."""
         x = torch.where(self.observed, self.given, self.teacher_forced.decode(z, self.context))
         return x, self.flow.log_prob(x) - self.teacher_forced.log_prob(x, self.context)

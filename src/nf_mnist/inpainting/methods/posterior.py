@@ -1,9 +1,10 @@
 """Draws from p(hidden pixels | observed levels) by Hamiltonian Monte Carlo (Neal 2011).
 
-The state is every pixel on the real line: a hidden one is the logit of its place in (0, 1), an observed one the logit
-of its place in the box of its level, for observed are levels and not their dither. The target is log p(x) and the
-log-determinant of these logits; each proposal passes a Metropolis test, so the target is left invariant whatever
-the step. The step of each chain is adapted first, then frozen; only what follows is counted.
+The state holds every pixel as a real number. For a hidden pixel it is the logit of its value in (0, 1). For an observed
+pixel it is the logit of its position in the box of its level, because the level is observed and its dither is not. The
+target is log p(x) plus the log-determinant of these logits. Each proposal passes a Metropolis test, so the chains leave
+the target invariant whatever the step. The step of each chain is adapted first and then frozen; draws are taken only
+after that.
 """
 
 import torch
@@ -13,17 +14,17 @@ from torch.nn import functional as F
 from nf_mnist.bijectors.quantile_map import N_LEVELS, SMALLEST_FRACTION, level_and_fraction
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.inpainting.chains import Chains, check_counts, draw, full_precision
-from nf_mnist.inpainting.initialization import weighted_prior_sample
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_images
+from nf_mnist.inpainting.methods.chains import Chains, check_chain_lengths, draw, full_precision
+from nf_mnist.inpainting.methods.initialization import weighted_prior_sample
 
 
 class Boxes:
-    """The change of variables between images and the sampler's real numbers.
+    """The change of variables between images and the real numbers that the chains sample.
 
     Args:
         x: Images in [0, 1], shape (batch, 1, height, width).
-        observed: Which pixels are given, shape (1, height, width).
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
     """
 
     def __init__(self, x: Tensor, observed: Tensor) -> None:
@@ -34,7 +35,7 @@ class Boxes:
     def to_images(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and log|det dx/dq|, shape (batch,)."""
         log_det = F.logsigmoid(q) + F.logsigmoid(-q) + self.width.log()
-        # The largest float below the upper edge: x must not round up into the next level.
+        # Stay below the upper edge, so that x does not round up into the next level.
         inside = torch.sigmoid(q).clamp(SMALLEST_FRACTION, 1 - SMALLEST_FRACTION)
         return self.low + self.width * inside, log_det.flatten(1).sum(1)
 
@@ -57,49 +58,49 @@ def posterior(
     n_leapfrog: int,
     step: float,
 ) -> Completions:
-    """Return draws of several chains per image, all chains of the first draw first.
+    """Return draws of several chains for each image. The first draws of all chains come first.
 
     Args:
-        flow: A density with a gradient.
-        x: Images in [0, 1], shape (batch, 1, height, width); hidden pixels are not looked at.
-        observed: Which pixels are given, shape (1, height, width).
-        n_samples: Draws of all chains together; a multiple of ``n_chains``.
-        generator: Of starts, momenta and tests, on the CPU.
-        n_chains: Chains per image, each from a prior sample that agrees with what is observed.
-        n_warmup: Transitions in which the step of each chain is adapted, not counted.
-        thinning: Transitions between draws.
-        n_leapfrog: Leapfrog steps of a transition.
-        step: Their size to begin with.
+        flow: A flow whose density has a gradient.
+        x: Images in [0, 1], shape (batch, 1, height, width). The values of hidden pixels are ignored.
+        observed: Boolean mask of the observed pixels, shape (1, height, width).
+        n_samples: Number of draws of each image, over all its chains; a multiple of ``n_chains``.
+        generator: CPU generator for initial states, momenta and tests.
+        n_chains: Number of chains for each image. Each begins at a prior sample that resembles the observed pixels.
+        n_warmup: Number of transitions that adapt the step of each chain. They yield no draws.
+        thinning: Number of transitions between draws.
+        n_leapfrog: Number of leapfrog steps in a transition.
+        step: Initial size of a leapfrog step.
 
     Returns:
-        Completions, with the report of :func:`~nf_mnist.inpainting.chains.draw`.
+        Completions, with the report of :func:`~nf_mnist.inpainting.methods.chains.draw`.
 
     Raises:
         ConfigError: If the numbers do not fit together, or the density has no gradient.
     """
     check_task(flow, x, observed, n_samples)
-    counts = {"n_samples": n_samples, "n_chains": n_chains, "n_warmup": n_warmup, "thinning": thinning}
-    check_counts(**counts)
+    lengths = {"n_samples": n_samples, "n_chains": n_chains, "n_warmup": n_warmup, "thinning": thinning}
+    check_chain_lengths(**lengths)
     if n_leapfrog < 1 or step <= 0:
         raise ConfigError(f"n_leapfrog and step must be positive, got {n_leapfrog} and {step}")
     images = x.repeat(n_chains, 1, 1, 1)
     with full_precision(x):
         start = weighted_prior_sample(flow, x, observed, n_chains, generator)
         chains = HamiltonianChains(flow, images, observed, start, n_leapfrog, step, generator)
-        return draw(chains, flow, observed, **counts)
+        return draw(chains, flow, observed, **lengths)
 
 
 class HamiltonianChains(Chains):
     """Chains whose proposals follow Hamilton's equations from a fresh momentum.
 
     Args:
-        flow: The density.
+        flow: A flow whose density has a gradient.
         given: Images in [0, 1], shape (batch, *event).
-        observed: Which of their pixels are given.
-        start: Where the chains begin.
-        n_leapfrog: Leapfrog steps of a transition.
-        step: Their size to begin with.
-        generator: Of momenta and tests, on the CPU.
+        observed: Boolean mask of their observed pixels.
+        start: Initial images of the chains, shape (batch, *event).
+        n_leapfrog: Number of leapfrog steps in a transition.
+        step: Initial size of a leapfrog step.
+        generator: CPU generator for momenta and tests.
     """
 
     target_acceptance = 0.7
@@ -124,7 +125,7 @@ class HamiltonianChains(Chains):
     def propose(self) -> tuple[tuple[Tensor, ...], Tensor]:
         q, gradient, at_start = self.state
         momentum = torch.randn(q.shape, generator=self.generator).to(q)
-        # A jitter of the step, so that no trajectory closes on itself (Neal 2011, section 5.4.2.2).
+        # Jitter the step, so that no trajectory is periodic (Neal 2011, section 5.4.2.2).
         jitter = 0.8 + 0.4 * torch.rand(len(q), generator=self.generator).to(q)
         step = (self.step * jitter)[:, None, None, None]
         p, value = momentum, at_start
