@@ -1,4 +1,4 @@
-"""Arrays in, figures out."""
+"""Figures and grids of images."""
 
 import math
 

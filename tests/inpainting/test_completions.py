@@ -1,11 +1,9 @@
-"""What is said of completions: intervals, convergence, climbs that were stopped, densities of logits, time."""
+"""Metrics and reports of completions: intervals, convergence, stopped ascents, densities of logits, time."""
 
-import sys
 import time
 
 import pytest
 import torch
-from nf_mnist.inpainting.modes import _climb
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -15,20 +13,21 @@ from nf_mnist.flows import Flow
 from nf_mnist.inpainting import (
     Completions,
     budgeted_completions,
-    largest_r_hat,
     make_observed,
     measure,
     posterior,
     scores,
 )
 from nf_mnist.inpainting.logits import log_prob_of_images
+from nf_mnist.inpainting.methods.modes import _ascend
+from nf_mnist.metrics import largest_r_hat
 from tests.support.registry import events, make_flow, small_glow
 
 HALF = make_observed("lower", (1, 8, 8))
 
 
 def completions(x: Tensor, **report: float) -> Completions:
-    """Return images, shape (n_samples, batch, 1, 8, 8), as what a method found."""
+    """Return images, shape (n_samples, batch, 1, 8, 8), as the completions of a method."""
     log_prob = torch.zeros(x.shape[:2])
     return Completions(x, log_prob, log_prob[:0], 0, report)
 
@@ -54,13 +53,13 @@ def test_the_error_of_one_completion_is_that_of_the_mean_and_the_variance():
     assert_close(alone["squared_error"], (drawn[0] - truth).square().flatten(1).sum(1))
 
 
-def test_an_interval_of_fewer_draws_than_it_needs_is_no_figure():
+def test_too_few_draws_have_no_coverage():
     metrics = scores(completions(torch.rand(18, 3, 1, 8, 8)), torch.rand(3, 1, 8, 8), HALF)
     assert "coverage_90" not in metrics
     assert "diversity" in metrics
 
 
-def test_the_largest_r_hat_is_infinite_where_a_chain_does_not_move_and_knows_nothing_of_constant_pixels():
+def test_the_largest_r_hat_is_infinite_if_a_chain_does_not_move_and_leaves_constant_pixels_out():
     draws = torch.randn(4, 400, 3, 5, dtype=torch.float64)
     draws[..., 2] = 0.25
     assert largest_r_hat(draws) == pytest.approx(1, abs=0.03)
@@ -74,7 +73,7 @@ def test_the_largest_r_hat_is_infinite_where_a_chain_does_not_move_and_knows_not
     assert largest_r_hat(torch.zeros(1, 8, 1, 5)) == torch.inf, "which all agree, since none moves"
 
 
-def test_chains_that_reject_every_proposal_have_not_met():
+def test_chains_that_reject_every_proposal_have_not_converged():
     settings = {"n_chains": 2, "n_warmup": 0, "thinning": 1, "n_leapfrog": 1, "step": 1e4}
     flow = make_flow("resflow", torch.float32)
     found = posterior(
@@ -84,7 +83,7 @@ def test_chains_that_reject_every_proposal_have_not_met():
     assert found.report["r_hat"] == torch.inf
 
 
-def test_a_report_over_batches_has_the_largest_r_hat_all_that_stopped_and_the_mean_acceptance():
+def test_a_report_over_batches_has_the_largest_r_hat_the_sum_of_stopped_chains_and_the_mean_acceptance():
     reports = [{"r_hat": r_hat, "stopped": 1.0, "acceptance": r_hat / 10} for r_hat in (1.0, 7.0, 1.0)]
 
     def method(flow, x, observed, **settings):
@@ -107,26 +106,25 @@ def test_the_clock_is_read_when_the_work_of_a_gpu_is_done(monkeypatch):
         queue.append(0.05)  # as a GPU would: the call returns before its work is done
         return completions(x[None])
 
-    module = sys.modules["nf_mnist.inpainting.scores"]  # the package has a function of that name
-    monkeypatch.setattr(module, "_time_when_done", time_when_done)
+    monkeypatch.setattr("nf_mnist.inpainting.scoring._time_when_done", time_when_done)
     assert measured(method).seconds >= 3 * 0.05
 
 
 @pytest.mark.parametrize("n_steps", [4, 5, 12])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_climb_that_is_stopped_ends_at_its_last_sound_place(n_steps, bad):
-    """The first climbs in steps of 0.3 and finds no value beyond 1; the second goes on."""
+def test_an_ascent_that_stops_ends_at_its_last_finite_position(n_steps, bad):
+    """Both ascend in steps of 0.3. The first meets a value that is not finite beyond 1; the second goes on."""
 
-    def objective(place: Tensor) -> Tensor:
+    def objective(position: Tensor) -> Tensor:
         beyond = torch.tensor([1.0, torch.inf])
-        return torch.where(place.flatten(1).amax(1) > beyond, bad, place.flatten(1).sum(1))
+        return torch.where(position.flatten(1).amax(1) > beyond, bad, position.flatten(1).sum(1))
 
     start, observed = torch.zeros(2, 1, 1, 2), torch.tensor([[[True, False]]])
-    place, trace, n_stopped = _climb(
+    position, trace, n_stopped = _ascend(
         objective, start, observed, lambda values, maximize: torch.optim.SGD(values, 0.3, maximize=maximize), n_steps,
         (-9.0, 9.0),
     )  # fmt: skip
-    assert_close(place[:, 0, 0], torch.tensor([[0.0, 0.9], [0.0, 0.3 * n_steps]]))
+    assert_close(position[:, 0, 0], torch.tensor([[0.0, 0.9], [0.0, 0.3 * n_steps]]))
     assert n_stopped == 1
     assert trace.shape == (n_steps, 2)
 

@@ -1,12 +1,9 @@
-"""Completions keep what was observed, climb where they say so, and are drawn from the right law."""
+"""Completions keep observed pixels, ascend to modes, and are drawn from the right conditional distribution."""
 
-import sys
 from functools import partial
 
 import pytest
 import torch
-from nf_mnist.inpainting.initialization import N_GUESSES, noise, weighted_prior_sample
-from nf_mnist.inpainting.posterior import HamiltonianChains
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.io import write_png
@@ -26,8 +23,10 @@ from nf_mnist.inpainting import (
     mode,
     pixel_ascent,
     posterior,
-    split_r_hat,
 )
+from nf_mnist.inpainting.methods.initialization import N_GUESSES, noise, weighted_prior_sample
+from nf_mnist.inpainting.methods.posterior import HamiltonianChains
+from nf_mnist.metrics import split_r_hat
 from tests.support.registry import make_flow
 
 METHODS = {
@@ -59,7 +58,7 @@ class Affine(Bijector):
 
 @pytest.fixture
 def gaussian(float64) -> Flow:
-    """Return the law of two pixels whose logits are jointly normal."""
+    """Return the density of two pixels whose logits are jointly normal."""
     return Flow(Sequential([Logit(1e-5), Flatten((1, 1, 2)), Affine()]), (1, 1, 2))
 
 
@@ -127,7 +126,7 @@ def test_completions_have_their_shape_and_keep_observed_pixels_bit_for_bit(name,
 
 
 @pytest.mark.parametrize("name", ["posterior", "crank_nicolson"])
-def test_chains_compute_in_full_precision_whatever_the_networks_are_asked_to(name):
+def test_chains_compute_in_full_precision_even_under_autocast(name):
     observed, x = make_observed("lower", (1, 8, 8)), (torch.randint(256, (3, 1, 8, 8)) + 0.3) / 256
     method, flow = {**METHODS, **OF_HIERARCHIES}[name], make_flow(HIERARCHIES.get(name, "resflow"), torch.float32)
     exact = method(flow, x, observed, n_samples=4, generator=generator())
@@ -138,7 +137,7 @@ def test_chains_compute_in_full_precision_whatever_the_networks_are_asked_to(nam
 
 
 @pytest.mark.parametrize("name", ["logit_ascent", "logit_adam", "mode"])
-def test_climbing_a_gaussian_ends_at_its_conditional_mode(name, gaussian):
+def test_ascent_on_a_gaussian_ends_at_its_conditional_mode(name, gaussian):
     x = torch.sigmoid(torch.tensor([1.2, 0.0], dtype=torch.float64)).reshape(1, 1, 1, 2)
     observed = torch.tensor([[[True, False]]])
     given = torch.special.logit(x[0, 0, 0, 0])
@@ -154,7 +153,7 @@ def test_climbing_a_gaussian_ends_at_its_conditional_mode(name, gaussian):
     assert found.n_gradients == settings["n_steps"]
 
 
-def test_chains_begin_at_prior_samples_that_agree_with_what_is_observed(gaussian):
+def test_chains_begin_at_prior_samples_that_resemble_the_observed_pixels(gaussian):
     given = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
     x = torch.stack([given, torch.zeros(3)], 1).reshape(3, 1, 1, 2)
     observed = torch.tensor([[[True, False]]])
@@ -175,18 +174,17 @@ def exact_moments(level: int) -> tuple[float, float]:
     """Return mean and standard deviation of the second logit given the level of the first pixel, by quadrature."""
     first = torch.special.logit((level + (torch.arange(400.0, dtype=torch.float64) + 0.5) / 400) / 256)
     second = torch.linspace(-12, 12, 4001, dtype=torch.float64)
-    law = torch.distributions.MultivariateNormal(MEAN, scale_tril=ROOTS)
+    joint = torch.distributions.MultivariateNormal(MEAN, scale_tril=ROOTS)
     slope = 1 / (torch.sigmoid(first) * torch.sigmoid(-first))
     grid = torch.stack(torch.meshgrid(first, second, indexing="ij"), -1)
-    weight = (law.log_prob(grid).exp() * slope[:, None]).sum(0)
+    weight = (joint.log_prob(grid).exp() * slope[:, None]).sum(0)
     mean = (weight * second).sum() / weight.sum()
     return mean.item(), ((weight * (second - mean) ** 2).sum() / weight.sum()).sqrt().item()
 
 
 def drawn_logits(flow: Flow, level: int, monkeypatch) -> Tensor:
-    """Return draws of the second logit: many chains with a long step, all started far away, in noise."""
-    module = sys.modules["nf_mnist.inpainting.posterior"]  # the package has a function of that name
-    monkeypatch.setattr(module, "weighted_prior_sample", noise)
+    """Return draws of the second logit: many chains with a long step, all of which start far away, in noise."""
+    monkeypatch.setattr("nf_mnist.inpainting.methods.posterior.weighted_prior_sample", noise)
     x = torch.full((500, 1, 1, 2), (level + 0.5) / 256, dtype=torch.float64)
     observed = torch.tensor([[[True, False]]])
     settings = {"n_chains": 1, "n_warmup": 0, "thinning": 40, "n_leapfrog": 2, "step": 0.75}
@@ -196,7 +194,7 @@ def drawn_logits(flow: Flow, level: int, monkeypatch) -> Tensor:
 
 
 @pytest.mark.parametrize("level", [150, 3])
-def test_posterior_draws_have_the_moments_of_the_conditional_law(level, gaussian, monkeypatch):
+def test_posterior_draws_have_the_moments_of_the_conditional_distribution(level, gaussian, monkeypatch):
     mean, std = exact_moments(level)
     draws = drawn_logits(gaussian, level, monkeypatch)
     error = std / len(draws) ** 0.5
@@ -213,17 +211,17 @@ def test_without_the_metropolis_test_the_moments_are_wrong(gaussian, monkeypatch
     assert abs(draws.std().item() - std) > 4 * std / len(draws) ** 0.5
 
 
-def test_r_hat_tells_chains_that_have_met_from_those_that_have_not():
-    met = torch.randn(4, 500, 3, dtype=torch.float64)
-    assert (split_r_hat(met) - 1).abs().max() < 0.02
-    apart = met + torch.arange(4.0)[:, None, None]
+def test_r_hat_tells_converged_chains_from_others():
+    converged = torch.randn(4, 500, 3, dtype=torch.float64)
+    assert (split_r_hat(converged) - 1).abs().max() < 0.02
+    apart = converged + torch.arange(4.0)[:, None, None]
     assert split_r_hat(apart).min() > 1.3
-    drifting = met + torch.linspace(0, 4, 500)[None, :, None]
+    drifting = converged + torch.linspace(0, 4, 500)[None, :, None]
     assert split_r_hat(drifting).min() > 1.3
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_chain_that_meets_nan_stops_is_counted_and_never_reaches_the_output(name):
+def test_a_chain_or_ascent_that_meets_nan_stops_is_counted_and_never_reaches_the_output(name):
     flow, observed = make_flow("resflow", torch.float32), make_observed("lower", (1, 8, 8))
     real, calls = flow.forward, []
 
@@ -242,7 +240,7 @@ def test_a_chain_that_meets_nan_stops_is_counted_and_never_reaches_the_output(na
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_no_method_can_complete_is_refused(name):
+def test_bad_images_masks_and_flows_are_refused(name):
     flow, x = make_flow("resflow", torch.float32), torch.rand(2, 1, 8, 8)
     run = partial(METHODS[name], generator=generator())
     half = make_observed("lower", (1, 8, 8))

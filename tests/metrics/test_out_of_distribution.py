@@ -1,4 +1,4 @@
-"""Telling other images from a flow's own: known areas under the ROC curve, and the command."""
+"""Out-of-distribution detection: known areas under the ROC curve, and the command."""
 
 import json
 import math
@@ -29,6 +29,7 @@ def scores(log_likelihood: Tensor, radius: Tensor | None = None) -> dict[str, Te
         ([2.0, 0.0, 5.0], [1.0, 2.0], (1.5 + 0 + 2) / 6),
         ([math.nan, math.inf], [1.0, 2.0], 1.0),
         ([-math.inf, 3.0], [1.0, 2.0], 0.5),
+        ([-1000.0, -2000.0], [-3000.0, -3001.0], 1.0),  # a sigmoid of the scores would make all of them ties
     ],
 )
 def test_auroc_counts_pairs(positive, negative, area):
@@ -42,7 +43,7 @@ def test_auroc_of_shifted_normals(distance):
 
 
 @pytest.mark.parametrize(("shift", "by_log_prob"), [(4, 0.0), (-4, 1.0)])
-def test_typicality_finds_what_is_too_likely_and_log_prob_does_not(shift, by_log_prob):
+def test_typicality_detects_images_that_are_too_likely_and_log_prob_does_not(shift, by_log_prob):
     quantiles = torch.special.ndtri((torch.arange(1000).double() + 0.5) / 1000)
     found = ood_auroc(scores(quantiles), scores(quantiles / 10 + shift), scores(quantiles))
     assert found.log_prob == pytest.approx(by_log_prob, abs=0.01)
@@ -50,13 +51,13 @@ def test_typicality_finds_what_is_too_likely_and_log_prob_does_not(shift, by_log
     assert found.radius == found.typicality
 
 
-def test_no_score_tells_images_from_their_like():
+def test_no_score_detects_images_of_the_same_distribution():
     torch.manual_seed(0)
     one, other, training = (scores(torch.randn(4000), torch.randn(4000)) for _ in range(3))
     assert ood_auroc(one, other, training) == pytest.approx((0.5, 0.5, 0.5), abs=0.03), "three standard errors are 0.02"
 
 
-def test_strange_images_are_made_of_what_they_say():
+def test_synthetic_ood_images_are_what_their_names_say():
     levels = torch.randint(256, (3, 1, 6, 6), dtype=torch.uint8)
     made = {name: make(levels, torch.Generator().manual_seed(7)) for name, make in SYNTHETIC_OOD.items()}
     for name, images in made.items():
@@ -69,7 +70,7 @@ def test_strange_images_are_made_of_what_they_say():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with a flow that was trained for some steps on bars, and other images."""
+    """Return a folder with a flow trained for 30 steps on bars, and with OOD images."""
     folder = tmp_path_factory.mktemp("ood")
     images = write_images(folder / "images.npz")
     np.savez(folder / "grey.npz", images=np.full((20, 14, 14), 128, dtype=np.uint8))
@@ -80,19 +81,19 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("other", ["inverted", "noise", "{}/grey.npz"])
-def test_the_command_tells_other_images_apart(other, folder, tmp_path):
+def test_the_command_detects_ood_images(other, folder, tmp_path):
     given = [f"ckpt={folder}/run/checkpoints/best.ckpt", f"ood_data={other.format(folder)}", f"out={tmp_path}/f.json"]
     finished = run_command("evaluate", *given)
     assert finished.code == 0, finished.err
     metrics = json.loads((tmp_path / "f.json").read_text())
-    against = metrics["ood"]
-    assert against["n_images"] == min(metrics["n_images"], 20)
-    assert abs(against["auroc"]["log_prob"] - 0.5) > 0.4, "far from chance; noise may be likelier than images"
-    assert f"{against['auroc']['log_prob']:.4f}" in finished.out
+    ood = metrics["ood"]
+    assert ood["n_images"] == min(metrics["n_images"], 20)
+    assert abs(ood["auroc"]["log_prob"] - 0.5) > 0.4, "far from chance; noise may be likelier than images"
+    assert f"{ood['auroc']['log_prob']:.4f}" in finished.out
     assert "by typicality" in finished.out
 
 
-def test_the_command_does_not_tell_images_from_themselves(folder, tmp_path):
+def test_the_command_does_not_detect_images_of_the_same_set(folder, tmp_path):
     given = [f"ckpt={folder}/run/checkpoints/best.ckpt", f"ood_data={folder}/images.npz", f"out={tmp_path}/f.json"]
     assert run_command("evaluate", *given, "evaluation.n_draws=1").code == 0
     auroc_of = json.loads((tmp_path / "f.json").read_text())["ood"]["auroc"]
@@ -108,7 +109,7 @@ def test_the_command_does_not_tell_images_from_themselves(folder, tmp_path):
         ("{}/none.npz", "cannot read images"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused_before_anything_is_measured(other, said, folder, tmp_path):
+def test_bad_ood_data_is_refused_before_anything_is_measured(other, said, folder, tmp_path):
     given = [f"ckpt={folder}/run/checkpoints/best.ckpt", f"ood_data={other.format(folder)}", f"out={tmp_path}/f.json"]
     finished = run_command("evaluate", *given)
     assert (finished.code, finished.err.count("\n")) == (1, 1)

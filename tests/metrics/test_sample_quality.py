@@ -1,4 +1,4 @@
-"""Sample quality: known answers, and failures that were planted among real images."""
+"""Sample quality: known answers, and failures planted in real images."""
 
 import math
 
@@ -33,7 +33,7 @@ N = 1000
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
-    """Return training images, and validation images to test on: the official ones are not looked at."""
+    """Return training images, and validation images to test on instead of the official test images."""
     held_out, train = split(mnist().train, 10_000, 0)
     return ImageSet(train, held_out)
 
@@ -176,12 +176,12 @@ def test_the_floor_is_measured_on_training_images_and_copies_nothing(floor):
 
 
 @pytest.mark.parametrize("temperatures", [[], [0.9, 1.0], [1.0, -0.5], [1.0, "warm"], [1.0, math.inf], 0.8, 1.0, None])
-def test_a_sweep_begins_with_the_flows_own_temperature(temperatures):
+def test_a_temperature_scan_begins_with_the_flows_own_temperature(temperatures):
     with pytest.raises(ConfigError, match=r"temperatures must be 1\.0, the flow's own"):
         check_temperatures(temperatures)
 
 
-def test_the_picture_shows_figures_in_the_order_of_temperatures():
+def test_the_figure_shows_metrics_in_the_order_of_temperatures():
     figure = temperature_figure(
         [1.0, 0.7, 0.8], {"recall": [0.9, 0.6, 0.7]}, {"recall": 0.95}, torch.rand(3, 4, 1, 8, 8)
     )
@@ -194,7 +194,7 @@ def test_the_picture_shows_figures_in_the_order_of_temperatures():
 
 
 def flow_of_constants(values: Tensor) -> Flow:
-    """Return a flow with labels whose images have the value of their label everywhere."""
+    """Return a flow with labels; every pixel of an image has the value of its label."""
 
     class Constant(Bijector):
         def forward_and_log_det(self, x, context=None):
@@ -208,7 +208,7 @@ def flow_of_constants(values: Tensor) -> Flow:
     return flow
 
 
-def test_draws_of_a_flow_with_labels_have_the_label_or_each_in_turn_whatever_the_batch_size():
+def test_draws_of_a_flow_with_labels_have_the_label_or_cycle_through_labels_whatever_the_batch_size():
     flow = flow_of_constants(torch.arange(10) / 10)
     levels = draw_levels(flow, 7, batch_size=3, seed=0, label=5).levels
     assert levels.shape == (7, 1, 2, 2)
@@ -225,9 +225,9 @@ def test_draws_are_the_same_whatever_the_batch_size():
     assert torch.equal(draw_levels(flow, 7, batch_size=2, seed=0).levels, expected)
 
 
-def test_samples_with_pixels_that_are_no_number_are_counted():
+def test_samples_with_nan_pixels_are_counted():
     flow = flow_of_constants(torch.tensor([0.5, math.nan, math.inf]))
-    with pytest.warns(UserWarning, match="2 of 7 samples have pixels that are no number"):
+    with pytest.warns(UserWarning, match="2 of 7 samples have NaN pixels"):
         levels, n_nan = draw_levels(flow, 7, batch_size=3, seed=0)
     assert n_nan == 2
     assert levels[:3, 0, 0, 0].tolist() == [128, 0, 255]

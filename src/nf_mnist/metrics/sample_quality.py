@@ -10,9 +10,8 @@ from nf_mnist.metrics.frechet import frechet_distance
 from nf_mnist.metrics.neighbours import nearest_distance, precision_recall
 from nf_mnist.nets import Classifier
 
-MEMORIZED = (
-    0.01  # quantile of the distances of held-out images to training images, below which an image counts as a copy
-)
+# An image counts as memorized if it is closer to a training image than all but this share of the held-out images.
+MEMORIZED = 0.01
 
 
 class Quality(NamedTuple):
@@ -56,7 +55,10 @@ class ReferenceImages:
         self.distances = self._to_training_images(images)
 
     def measure(self, samples: Tensor) -> Quality:
-        """Measure samples as levels, shape (k, 1, 28, 28). Recall needs as many samples as there are held-out images."""
+        """Measure samples as levels, shape (k, 1, 28, 28).
+
+        Use as many samples as there are held-out images, because recall grows with the number of samples.
+        """
         return self._measure(samples, self._to_training_images(samples))
 
     def floor(self, n: int, seed: int) -> Quality:
