@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.building import build_dequantizer, build_flow
 from nf_mnist.checkpoints.reading import (
+    CLASSIFIER_PREFIX,
     DEQUANTIZER_PREFIX,
     FLOW_PREFIX,
     load_weights,
@@ -88,7 +89,7 @@ def classifier_from(checkpoint: Mapping[str, Any], path: str | Path) -> Classifi
         classifier = Classifier(int(checkpoint["config"]["classifier"]["channels"]))
     except Exception as error:  # a foreign configuration can fail in any way
         raise CheckpointError(f"{path} holds no classifier") from error
-    load_weights(classifier, checkpoint, path, "classifier.")
+    load_weights(classifier, checkpoint, path, CLASSIFIER_PREFIX)
     return classifier.eval()
 
 

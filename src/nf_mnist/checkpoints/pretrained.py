@@ -1,12 +1,13 @@
-"""Released weights: where they lie, and that they are what was released."""
+"""Released weights: where they are, and a check that they are what was released."""
 
 import hashlib
+from importlib.resources import files
 from pathlib import Path
 
 from nf_mnist.errors import CheckpointError
 
 PREFIX = "pretrained:"
-WEIGHTS = Path(__file__).parent.parent / "assets" / "weights"
+WEIGHTS = Path(str(files("nf_mnist"))) / "assets" / "weights"
 
 
 def pretrained_names() -> list[str]:
@@ -15,10 +16,10 @@ def pretrained_names() -> list[str]:
 
 
 def checkpoint_path(path: str | Path) -> Path:
-    """Return the file that ``ckpt=`` means: the released weights of ``pretrained:NAME``, or the path itself.
+    """Return the file that ``ckpt=`` names: the released weights of ``pretrained:NAME``, or the path itself.
 
     Raises:
-        CheckpointError: If nothing was released under that name, or the file differs from its checksum.
+        CheckpointError: If no weights were released under that name, or the file differs from its checksum.
     """
     name = str(path)
     if not name.startswith(PREFIX):
@@ -36,6 +37,6 @@ def checkpoint_path(path: str | Path) -> Path:
 
 
 def _checksums() -> dict[str, str]:
-    """Read ``SHA256SUMS``, as the tool sha256sum writes it: name without suffix, and checksum."""
+    """Read ``SHA256SUMS``, a file of the tool sha256sum; return checksums by the names of weights."""
     lines = (WEIGHTS / "SHA256SUMS").read_text().splitlines()
     return {Path(name).stem: checksum for checksum, name in map(str.split, lines)}

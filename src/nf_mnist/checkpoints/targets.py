@@ -1,11 +1,10 @@
-"""What a configuration out of a file may name: instantiation calls it, and the file may be a stranger's."""
+"""Which targets the configuration of a checkpoint may name: building from it calls them, and the file may be hostile."""
 
 import importlib
+import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from hydra.utils import get_object
 
 from nf_mnist.errors import CheckpointError
 
@@ -13,11 +12,16 @@ BUILDERS = ("nf_mnist.flows", "nf_mnist.data")
 
 
 def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:
-    """Refuse a configuration out of a file that names code outside nf_mnist or outside trusted packages.
+    """Refuse a configuration that names code outside nf_mnist's builders and outside trusted packages.
 
-    Only ``model`` and ``data`` are ever built from a file, so only they are checked. Of nf_mnist, builders of flows and
-    readers of data are permitted, not whatever can be reached through its modules: a command or a function that
-    writes files is ours too.
+    Only ``model`` and ``data`` are ever built from a file, so only they are checked. Of nf_mnist, the public builders
+    of flows and readers of data are permitted, not everything that can be reached through its modules: it also has
+    commands, and functions that write files.
+
+    Args:
+        node: The configuration, plain dicts and lists.
+        trust: Packages whose targets are permitted too.
+        path: Where the configuration is from, for the message.
 
     Raises:
         CheckpointError: Naming the first target that is refused; nothing has been called by then.
@@ -29,14 +33,14 @@ def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:
         for target in _targets(node.get(part)):
             if not _is_permitted(target, trust):
                 raise CheckpointError(
-                    f"{path} is refused: its configuration names {target!r}, which is no flow or data of nf_mnist's "
-                    f"and could run code; if you know it, pass trust=[{str(target).partition('.')[0]}]"
+                    f"{path} is refused: its configuration names {target!r}, which is not one of nf_mnist's flows or "
+                    f"data and could run code; if you trust it, pass trust=[{str(target).partition('.')[0]}]"
                 )
 
 
 def _is_permitted(target: Any, trust: tuple[str, ...]) -> bool:
     """Return whether a target is a public name of the builders' packages, or defined in a trusted package."""
-    if not isinstance(target, str):
+    if not isinstance(target, str) or ":" in target:
         return False
     package, _, name = target.rpartition(".")
     if package in BUILDERS:
@@ -44,8 +48,8 @@ def _is_permitted(target: Any, trust: tuple[str, ...]) -> bool:
     if target.partition(".")[0] not in trust:
         return False
     try:
-        found = get_object(target)
-    except Exception:
+        found = pkgutil.resolve_name(target)
+    except Exception:  # importing a foreign package can fail in any way
         return False
     return str(getattr(found, "__module__", None)).partition(".")[0] in trust
 
