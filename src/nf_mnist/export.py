@@ -1,32 +1,25 @@
 """Keep the weights of a checkpoint alone, in bfloat16: ``python -m nf_mnist.export ckpt=FILE out=weights.ckpt``."""
 
+import hashlib
+import io
+
+import torch
 from omegaconf import DictConfig
 
 from nf_mnist.app.command import command
 from nf_mnist.app.output import new_path
+from nf_mnist.app.trained import modules_from
+from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
+from nf_mnist.checkpoints.writing import atomic_write
 
 
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Write a small checkpoint from which every command but resuming works, and print its checksum."""
-    import hashlib
-    import io
-
-    import torch
-
-    from nf_mnist.app.trained import classifier_from, trained_from
-    from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
-    from nf_mnist.checkpoints.writing import atomic_write
-
     out = new_path(cfg.out)
     checkpoint = read_checkpoint(cfg.ckpt)
-    if "classifier" in checkpoint["config"]:
-        modules: list[torch.nn.Module] = [classifier_from(checkpoint, cfg.ckpt)]
-    else:
-        trained = trained_from(checkpoint, cfg.ckpt, cfg.trust)
-        modules = [trained.flow, trained.dequantizer]
     buffer = io.BytesIO()
-    torch.save(weights_only(checkpoint, *modules), buffer)
+    torch.save(weights_only(checkpoint, *modules_from(checkpoint, cfg.ckpt, cfg.trust)), buffer)
     content = buffer.getvalue()
     atomic_write(out, lambda file: file.write(content), "make room, then repeat the command")
     print(f"{hashlib.sha256(content).hexdigest()}  {out.name}")

@@ -1,4 +1,4 @@
-"""Train the classifier that judges samples: ``python -m nf_mnist.train_classifier``."""
+"""Train the classifier that scores samples: ``python -m nf_mnist.train_classifier``."""
 
 import time
 from pathlib import Path
@@ -7,17 +7,16 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.building import build_classifier_module, build_datamodule, build_trainer
 from nf_mnist.app.command import command
+from nf_mnist.app.settings import check_duration, check_ranges
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError
+from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
+from nf_mnist.metrics import count_parameters
 
 
 @command("train_classifier")
 def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
-    from nf_mnist.app.settings import check_duration, check_ranges
-    from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
-    from nf_mnist.metrics import count_parameters
-
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
     resolve_accelerator(cfg.trainer.accelerator)

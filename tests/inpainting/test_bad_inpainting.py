@@ -1,4 +1,4 @@
-"""Mistakes in what is to be completed, how and by what, end in one line; and chains say whether they have met."""
+"""Mistakes in what is to be completed, how and by what, end in one line; and chains say whether they have converged."""
 
 import csv
 import json
@@ -81,21 +81,21 @@ def walk(folder: Path, out: Path, step: float, n_samples: int) -> tuple[str, dic
     return finished.out, json.loads((out / "metrics.json").read_text(), parse_constant=refuse)
 
 
-def test_chains_say_whether_they_have_met_and_rows_which_image_they_are_about(folder, tmp_path):
+def test_chains_say_whether_they_have_converged_and_rows_which_image_they_are_about(folder, tmp_path):
     out, metrics = walk(folder, tmp_path / "moving", step=1e-4, n_samples=8)
     assert metrics["r_hat"] > 1.05, "after so few and short steps"
     assert f"acceptance {metrics['acceptance']:.2f}, largest split R-hat {metrics['r_hat']:.2f}, above 1.05" in out
-    assert "the chains have not met" in out
+    assert "the chains have not converged" in out
     rows = list(csv.DictReader((tmp_path / "moving" / "images.csv").open()))
     order = torch.randperm(14, generator=torch.Generator().manual_seed(3))[:2]  # 15% of 96 images are for the test
     assert [int(row["index"]) for row in rows] == order.tolist()
     assert "index" not in metrics
 
 
-def test_chains_that_stand_still_and_too_few_draws_are_said_and_are_no_figure(folder, tmp_path):
+def test_chains_that_stand_still_and_too_few_draws_are_said_and_are_no_metric(folder, tmp_path):
     out, metrics = walk(folder, tmp_path / "still", step=1e5, n_samples=8)
     assert (metrics["acceptance"], metrics["r_hat"]) == (0, None)
-    assert "acceptance 0.00, no split R-hat: a chain does not move, so the chains have not met" in out
+    assert "acceptance 0.00, no split R-hat: a chain does not move, so the chains have not converged" in out
     out, metrics = walk(folder, tmp_path / "few", step=1e-4, n_samples=6)
     assert "r_hat" not in metrics
     assert "too few draws for split R-hat, which takes 4 of each chain" in out

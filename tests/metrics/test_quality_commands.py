@@ -70,7 +70,7 @@ def test_likelihoods_are_kept_when_the_quality_cannot_be_measured(run, tmp_path,
     def fails(*given, **settings):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("nf_mnist.metrics.scan_temperatures", fails)
+    monkeypatch.setattr("nf_mnist.app.sample_quality.scan_temperatures", fails)
     ended = run_command("evaluate", run, "quality=true", "samples.n=4", f"out={tmp_path}/metrics.json")
     assert (ended.code, "Input/output error" in ended.err) == (1, True)
     assert json.loads((tmp_path / "metrics.json").read_text())["bpd"] > 0

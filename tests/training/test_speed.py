@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nf_mnist import inpainting, metrics
+from nf_mnist.app import completion, sampling
 from nf_mnist.flows import Flow
 from nf_mnist.nets import normed_conv
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
@@ -196,8 +196,8 @@ def test_flows_of_other_libraries_are_of_the_same_size(kind):
 @pytest.mark.parametrize(
     ("command", "package", "works", "given", "metrics"),
     [
-        ("sample", metrics, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
-        ("inpaint", inpainting, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json"),
+        ("sample", sampling, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
+        ("inpaint", completion, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json"),
     ],
 )
 def test_a_command_works_in_the_precision_that_is_asked_for(

@@ -79,6 +79,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
 }
 SWITCHES = ("model.channels_last", "model.compile", "model.recompute", "data.count_log_det", "quality", "classify")
 NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
+NULLABLE_IN_EVALUATE = {key for key in RANGES if key.startswith("evaluation.")}  # null: as in the training run
 
 SPLITS = ("validation", "test")
 

@@ -1,12 +1,16 @@
 """Metrics as tables for people."""
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-QUALITY_ROWS = {  # what is printed: which figure, in which form
+from nf_mnist.metrics.r_hat import CONVERGED, MIN_DRAWS
+
+QUALITY_ROWS = {  # what is printed: which metric, in which format
     "Frechet distance of features": ("frechet_distance", ".2f"),
     "precision": ("precision", ".3f"),
     "recall": ("recall", ".3f"),
@@ -17,27 +21,39 @@ QUALITY_ROWS = {  # what is printed: which figure, in which form
 }
 
 
-def print_metrics(metrics: Mapping[str, Any], dequantizer_unit: str, rows: Mapping[str, str]) -> None:
-    """Print the metrics of :func:`~nf_mnist.diagnostics.evaluate_flow`, then further rows, as one table.
+def print_metrics(metrics: Mapping[str, Any], unit: str, rows: Mapping[str, str]) -> None:
+    """Print the metrics of :func:`~nf_mnist.app.evaluation.evaluate_task`, then further rows, as one table.
 
     Args:
-        metrics: As returned.
-        dequantizer_unit: What the log-likelihood is the likelihood of.
-        rows: Name and value of what else there is to say.
+        metrics: Metrics by name.
+        unit: What the log-likelihood is the likelihood of.
+        rows: Name and value of each further row.
     """
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in (_figure_rows(metrics, dequantizer_unit) | dict(rows)).items():
+    for name, value in (_metric_rows(metrics, unit) | dict(rows)).items():
         table.add_row(name, value)
     print_table(table)
+
+
+def ood_rows(ood: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return rows about how well other images are told from a flow's own.
+
+    Args:
+        ood: Metrics from :func:`~nf_mnist.app.out_of_distribution.evaluate_ood`, or None, which has no rows.
+    """
+    if ood is None:
+        return {}
+    areas = ood["auroc"].items()
+    return {f"AUROC against {ood['data']}, by {score.replace('_', ' ')}": f"{area:.4f}" for score, area in areas}
 
 
 def print_quality(quality: Mapping[str, Any]) -> None:
     """Print the quality of samples at temperature 1.0 and at the best one, beside that of real images; then alarms.
 
     Args:
-        quality: As :func:`~nf_mnist.app.evaluation.evaluate_samples` returns it.
+        quality: Metrics from :func:`~nf_mnist.app.sample_quality.evaluate_samples`.
     """
     n_samples, n_images, split = quality["n_samples"], quality["n_images"], quality["split"]
     columns = {
@@ -66,7 +82,7 @@ def print_table(table: Table, width: int = 160) -> None:
     (console if console.is_terminal else Console(width=width)).print(table)
 
 
-def _figure_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
+def _metric_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
     split, n_draws = metrics["split"], metrics["n_draws"]
     rows = {}
     if "bpd" in metrics:
@@ -81,3 +97,38 @@ def _figure_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
     rows["images"] = f"{metrics['n_images']:,} of {split}, seed {metrics['seed']}"
     rows["parameters"] = f"{metrics['parameters']:,}"
     return rows
+
+
+def print_completions(metrics: Mapping[str, Any], out: Path) -> None:
+    """Print the metrics of completed images.
+
+    Args:
+        metrics: Metrics from :func:`~nf_mnist.app.completion.write_completions`.
+        out: Where they and the picture were written.
+    """
+    error, corrupted = metrics["squared_error"], metrics["squared_error_corrupted"]
+    print(f"{metrics['n_images']} images, mask {metrics['mask']}, {metrics['method']}: {out}")
+    print(f"squared error per image {error:.2f}, corrupted {corrupted:.2f}, ratio {error / corrupted:.2f}")
+    if "squared_error_of_mean" in metrics:
+        covered = f", coverage of the 90% interval {metrics['coverage_90']:.2f}" if "coverage_90" in metrics else ""
+        print(f"of the mean of {metrics['n_samples']} completions {metrics['squared_error_of_mean']:.2f}{covered}")
+    print(f"log p in logit space {metrics['log_prob']:.1f} nats, of the true images {metrics['log_prob_of_truth']:.1f}")
+    print(f"{metrics['seconds_per_image']:.2f} s and {metrics['gradients_per_image']} gradients per image")
+    is_chain = "acceptance" in metrics
+    if is_chain:
+        print(f"acceptance {metrics['acceptance']:.2f}, {_convergence(metrics.get('r_hat'))}")
+    if metrics.get("stopped"):
+        what = "chains" if is_chain else "climbs"
+        print(f"warning: {metrics['stopped']:.0f} {what} met a value that is not finite and were stopped")
+
+
+def _convergence(r_hat: float | None) -> str:
+    """Say whether chains have converged, by the largest split R-hat; None means too few draws to tell."""
+    if r_hat is None:
+        return f"too few draws for split R-hat, which takes {MIN_DRAWS} of each chain: a larger n_samples="
+    if math.isinf(r_hat):
+        return "no split R-hat: a chain does not move, so the chains have not converged"
+    largest = f"largest split R-hat {r_hat:.2f}"
+    if r_hat > CONVERGED:
+        return f"{largest}, above {CONVERGED}: the chains have not converged; try a larger method.thinning="
+    return f"{largest}: the chains have converged"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from nf_mnist.app.building import build_dequantizer, build_flow
 from nf_mnist.checkpoints.reading import (
@@ -91,6 +92,14 @@ def classifier_from(checkpoint: Mapping[str, Any], path: str | Path) -> Classifi
         raise CheckpointError(f"{path} holds no classifier") from error
     load_weights(classifier, checkpoint, path, CLASSIFIER_PREFIX)
     return classifier.eval()
+
+
+def modules_from(checkpoint: Mapping[str, Any], path: str | Path, trust: Iterable[str] = ()) -> list[nn.Module]:
+    """Return the modules whose weights a checkpoint holds: the classifier, or a flow and its dequantizer."""
+    if "classifier" in checkpoint["config"]:
+        return [classifier_from(checkpoint, path)]
+    trained = trained_from(checkpoint, path, trust)
+    return [trained.flow, trained.dequantizer]
 
 
 def _uncompiled(config: Mapping[str, Any]) -> DictConfig:

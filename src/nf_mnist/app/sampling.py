@@ -1,0 +1,86 @@
+"""Drawing samples of a flow, and what the released classifier sees in them."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nf_mnist.app.output import new_path, write_image
+from nf_mnist.app.placement import Placement
+from nf_mnist.app.progress import progress_bar
+from nf_mnist.app.trained import load_classifier
+from nf_mnist.data import mnist, random_subset
+from nf_mnist.errors import ConfigError
+from nf_mnist.flows import Flow
+from nf_mnist.metrics import CONFIDENT, Drawn, check_digits, class_histogram, confident_share, draw_levels
+
+
+def check_sampling(cfg: DictConfig, flow: Flow) -> None:
+    """Check that a flow has what the settings of ``sample`` ask for.
+
+    Raises:
+        ConfigError: If it has no such label.
+        ShapeError: If its samples cannot be classified, since they are not the size of MNIST's digits.
+    """
+    if cfg.classify:
+        check_digits(flow.event_shape)
+    if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
+        raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
+
+
+def draw_samples(cfg: DictConfig, flow: Flow, placement: Placement) -> Drawn:
+    """Draw samples as the settings of ``sample`` ask."""
+    with placement.autocast():
+        return draw_levels(
+            flow,
+            cfg.n,
+            cfg.temperature,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            label=cfg.label,
+            progress=progress_bar("sampling"),
+        )
+
+
+def classify_samples(levels: Tensor, seed: int) -> dict[str, Any]:
+    """Return what the released classifier sees in samples, and in as many training images of MNIST.
+
+    Args:
+        levels: Samples as grey levels, shape (n, 1, 28, 28).
+        seed: Seed for the choice of training images.
+    """
+    training = random_subset(mnist().train, len(levels), seed)[0].levels
+    classifier, found = load_classifier(), {}
+    for name, images in (("samples", levels), ("training_images", training)):
+        seen = classifier.probabilities(images)
+        found[name] = {"confident_share": confident_share(seen), "class_histogram": class_histogram(seen)}
+    return found
+
+
+def print_classes(found: dict[str, Any]) -> None:
+    """Print what :func:`classify_samples` returned."""
+    for name, seen in found.items():
+        share, counts = f"{seen['confident_share']:.1%}", seen["class_histogram"]
+        print(f"{name.replace('_', ' ')}: the classifier is above {CONFIDENT} confident of {share}, and sees {counts}")
+
+
+def metrics_path(out: Path) -> Path:
+    """Return the new path of the metrics of samples: beside them, under their name."""
+    return new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
+
+
+def write_samples(levels: Tensor, out: Path) -> None:
+    """Write samples, shape (n, 1, height, width), as one grid if ``out`` ends in .png, else each into a folder."""
+    from nf_mnist.plots import image_grid  # imports torchvision and matplotlib
+
+    if _is_grid(out):
+        write_image(out, image_grid(levels / 255))
+        return
+    out.mkdir()
+    for number, image in enumerate(levels):
+        write_image(out / f"{number:06d}.png", image / 255)
+
+
+def _is_grid(out: Path) -> bool:
+    return out.suffix == ".png"
