@@ -1,4 +1,4 @@
-"""A folder of a sweep has one owner, and a run its part of the machine."""
+"""The lock of a sweep's folder, and the devices that are reserved for each run."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def trainer(accelerator: str = "auto", devices: int | str = 1) -> OmegaConf:
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path) -> Callable[..., None]:
-    """Return what says how many CPUs and which GPUs there seem to be."""
+    """Return a function that sets how many CPUs and which GPUs the machine seems to have."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(devices.tempfile, "tempdir", None)
     monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
@@ -106,7 +106,7 @@ def test_gpus_are_those_that_torch_sees(count, visible, expected, monkeypatch):
     assert devices.visible_gpus() == expected
 
 
-def test_a_user_needs_no_name(machine, monkeypatch):
+def test_devices_are_reserved_for_a_user_without_a_name(machine, monkeypatch):
     def unnamed():
         raise KeyError("getpwuid(): uid not found: 12345")
 
@@ -116,7 +116,7 @@ def test_a_user_needs_no_name(machine, monkeypatch):
         assert environment == {"OMP_NUM_THREADS": "1"}
 
 
-def test_a_job_waits_for_a_free_part(machine):
+def test_a_job_waits_for_free_devices(machine):
     machine(2)
     taken: list[str] = []
 
@@ -133,7 +133,7 @@ def test_a_job_waits_for_a_free_part(machine):
     assert taken == ["first", "second"]
 
 
-def test_slurm_gives_out_its_parts_itself(machine, monkeypatch):
+def test_slurm_assigns_devices_itself(machine, monkeypatch):
     machine(8, "0", "1")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     with devices.reserve_devices(launcher(cpus_per_task=4), trainer()) as environment:

@@ -20,7 +20,7 @@ SECONDS = ("trainer.max_time=00:00:00:02", "trainer.val_check_interval=20")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a folder with images and a run."""
+    """Return a folder with ``images.npz`` and a finished run in ``run``."""
     folder = tmp_path_factory.mktemp("rerun")
     images = write_images(folder / "images.npz")
     finished = run_command("train", *tiny_overrides(images, folder / "run"), *STEPS, "optimizer.lr=0.002")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_records_what_it_was(folder):
+def test_the_record_of_a_run_names_its_settings_environment_and_metrics(folder):
     record = json.loads((folder / "run" / "run.json").read_text())
     assert (record["status"], record["error"], record["seed"]) == ("completed", None, 0)
     assert torch.__version__.startswith(record["versions"]["torch"])
@@ -46,7 +46,7 @@ def test_a_run_records_what_it_was(folder):
     assert "lr: 0.002" in (folder / "run" / "config.yaml").read_text()
 
 
-def test_a_diff_has_the_bytes_of_its_files_whatever_they_are(tmp_path, monkeypatch):
+def test_uncommitted_changes_are_recorded_in_any_encoding(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "PACKAGE", tmp_path)
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "__init__.py").write_bytes(b"")
@@ -57,7 +57,7 @@ def test_a_diff_has_the_bytes_of_its_files_whatever_they_are(tmp_path, monkeypat
     assert "+# caf\N{REPLACEMENT CHARACTER}" in (tmp_path / "uncommitted.diff").read_text()
 
 
-def test_the_tab_of_hyperparameters_is_filled(folder):
+def test_the_hparams_tab_is_filled(folder):
     written = EventAccumulator(str(folder / "run" / "tensorboard"))
     written.Reload()
     assert "best/val_bpd" in written.Tags()["scalars"]
@@ -68,7 +68,7 @@ def test_the_tab_of_hyperparameters_is_filled(folder):
 
 
 def repeated(run: Path, folder: Path) -> None:
-    """Check that a run is repeated bit for bit."""
+    """Check that the command repeats a run bit for bit."""
     finished = run_command("train", f"rerun={run}", f"output_dir={folder}")
     assert finished.code == 0, finished.err
     assert "warning" not in finished.out
@@ -115,7 +115,7 @@ def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path
     assert torch.get_num_threads() == before
 
 
-def test_a_run_whose_process_is_gone_was_killed(tmp_path):
+def test_a_running_run_without_a_process_counts_as_killed(tmp_path):
     update_record(tmp_path, status="running", pid=1)
     assert read_record(tmp_path)["status"] == KILLED
     assert read_record(tmp_path / "nowhere") == {}

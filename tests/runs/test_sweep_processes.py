@@ -1,4 +1,4 @@
-"""Sweeps whose runs are processes: what SLURM is told, and trainings that diverge, are killed, preempted or stopped."""
+"""Sweeps whose runs are processes: SLURM's script, and trainings that diverge or are killed, preempted or stopped."""
 
 import os
 import signal
@@ -29,8 +29,8 @@ def write_program(path: Path, text: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_the_script_for_slurm_says_what_slurm_documents(images, tmp_path, monkeypatch):
-    """Options and their forms as in https://slurm.schedmd.com/sbatch.html."""
+def test_the_script_for_slurm_has_the_options_that_slurm_documents(images, tmp_path, monkeypatch):
+    """The options and their formats are those of https://slurm.schedmd.com/sbatch.html."""
     programs = tmp_path / "bin"
     programs.mkdir()
     write_program(programs / "sbatch", f'cp "$1" {tmp_path}/script; exit 1')
@@ -54,7 +54,7 @@ def test_the_script_for_slurm_says_what_slurm_documents(images, tmp_path, monkey
     assert any(line.startswith("srun ") and "submitit.core._submit" in line for line in lines)
 
 
-def test_slurm_where_there_is_none_is_a_sentence(images, tmp_path, monkeypatch):
+def test_a_machine_without_slurm_is_a_one_line_error(images, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     refused = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "launcher=slurm", "seed=0,1")
     assert (refused.code, refused.err.count("\n")) == (1, 1)
@@ -74,7 +74,7 @@ def start_sweep(images: Path, folder: Path, *given: str) -> subprocess.Popen:
 
 
 def wait_for_run(folder: Path, *overrides: str) -> int:
-    """Wait until a run with these overrides trains and has got to a checkpoint; return its process."""
+    """Wait until a run with these overrides has written a checkpoint; return the id of its process."""
     found: list[int] = []
 
     def look() -> bool:
@@ -117,7 +117,7 @@ def test_twelve_jobs_of_which_some_diverge_one_is_killed_and_some_are_refused(tm
 
 @pytest.mark.slow
 def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path):
-    """What SLURM's signal does, through submitit's local executor."""
+    """Submitit's local executor handles the signal as it does under SLURM."""
     images, folder = write_images(tmp_path / "images.npz", n=400), tmp_path / "sweep"
     process = start_sweep(images, folder, "launcher=submitit_local", "seed=0", "trainer.max_steps=400")
     child = wait_for_run(folder, "seed=0")

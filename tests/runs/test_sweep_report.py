@@ -1,4 +1,4 @@
-"""The report of a sweep: a row for each run, and the command that repeats the best."""
+"""The report of a sweep: a row for each run, and the command that repeats the best run."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from nf_mnist.sweep_report import main
 
 @pytest.fixture
 def sweep(tmp_path) -> Path:
-    """Return a folder with the records of five runs: two completed, one failed, one running, one dead."""
+    """Return a folder with the records of five runs: two completed, one failed, one running, one without a process."""
     for number, (width, scale) in enumerate([(32, "tanh"), (64, "tanh"), (32, "none"), (64, "none"), (128, "none")]):
         folder = tmp_path / f"run{number}"
         overrides = ["model=resflow", f"model.flow.hidden_channels={width}", f"model.flow.scale_activation={scale}"]
@@ -62,7 +62,7 @@ def test_runs_of_which_some_have_no_bits_are_compared_in_nats(sweep, capsys):
     assert (sweep / "report.png").stat().st_size > 1000
 
 
-def test_the_report_of_nothing_is_a_sentence(tmp_path, monkeypatch, capsys):
+def test_the_report_of_an_empty_folder_is_a_one_line_error(tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match="holds no runs"):
         report_sweep(tmp_path)
     monkeypatch.setattr(sys, "argv", ["sweep_report", str(tmp_path)])

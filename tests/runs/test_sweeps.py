@@ -1,4 +1,4 @@
-"""A sweep does what is missing and nothing twice; its runs here end at once, as their rate says."""
+"""A sweep makes only missing runs. The runs here are pretended: they end at once, as their learning rate says."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def rate_of(given: Sequence[str]) -> float:
 
 
 def pretend(folder: Path, given: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
-    """Stand in for the training of a run: 1e-4 diverges, 2e-4 is killed at first, 3e-4 is refused, others complete."""
+    """Pretend to train: rate 1e-4 diverges, 2e-4 is killed the first time, 3e-4 is refused, and others complete."""
     update_record(folder, overrides=list(given))
     rate = rate_of(given)
     with (folder / "output.txt").open("a") as output:
@@ -50,7 +50,7 @@ def pretend(folder: Path, given: Sequence[str], environment: dict[str, str]) -> 
 
 @pytest.fixture
 def pretended(monkeypatch) -> list[float]:
-    """Let runs end at once; return the rates of those that were started."""
+    """Replace training by :func:`pretend`; return the list of the rates of started runs."""
     started: list[float] = []
 
     def train(folder: Path, given: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
@@ -140,7 +140,7 @@ def test_trials_without_a_result_are_queued_again_once(tmp_path):
     assert again.params == study.get_trials()[2].params
 
 
-def test_a_storage_that_cannot_be_used_is_a_sentence(tmp_path):
+def test_a_storage_that_cannot_be_used_is_a_named_error(tmp_path):
     sweeper = OmegaConf.create({"study_name": "s", "storage": "sqlite:////nowhere/at/all.db", "n_trials": 5})
     with pytest.raises(MachineError, match="cannot use the study sqlite"):
         queue_unfinished_trials(sweeper, tmp_path)
@@ -166,7 +166,7 @@ def test_a_folder_serves_one_sweep(images, tmp_path, pretended):
 
 
 @pytest.mark.parametrize("given", ["ckpt=auto", "rerun=elsewhere"])
-def test_a_sweep_refuses_what_is_of_a_single_run(given, images, tmp_path, pretended):
+def test_a_sweep_refuses_settings_of_a_single_run(given, images, tmp_path, pretended):
     refused = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=4e-4", given)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert f"leave out {given}" in refused.err

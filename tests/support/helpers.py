@@ -1,4 +1,4 @@
-"""What several test files share: tiny images, composed configurations, and commands run in this process."""
+"""Helpers for several test files: tiny images, composed configurations, and commands run in this process."""
 
 import contextlib
 import importlib
@@ -59,7 +59,7 @@ SMALL = {
 
 
 class Finished(NamedTuple):
-    """What a command left behind."""
+    """The exit status of a command and what it printed."""
 
     code: int
     out: str
@@ -67,7 +67,7 @@ class Finished(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A training and what it was made of."""
+    """A finished training: its trainer, module and images."""
 
     trainer: L.Trainer
     module: FlowModule
@@ -75,7 +75,7 @@ class Fit(NamedTuple):
 
 
 def write_images(path: Path, n: int = 96, side: int = 14) -> Path:
-    """Write ``n`` images of a bright bar on a black ground, at a random place and brightness."""
+    """Write ``n`` images of a bar with random position and brightness on black, and random labels."""
     draw = np.random.default_rng(0)
     images = np.zeros((n, side, side), dtype=np.uint8)
     for image, column, level in zip(images, draw.integers(2, side - 4, n), draw.integers(100, 256, n), strict=True):
@@ -85,7 +85,7 @@ def write_images(path: Path, n: int = 96, side: int = 14) -> Path:
 
 
 def tiny_overrides(images: Path, folder: Path, model: str = "resflow", views: Sequence[str] = ()) -> list[str]:
-    """Overrides of ``conf/train.yaml`` for a training that takes a second, without the views that are not named."""
+    """Return overrides of ``conf/train.yaml`` for a training of a second; only the named views are shown."""
     return [
         f"model={model}",
         *SMALL[model],
@@ -103,9 +103,9 @@ def tiny_overrides(images: Path, folder: Path, model: str = "resflow", views: Se
     ]
 
 
-def merge(base: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Join overrides; a later one replaces an earlier one of the same key."""
-    return list({text.partition("=")[0]: text for text in (*base, *given)}.values())
+def merge(base: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Join overrides; a later one replaces an earlier one with the same key."""
+    return list({text.partition("=")[0]: text for text in (*base, *others)}.values())
 
 
 def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
@@ -118,7 +118,7 @@ def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
 def fit(
     overrides: Sequence[str], callbacks: Sequence[L.Callback] = (), ckpt: Path | None = None, expect: Any = None
 ) -> Fit:
-    """Train as the command does, with further callbacks; ``expect`` is the exception that is to end it."""
+    """Train as the command does, with additional callbacks; ``expect`` is the exception that should end it."""
     cfg = compose_config(merge(overrides, ["run_dir=${output_dir}"]))
     data = build_datamodule(cfg)
     data.setup()
@@ -131,14 +131,14 @@ def fit(
 
 
 def run_command(name: str, *argv: str) -> Finished:
-    """Run ``python -m nf_mnist.NAME argv`` in this process; leave everything else as it was."""
+    """Run ``python -m nf_mnist.NAME argv`` in this process, and restore the process's state afterwards."""
     command = importlib.import_module(f"nf_mnist.{name}").main
     out, err, code = io.StringIO(), io.StringIO(), 0
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, _logging_kept():
+    with pytest.MonkeyPatch.context() as patch, _logging_restored():
         patch.setattr(sys, "argv", [f"nf_mnist.{name}", *argv])
         patch.setenv("HYDRA_FULL_ERROR", "")
-        patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which commands replace
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # commands replace it
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 command()
@@ -150,7 +150,7 @@ def run_command(name: str, *argv: str) -> Finished:
 
 
 def first_difference(one: Any, other: Any, where: str = "") -> str:
-    """Name the first place where two nests of dicts, lists, tensors and values are not bit-identical, else ''."""
+    """Return the first place where two nested dicts, lists, tensors or values differ in a bit, or ''."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() != other.keys():
             return f"{where}: keys differ"
@@ -163,7 +163,7 @@ def first_difference(one: Any, other: Any, where: str = "") -> str:
 
 
 @contextlib.contextmanager
-def _logging_kept() -> Iterator[None]:
+def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -175,7 +175,7 @@ def _logging_kept() -> Iterator[None]:
 
 
 class Recorder(L.Callback):
-    """Keeps the loss of each step, the rate it was made with, and the weights and statistics after it."""
+    """Records the loss and the learning rate of each step, and the weights and statistics after it."""
 
     def __init__(self):
         self.losses, self.rates, self.weights = [], [], []
@@ -187,5 +187,5 @@ class Recorder(L.Callback):
 
 
 def step_of(path: Path) -> int:
-    """Return the step of a checkpoint, which must be readable at any time."""
+    """Return the step of a checkpoint; reading it must succeed at any time."""
     return torch.load(path, weights_only=True)["global_step"]

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, to be stopped and killed."""
+"""Trainings in their own processes, which tests stop and kill."""
 
 import multiprocessing
 import os
@@ -13,32 +13,34 @@ SECONDS = 1800  # more than anything here takes on a busy machine
 
 
 def context() -> multiprocessing.context.ForkServerContext:
-    """Return a context whose processes start at once: the server has imported everything."""
+    """Return a context whose processes start quickly: its server has imported everything."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["tests.support.processes", "nf_mnist.train", "nf_mnist.training.fit", "nf_mnist.evaluate"])
+    forks.set_forkserver_preload(
+        ["tests.support.processes", "nf_mnist.train", "nf_mnist.training.fit", "nf_mnist.evaluate"]
+    )
     return forks
 
 
 def start_training(*overrides: str) -> multiprocessing.Process:
-    """Start ``python -m nf_mnist.train`` with overrides; its output goes to ``output.txt`` beside the run's folder."""
+    """Start ``python -m nf_mnist.train`` with overrides; its output goes to ``RUN.txt`` beside the run's folder."""
     process = context().Process(target=_train, args=(overrides,))
     process.start()
     return process
 
 
 def end(process: multiprocessing.Process) -> int:
-    """Wait for the end of a process and return its exit status."""
+    """Wait until a process ends; return its exit status."""
     process.join(SECONDS)
-    assert process.exitcode is not None, "it hangs"
+    assert process.exitcode is not None, "the process hangs"
     return process.exitcode
 
 
-def wait_until(is_so: Callable[[], bool], process: multiprocessing.Process | None = None) -> None:
-    """Wait until something is so, while a process lives."""
+def wait_until(condition: Callable[[], bool], process: multiprocessing.Process | None = None) -> None:
+    """Wait until a condition holds; fail if the process ends before."""
     deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert process is None or process.is_alive(), "it ended before"
+    while not condition():
+        assert process is None or process.is_alive(), "the process ended before"
         assert time.monotonic() < deadline
         time.sleep(0.002)
 

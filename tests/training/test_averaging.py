@@ -88,7 +88,7 @@ def test_the_average_of_weights_leaves_integers_as_they_are(overrides, tmp_path)
         assert torch.equal(order, trained.module.state_dict()[name])
 
 
-def test_a_step_moves_the_average_by_what_its_decay_leaves():
+def test_a_step_moves_the_average_by_one_minus_its_decay():
     one, three, n = torch.tensor(1.0), torch.tensor(3.0), torch.tensor(7)
     assert _moving_average(one, three, n, decay=0.9).item() == pytest.approx(0.9 * 1 + 0.1 * 3)
 
@@ -110,7 +110,7 @@ def test_the_saved_average_is_the_recursion_over_the_weights_of_the_steps(overri
             assert_close(saved[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_ema_weights_are_what_is_validated_and_saved(overrides, tmp_path):
+def test_the_averaged_weights_are_validated_and_saved(overrides, tmp_path):
     trained = fit(
         [
             *overrides,

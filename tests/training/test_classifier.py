@@ -82,7 +82,7 @@ def test_a_budget_that_ends_within_an_epoch_leaves_the_metrics_of_the_last_weigh
     assert metrics["validation_accuracy"] == pytest.approx(found.double().mean().item(), abs=1e-6)
 
 
-def test_a_budget_of_time_in_other_words_is_refused_in_one_line(tmp_path):
+def test_a_budget_of_time_in_another_format_is_refused_in_one_line(tmp_path):
     finished = run_command("train_classifier", "trainer.max_time=1h", f"output_dir={tmp_path}/run")
     assert (finished.code, finished.err.count("\n")) == (1, 1)
     assert "trainer.max_time must be DD:HH:MM:SS" in finished.err

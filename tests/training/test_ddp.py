@@ -1,4 +1,4 @@
-"""Training with two processes: nothing dropped, nothing counted twice, the same metrics as with one."""
+"""Training with two processes: no image is dropped or counted twice, and the metrics are those of one process."""
 
 import csv
 import itertools
@@ -25,7 +25,7 @@ from tests.support.processes import context, end
 
 
 class Process:
-    """Stands in for a trainer: one process of several."""
+    """Stands in for the trainer of one process among several."""
 
     def __init__(self, global_rank: int, world_size: int):
         self.global_rank, self.world_size = global_rank, world_size
@@ -67,7 +67,7 @@ def test_a_process_without_a_batch_is_refused(tmp_path):
 
 
 def test_the_learning_rate_is_that_of_the_first_process(tmp_path, monkeypatch):
-    """Each process has a clock of its own; here the first says that a quarter of the peak rate is left."""
+    """Each process has its own clock; here the first process sets a quarter of the peak rate."""
 
     def broadcast(self, given, src=0):
         return 0.25 if isinstance(given, float) else given
@@ -129,7 +129,7 @@ def train(*overrides: str) -> None:
 
 
 class Watch(L.Callback):
-    """Writes down which images a process validates, and what it makes of them."""
+    """Records which images a process validates, its loss, and its BatchNorm statistics."""
 
     def __init__(self, folder: str):
         self.folder, self.images = Path(folder), []

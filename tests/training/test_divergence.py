@@ -39,9 +39,7 @@ class SpoilBatch(L.Callback):
 
 
 @pytest.mark.parametrize("every_n_steps", [pytest.param(1, marks=pytest.mark.slow), 10])
-def test_a_batch_with_nan_stops_the_run_and_the_last_good_checkpoint_is_whole(
-    every_n_steps, images, tmp_path
-):
+def test_a_batch_with_nan_stops_the_run_and_the_last_good_checkpoint_is_whole(every_n_steps, images, tmp_path):
     settings = ["trainer.max_steps=8", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
     settings += ["evaluation=null", f"callbacks.divergence.every_n_steps={every_n_steps}", "logger.tensorboard=null"]
     spoiler = f"+callbacks.spoil={{_target_:{__name__}.SpoilBatch,step:5}}"
@@ -94,7 +92,7 @@ def test_a_resumed_run_remembers_how_many_consecutive_steps_it_skipped(images, t
 
 
 class Weights(L.Callback):
-    """Keeps all tensors of the module after each step."""
+    """Records all tensors of the module after each step."""
 
     def __init__(self):
         self.seen = []
@@ -110,7 +108,7 @@ class SpoilAllBatches(L.Callback):
         spoil(pl_module)
 
 
-def test_a_validation_loss_that_is_never_finite_is_named(images, tmp_path):
+def test_a_validation_loss_that_is_never_finite_is_a_named_error(images, tmp_path):
     settings = ["trainer.max_steps=2", "trainer.val_check_interval=1", "logger.tensorboard=null"]
     spoiler = f"+callbacks.spoil={{_target_:{__name__}.SpoilValidation}}"
     ended = run_command("train", *tiny_overrides(images, tmp_path / "run"), *settings, spoiler)

@@ -90,7 +90,7 @@ def test_parameters_of_adamw_are_updated_as_by_adamw():
         assert_close(own, expected)
 
 
-def test_vectors_in_the_shape_of_matrices_are_adamws():
+def test_matrices_with_one_row_or_column_are_updated_by_adamw():
     values = {name: nn.Parameter(torch.ones(shape)) for name, shape in {"row": (1, 4), "column": (4, 1, 1)}.items()}
     matrix = nn.Parameter(torch.ones(2, 2))
     optimizer = Muon([*values.items(), ("matrix", matrix)], **SETTINGS)
@@ -118,7 +118,7 @@ def test_a_resumed_optimizer_goes_on_as_if_it_had_not_stopped():
         assert torch.equal(own, expected)
 
 
-def test_first_and_last_layers_are_adamws_under_the_names_that_networks_give_them():
+def test_the_configured_names_of_first_and_last_layers_are_those_of_the_networks():
     flow = FLOWS["hierarchical"]()
     settings = compose_config(["optimizer=muon"]).optimizer
     own = {key: settings[key] for key in SETTINGS}

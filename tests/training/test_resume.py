@@ -83,7 +83,7 @@ class KilledError(Exception):
 
 
 class Killer(L.Callback):
-    """Ends a training at a moment of a step: in its middle, as a validation begins, or after one batch of it."""
+    """Ends a training in the middle of a step, at the beginning of a validation, or after one batch of a validation."""
 
     def __init__(self, moment: str, step: int):
         self.moment, self.step = moment, step
@@ -114,7 +114,7 @@ class Killer(L.Callback):
     ],
 )
 def test_wherever_a_run_dies_the_last_checkpoint_leads_to_the_same_end(options, moment, step, images, tmp_path):
-    """Validations follow steps 2, 4, 6 and 8; an epoch ends with 4 and 8."""
+    """Validations follow steps 2, 4, 6 and 8; epochs end with steps 4 and 8."""
     settings = [*options, "trainer.max_steps=9", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=3"]
     settings += ["logger.tensorboard=null", "evaluation=null", "data.eval_batch_size=4"]
     base = tiny_overrides(images, tmp_path / "whole")
@@ -248,7 +248,7 @@ def test_a_run_killed_ten_times_ends_with_identical_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_told_to_stop_ends_within_ten_seconds_and_says_so_in_its_record(tmp_path):
+def test_a_run_told_to_stop_ends_within_ten_seconds_and_records_it(tmp_path):
     images = write_images(tmp_path / "images.npz", n=400)
     process = start_training(*slow_settings(images, tmp_path / "run", 120))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -262,7 +262,7 @@ def test_a_run_told_to_stop_ends_within_ten_seconds_and_says_so_in_its_record(tm
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_sentence_and_the_earlier_checkpoint_is_whole(tmp_path):
+def test_a_full_disk_is_a_one_line_error_and_the_earlier_checkpoint_is_whole(tmp_path):
     disk, images = tmp_path / "disk", write_images(tmp_path / "images.npz")
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", disk], capture_output=True, check=False)

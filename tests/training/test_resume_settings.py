@@ -39,7 +39,7 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(given, run):
     assert f"init_from={last}" in refused.err
 
 
-def test_what_changes_no_weight_and_what_an_older_checkpoint_lacks_may_differ():
+def test_settings_that_change_no_weight_or_that_older_checkpoints_lack_may_differ():
     then = {"seed": 0, "data": {"source": {"path": "a.npz"}}, "model": {"compile": False, "flow": {"n": 1}}}
     now = {**then, "data": {"source": {"path": "b.npz"}, "n_validation": 5}, "trainer": {"max_steps": 9}}
     now["model"] = {"compile": True, "flow": {"n": 1, "new": 3}}

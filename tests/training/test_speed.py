@@ -1,4 +1,4 @@
-"""What makes training fast changes no result, waits for no device, and costs no imports."""
+"""Fast settings change no result, training does not wait for the device, and imports stay cheap."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def flow_and_batch(name: str) -> tuple[Flow, Tensor]:
 
 
 def gradient(flow: Flow, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return the gradient of the mean log-likelihood as one vector; statistics of the flow stay as they are."""
+    """Return the gradient of the mean log-likelihood as one vector, and leave the flow unchanged."""
     flow = copy.deepcopy(flow)
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
         log_prob = flow.log_prob(x)
@@ -103,7 +103,7 @@ def test_a_training_in_bfloat16_ends_where_one_in_float32_does_within_the_noise_
 
 
 class Watch(TorchDispatchMode):
-    """Notes whose code asks for the value of a tensor, for which a GPU would have to finish all that it was given."""
+    """Records whose code reads the value of a tensor, for which a GPU would have to finish all its work."""
 
     OWNERS = ("nf_mnist", "lightning", "torch/optim")
 
@@ -120,7 +120,7 @@ class Watch(TorchDispatchMode):
 
 
 class CountSteps(L.Callback):
-    """Tells the watch which step it is; the first callback, so that a step begins before all others see it."""
+    """Tells the watch the number of the step; it must be the first callback, so that it sees each step first."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch

@@ -1,4 +1,4 @@
-"""The learning rate, precision, and what a training step does."""
+"""The learning rate, the precision, and the training step."""
 
 import math
 from types import SimpleNamespace
@@ -40,7 +40,7 @@ def test_the_rate_follows_the_schedule_over_a_budget_of_steps(overrides):
 
 
 class GradientNorms(L.Callback):
-    """Keeps the norm of each step's gradient before it is clipped and after."""
+    """Records the norm of each step's gradient before and after it is clipped."""
 
     def __init__(self):
         self.before, self.after = [], []
@@ -67,7 +67,7 @@ def test_gradients_are_clipped_for_a_fused_optimizer_too(precision, overrides):
 
 
 class Clock(L.Callback):
-    """Stands in for the clock of Lightning's timer; each step takes so many seconds."""
+    """Stands in for the clock of Lightning's timer; each step takes a fixed number of seconds."""
 
     def __init__(self, seconds: float):
         self.now, self.seconds = 100.0, seconds
@@ -120,7 +120,7 @@ def test_validation_scores_are_those_of_the_evaluation(overrides):
 
 
 @pytest.mark.parametrize("option", ["data.dequantizer=cp3", "data.dequantizer=none", "data.count_log_det=false"])
-def test_nothing_is_called_bpd_where_there_is_none(overrides, option):
+def test_nothing_is_called_bpd_where_bits_per_dimension_do_not_exist(overrides, option):
     trained = fit([*overrides, "trainer.max_steps=2", option])
     assert "train/loss" in trained.trainer.callback_metrics
     assert not [name for name in trained.trainer.callback_metrics if "bpd" in name]
