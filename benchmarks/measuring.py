@@ -1,4 +1,4 @@
-"""What the benchmarks share: timed calls, processes that take turns, training steps as shipped, machines described."""
+"""What the benchmarks share: timing, child processes that take turns, shipped training steps, rows of results."""
 
 import json
 import os
@@ -13,17 +13,21 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
+from nf_mnist.app.building import build_module
+from nf_mnist.app.composing import config_dir
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.hardware import autocast_of, describe, resolve_precision
+from nf_mnist.data import draw_noise, mnist, random_subset
+from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 
 Metrics = dict[str, Any]
 
 
 def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -> float:
-    """Return the median time of n calls, each waited for."""
+    """Return the median seconds of n calls, each of which is waited for."""
     seconds = []
     for _ in range(n):
         begin = time.perf_counter()
@@ -34,7 +38,7 @@ def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -
 
 
 def default_device() -> torch.device:
-    """Return the GPU where there is one."""
+    """Return the GPU if there is one, and the CPU otherwise."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -45,40 +49,30 @@ def synchronize(device: torch.device) -> None:
 
 
 def shipped_autocast(enabled: bool = True) -> torch.autocast:
-    """Run networks in bfloat16 where the hardware gains, as the train command does."""
+    """Return the autocast of the train command: bfloat16 where the hardware gains."""
     device = default_device()
     return autocast_of(resolve_precision("auto" if enabled else "32-true", device.type), device)
 
 
 def training_levels(n: int, seed: int = 0) -> Tensor:
-    """Return a seeded random sample of the bundled training images as levels, shape (n, 1, 28, 28)."""
-    from nf_mnist.data import mnist, random_subset
-
+    """Return the grey levels of a seeded random sample of the training images, shape (n, 1, 28, 28)."""
     return random_subset(mnist()[0], n, seed)[0].levels
 
 
 def shipped_configuration(overrides: Sequence[str]) -> DictConfig:
     """Compose the configuration of ``python -m nf_mnist.train OVERRIDES``."""
-    from hydra import compose, initialize_config_dir
-
-    from nf_mnist.app.composing import config_dir
-
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose("train", ["name=bench", *overrides])
 
 
 def training_step(overrides: Sequence[str], as_shipped: bool = True) -> Callable[[], None]:
-    """Return a call that takes a training step of ``python -m nf_mnist.train OVERRIDES``, on one batch.
+    """Return a function that takes a training step of ``python -m nf_mnist.train OVERRIDES`` on one batch.
 
     Args:
-        overrides: Of the configuration.
-        as_shipped: Whether networks run in the precision, and memory is kept, as the train command has it on this
-            machine; else the step is plain float32.
+        overrides: Overrides of the configuration.
+        as_shipped: Whether to use the precision and memory settings of the train command on this machine, rather than
+            plain float32.
     """
-    from nf_mnist.app.building import build_module
-    from nf_mnist.data import draw_noise
-    from nf_mnist.hardware import keep_freed_memory
-
     if as_shipped:
         keep_freed_memory()
     cfg = shipped_configuration(overrides)
@@ -98,13 +92,13 @@ def training_step(overrides: Sequence[str], as_shipped: bool = True) -> Callable
 
 
 def time_budget(minutes: float) -> str:
-    """Return the override that gives a training so many minutes."""
+    """Return the override that limits a training to a number of minutes."""
     whole, seconds = divmod(round(60 * minutes), 60)
     return f"trainer.max_time=00:{whole // 60:02d}:{whole % 60:02d}:{seconds:02d}"
 
 
 def spread(values: Sequence[float]) -> Metrics:
-    """Return the median of repeats, their range, and the repeats themselves."""
+    """Return the median and the range of repeated measurements, and the measurements themselves."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": list(values)}
 
 
@@ -115,12 +109,12 @@ def add_row(result: Path, key: str, row: Metrics) -> None:
 
 
 def rows_of(result: Path) -> Metrics:
-    """Return the rows of a file of results by name; none if there is no file yet."""
+    """Return the rows of a file of results by name, or an empty dict if there is no such file."""
     return json.loads(result.read_text())["rows"] if result.exists() else {}
 
 
 def machine() -> Metrics:
-    """Describe this machine for a table of results."""
+    """Return a description of this machine: hardware, CPU and version of Python."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -130,11 +124,11 @@ def machine() -> Metrics:
 
 
 class Child:
-    """A Python script in a process of its own that measures when it is told to; its other end is :func:`serve`.
+    """A child process that measures when it is told to; :func:`serve` is its other end.
 
     Args:
-        arguments: The script and its arguments.
-        environment: Variables to set besides those of this process.
+        arguments: Arguments of the Python interpreter: the module or script, and its own arguments.
+        environment: Environment variables to add to those of this process.
     """
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
@@ -147,7 +141,7 @@ class Child:
         )
 
     def ask(self) -> Metrics:
-        """Have the next metrics measured, and return them.
+        """Request the next metrics and return them.
 
         Raises:
             RuntimeError: If the process has ended.
@@ -167,7 +161,7 @@ class Child:
 
 
 def serve(answers: Iterator[Metrics]) -> None:
-    """Print the next metrics as a line of JSON for each line that comes in; what libraries print goes elsewhere."""
+    """Print the next metrics as a line of JSON for each input line; other output goes to the standard error."""
     replies, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     for _ in sys.stdin:
         print(json.dumps(next(answers)), file=replies, flush=True)

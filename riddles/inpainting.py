@@ -1,4 +1,4 @@
-"""Riddles of inpainting: climbing in pixels, a second tanh, epoch 0, and enough time."""
+"""Riddles about inpainting: climbing in pixel space, a second tanh, epoch 0, and enough time."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,13 @@ PIXEL_STEPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 N_STEPS = 200
 CLIMBS = (10, 50, 200)
 TIMES = (10, 100, 1000, 10_000)
-ADAM = {"step": 0.1}  # as conf/method has them
+ADAM = {"step": 0.1}  # the settings of conf/method
 ASCENT = {"step": 0.2, "clip": 10.0}
 WAYS = {"adam": (logit_adam, ADAM), "ascent": (logit_ascent, ASCENT)}
 
 
 def inpainting_in_pixel_space(riddle: Riddle) -> Outcome:
-    """Riddle 8: plain steps in x at five rates, Adam in y, and the gradients at black and grey pixels."""
+    """Answer riddle 8: plain steps in x at five rates, Adam in y, and the gradients at black and grey pixels."""
     run = train(riddle.name)
     pixel = {f"{step:g}": inpaint(run, pixel_ascent, n_steps=N_STEPS, step=step) for step in PIXEL_STEPS}
     logit = inpaint(run, logit_adam, n_steps=N_STEPS, **ADAM)
@@ -32,13 +32,13 @@ def inpainting_in_pixel_space(riddle: Riddle) -> Outcome:
         f"black pixels, {gradients['grey']:.2g} at grey ones"
     )
     is_worse = min(errors) > 1.2 * logit["squared_error"]
-    verdict = "confirmed" if is_worse and gradients["black"] >= 10 * gradients["grey"] else "refuted"
-    return Outcome(verdict, found, {"pixel": pixel, "logit_adam": logit, **without, "gradients": gradients})
+    result = "confirmed" if is_worse and gradients["black"] >= 10 * gradients["grey"] else "refuted"
+    return Outcome(result, found, {"pixel": pixel, "logit_adam": logit, **without, "gradients": gradients})
 
 
 def double_tanh(riddle: Riddle) -> Outcome:
-    """Riddle 9: Adam and plain steps in logit space, with one tanh and with two."""
-    runs = {"double_tanh": train(riddle.name), "tanh": train(riddle.name, riddle.cure)}
+    """Answer riddle 9: Adam and plain steps in logit space, with one tanh and with two."""
+    runs = {"double_tanh": train(riddle.name), "tanh": train(riddle.name, riddle.remedy)}
     table = {
         f"{scale} {name}": {steps: inpaint(run, method, n_steps=steps, **settings) for steps in CLIMBS}
         for scale, run in runs.items()
@@ -51,12 +51,12 @@ def double_tanh(riddle: Riddle) -> Outcome:
     found = f"error after {CLIMBS[-1]} steps: {said}; corrupted {without['corrupted']:.1f}; bits per dimension: {bpd}"
     adam_works = last["tanh adam"] < min(last["tanh ascent"], 0.8 * without["corrupted"])
     is_harder = last["double_tanh adam"] >= 1.05 * last["tanh adam"]
-    verdict = {2: "confirmed", 1: "partly", 0: "refuted"}[adam_works + is_harder]
-    return Outcome(verdict, found, {"climbs": table, **without, "bpd": {name: run.bpd for name, run in runs.items()}})
+    result = {2: "confirmed", 1: "partly", 0: "refuted"}[adam_works + is_harder]
+    return Outcome(result, found, {"climbs": table, **without, "bpd": {name: run.bpd for name, run in runs.items()}})
 
 
 def inpaints_at_once(riddle: Riddle) -> Outcome:
-    """Riddle 11: CP3's ascent before training, after 200 steps, and in the released flow; the mean image beside it."""
+    """Answer riddle 11: CP3's ascent on the untrained flow, after 200 steps, and on the released flow."""
     runs = {
         "untrained": train(riddle.name, ["trainer.max_steps=1", "optimizer.lr=0.0"]),
         "200 steps": train(riddle.name),
@@ -82,7 +82,7 @@ def inpaints_at_once(riddle: Riddle) -> Outcome:
 
 
 def inpaints_given_time(riddle: Riddle) -> Outcome:
-    """Riddle 17: error against steps, up to 10,000."""
+    """Answer riddle 17: error against steps, up to 10,000."""
     run = train(riddle.name)
     rows = {}
     for steps in TIMES:

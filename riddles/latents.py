@@ -1,4 +1,4 @@
-"""Riddles of z: a flat norm, fresh latents that decode to garbage, sensitivity to noise, errors of the round trip."""
+"""Riddles about z: a flat norm, fresh latents that decode to garbage, sensitivity to noise, round-trip errors."""
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ THIN = 0.1  # variance of a direction; 4,000 draws of 784 standard normals have 
 
 
 def flat_norm(riddle: Riddle) -> Outcome:
-    """Riddle 5: three measures of z, in the four cells of riddle 3."""
-    cells = {" ".join(key): _latent_figures(_latents(run)) for key, run in four_cells(riddle).items()}
+    """Answer riddle 5: three measures of z, in the four cells of riddle 3."""
+    cells = {" ".join(key): _latent_metrics(_latents(run)) for key, run in four_cells(riddle).items()}
     failing, cured = cells["none none"], cells["logit uniform"]
     mean, std = chi_moments(784)
     found = (
         f"failing: norm {failing['radius_mean']:.1f} +- {failing['radius_std']:.1f}, {failing['off']:.0%} of "
-        f"dimensions are no standard normal, projections off by {failing['projection']:.2f}; cured: "
+        f"dimensions are not standard normal, projections off by {failing['projection']:.2f}; cured: "
         f"{cured['radius_mean']:.1f} +- {cured['radius_std']:.1f}, {cured['off']:.0%}, {cured['projection']:.2f} "
         f"(expected {mean:.2f} +- {std:.2f}, 0%, 0)"
     )
@@ -33,10 +33,10 @@ def flat_norm(riddle: Riddle) -> Outcome:
 
 
 def fresh_z(riddle: Riddle) -> Outcome:
-    """Riddle 6: how thin the latents of data lie, beside perturbed and fresh latents."""
+    """Answer riddle 6: how thin a set the latents of data lie on, compared with perturbed and fresh latents."""
     cells = {}
     for key, run in four_cells(riddle).items():
-        batch, z = run.subject().batch, _latents(run)
+        batch, z = run.task().batch, _latents(run)
         deviation = batch.x.var(0).mean().sqrt().item()
         cells[" ".join(key)] = {
             "perturbed": perturbation_error(run.flow, batch.x, 0.1, SEED) / deviation,
@@ -55,7 +55,7 @@ def fresh_z(riddle: Riddle) -> Outcome:
 
 
 def sensitive_to_noise(riddle: Riddle) -> Outcome:
-    """Riddle 10: how far log p falls with noise, per unit of x and per unit of logit, in both released flows."""
+    """Answer riddle 10: how far log p falls with noise in two released flows, per unit of x and per unit of logit."""
     curves = {name: _noise_curves(released(name)) for name in ("resflow", "cp3")}
     at = NOISE.index(0.05)
     ours, theirs = curves["resflow"]["per_x"][at], curves["cp3"]["per_x"][at]
@@ -69,10 +69,10 @@ def sensitive_to_noise(riddle: Riddle) -> Outcome:
 
 
 def round_trip_error(riddle: Riddle) -> Outcome:
-    """Riddle 12: the same round trip in three precisions, for a small flow and a released one."""
+    """Answer riddle 12: the same round trip in three precisions, for a small flow and a released one."""
     rows = {}
     for name, run in {"small": train(riddle.name), "pretrained:resflow": released("resflow")}.items():
-        x = run.subject().batch.x[:32]
+        x = run.task().batch.x[:32]
         rows[name] = {precision: round_trip(run.flow, x, precision=precision)._asdict() for precision in PRECISIONS}
     gains = {name: row["float32"]["largest"] / row["float64"]["largest"] for name, row in rows.items()}
     changed = max(row["float32"]["changed"] for row in rows.values())
@@ -87,10 +87,10 @@ def round_trip_error(riddle: Riddle) -> Outcome:
 
 def _latents(run: Run) -> Tensor:
     """Return latents of validation images, shape (4000, 784), in float64."""
-    return run.subject(N_LATENTS).scores.z.double()
+    return run.task(N_LATENTS).scores.z.double()
 
 
-def _latent_figures(z: Tensor) -> dict[str, float]:
+def _latent_metrics(z: Tensor) -> dict[str, float]:
     norms = radius(z)
     return {
         "radius_mean": norms.mean,
@@ -101,13 +101,13 @@ def _latent_figures(z: Tensor) -> dict[str, float]:
 
 
 def _thin_share(z: Tensor) -> float:
-    """Return the share of the principal directions of z in which its variance is below a tenth."""
+    """Return the share of principal directions in which the variance of z is below :data:`THIN`."""
     return (torch.linalg.eigvalsh(z.T.cov()) < THIN).double().mean().item()
 
 
 @torch.no_grad()
 def _noise_curves(run: Run, n: int = 100) -> dict[str, list[float]]:
-    """Return how far log p(x + noise) falls, in nats per dimension: densities per unit of x, and per unit of logit."""
+    """Return how far log p falls as noise is added to x, in nats per dimension, for densities of x and of logits."""
     x = make_batch(run.flow, run.dequantizer, run.validation, n, SEED).x
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(SEED))
 

@@ -1,4 +1,4 @@
-"""Riddles of the loss: nan, a tiny loss with noise for samples, a positive log-probability."""
+"""Riddles about the loss: a NaN loss, a tiny loss with noise for samples, a positive log-probability."""
 
 import math
 from itertools import product
@@ -15,14 +15,14 @@ from riddles.measures import sample_quality
 from riddles.runs import Outcome, Riddle, Run, released, train
 
 BIT = 784 * math.log(2)
-NEEDED = 7 * BIT + 392 * (1 + math.log(2 * math.pi))  # log-determinant of 1 bpd at a typical z, over 784 dimensions
+NEEDED = 7 * BIT + 392 * (1 + math.log(2 * math.pi))  # nats of log-determinant that 1 bpd takes at a typical z
 
 
 def nan_loss(riddle: Riddle) -> Outcome:
-    """Riddle 1: unbounded scales against bounded ones, three seeds each."""
+    """Answer riddle 1: unbounded scales against bounded ones, three seeds each."""
     runs = {
         name: [train(riddle.name, [f"seed={seed}", *overrides]) for seed in range(3)]
-        for name, overrides in {"unbounded": [], "bounded": riddle.cure}.items()
+        for name, overrides in {"unbounded": [], "bounded": riddle.remedy}.items()
     }
     steps = {name: [len(run.losses) if run.error else None for run in some] for name, some in runs.items()}
     first = {name: [run.losses[0] for run in some] for name, some in runs.items()}
@@ -35,24 +35,24 @@ def nan_loss(riddle: Riddle) -> Outcome:
         "bpd": [run.bpd for run in runs["bounded"] if run.curve],
     }
     found = (
-        f"{failed} of 3 unbounded runs end in a loss that is no number, {sum(map(bool, steps['bounded']))} of 3 with "
+        f"{failed} of 3 unbounded runs end in a NaN loss, {sum(map(bool, steps['bounded']))} of 3 with "
         f"a tanh; their losses begin at {_range(first['unbounded'])} and at {_range(first['bounded'])} nats"
     )
     return Outcome("confirmed" if failed and is_cured else "refuted", found, metrics)
 
 
 def noisy_samples(riddle: Riddle) -> Outcome:
-    """Riddle 3: the 2 x 2 table, ActNorm to lift the bound on the log-determinant, and a released flow."""
+    """Answer riddle 3: with and without logit and dequantization; ActNorm, which lifts the bound; a released flow."""
     runs = {
         **{" ".join(key): run for key, run in four_cells(riddle).items()},
         "none uniform, actnorm": train(riddle.name, ["data.dequantizer=uniform", "model.norm=actnorm"]),
         "pretrained:resflow": released("resflow"),
     }
-    return judge_cells({name: _cell(run) for name, run in runs.items()})
+    return compare_cells({name: _cell(run) for name, run in runs.items()})
 
 
-def judge_cells(table: dict[str, dict[str, Any]]) -> Outcome:
-    """Say what the cells of riddle 3 come to."""
+def compare_cells(table: dict[str, dict[str, Any]]) -> Outcome:
+    """Return the outcome of riddle 3, given the metrics of its cells."""
     half = table["none none"]["frechet_distance"] / 2
     dithered, logit, both = (table[key]["frechet_distance"] < half for key in list(_CELLS)[1:])
     norms = ", ".join(f"{table[key]['radius_mean']:.1f} {name}" for key, name in _CELLS.items())
@@ -63,12 +63,12 @@ def judge_cells(table: dict[str, dict[str, Any]]) -> Outcome:
         f"{table['pretrained:resflow']['frechet_distance']:.0f}); without a logit {failing['log_det']:.0f} of the at "
         f"most {failing['log_det_budget']:.0f} nats of log-determinant are used, and 1 bpd needs {NEEDED:.0f}"
     )
-    verdict = "confirmed" if dithered and logit else "partly" if both and (dithered or logit) else "refuted"
-    return Outcome(verdict, found, {"needed_log_det": NEEDED, "cells": table})
+    result = "confirmed" if dithered and logit else "partly" if both and (dithered or logit) else "refuted"
+    return Outcome(result, found, {"needed_log_det": NEEDED, "cells": table})
 
 
 def four_cells(riddle: Riddle) -> dict[tuple[str, str], Run]:
-    """Train with and without logit and dequantization."""
+    """Return trainings with and without logit and dequantization, by (preprocess, dequantizer)."""
     return {
         (preprocess, dequantizer): train(
             riddle.name, [f"model.preprocess={preprocess}", f"data.dequantizer={dequantizer}"]
@@ -78,7 +78,7 @@ def four_cells(riddle: Riddle) -> dict[tuple[str, str], Run]:
 
 
 def positive_log_p(riddle: Riddle) -> Outcome:
-    """Riddle 4: where a flow passes +700 nats, and one trained flow in four units."""
+    """Answer riddle 4: where a flow passes +700 nats, and the density of one trained flow in four units."""
     run, good = train(riddle.name), released("resflow")
     densities = [784 * math.log(256) - loss for loss in run.losses]
     step = next((number for number, density in enumerate(densities, 1) if density >= 700), None)
@@ -106,9 +106,9 @@ _CELLS = {
 
 
 def _cell(run: Run) -> dict[str, float | None]:
-    subject = run.subject()
-    z, log_prob, _ = subject.scores
-    trip = round_trip(run.flow, subject.batch.x[:32])
+    task = run.task()
+    z, log_prob, _ = task.scores
+    trip = round_trip(run.flow, task.batch.x[:32])
     log_det = (log_prob - run.flow.base.log_prob(z)).mean().item()
     norms = radius(z)
     return {
@@ -127,13 +127,15 @@ def _cell(run: Run) -> dict[str, float | None]:
 def log_det_budget(flow: Flow) -> float:
     """Return the largest log-determinant that the affine couplings can have, in nats."""
     couplings = [part for part in flow.modules() if isinstance(part, AffineCoupling)]
-    return sum(((1 - part.mask) * part.scale_activation(torch.full_like(part.mask, HUGE))).sum().item() for part in couplings)
+    return sum(
+        ((1 - part.mask) * part.scale_activation(torch.full_like(part.mask, HUGE))).sum().item() for part in couplings
+    )
 
 
 @torch.no_grad()
 def _units(run: Run) -> dict[str, dict[str, float]]:
-    """Score the same images in several units: nats there, and bits per dimension once the change is counted."""
-    batch = run.subject().batch
+    """Return mean log-densities of the same images in several units, in nats and in bits per dimension."""
+    batch = run.task().batch
     x, log_q = batch.x, batch.log_q
     log_prob, of_logits = run.flow.log_prob(x).double(), log_prob_of_logits(run.flow, to_logits(x))[1].double()
     squashed = 1e-5 + (1 - 2e-5) * x.double()

@@ -1,4 +1,4 @@
-"""The riddle of a log-determinant that forgot its mask."""
+"""The riddle about a log-determinant that leaves out the mask."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ MAP = ("inverse undoes forward", "log-determinants of both directions", "log-det
 
 
 class LogDetWithoutMask(AffineCoupling):
-    """A coupling that counts the log-scales of the kept elements, too."""
+    """A faulty coupling: its log-determinant also counts the log-scales of elements that pass unchanged."""
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward_and_log_det(x, context)[0], self._unmasked(x, context)
@@ -30,25 +30,25 @@ class LogDetWithoutMask(AffineCoupling):
 
 
 def log_det_without_mask(riddle: Riddle) -> Outcome:
-    """Riddle 2: train with the bug, then score the same weights without it."""
+    """Answer riddle 2: train with the bug, then score the same weights without it."""
     wrong, right = train(riddle.name, prepare=_plant), train(riddle.name)
-    subject = wrong.subject()
-    verdicts = {one.check: one for one in diagnose(subject, [check for check in CHECKS if check.name in MAP])}
-    claimed = bits_per_dim(subject.scores.log_ratio.mean(), 0.0, 784).item()
-    with _mended(wrong.flow):
-        true = bits_per_dim(wrong.subject().scores.log_ratio.mean(), 0.0, 784).item()
-    correct = bits_per_dim(right.subject().scores.log_ratio.mean(), 0.0, 784).item()
-    statuses = [verdicts[name].status for name in MAP]
+    task = wrong.task()
+    results = {one.check: one for one in diagnose(task, [check for check in CHECKS if check.name in MAP])}
+    claimed = bits_per_dim(task.scores.log_ratio.mean(), 0.0, 784).item()
+    with _repaired(wrong.flow):
+        true = bits_per_dim(wrong.task().scores.log_ratio.mean(), 0.0, 784).item()
+    correct = bits_per_dim(right.task().scores.log_ratio.mean(), 0.0, 784).item()
+    statuses = [results[name].status for name in MAP]
     metrics = {
         "claimed_bpd": claimed,
         "true_bpd": true,
         "bpd_without_the_bug": correct,
-        "verdicts": {name: one._asdict() for name, one in verdicts.items()},
+        "checks": {name: one._asdict() for name, one in results.items()},
     }
     found = (
-        f"claimed {claimed:.2f} bits per dimension, true {true:.2f}, and {correct:.2f} without the bug; laws: round "
+        f"claimed {claimed:.2f} bits per dimension, true {true:.2f}, and {correct:.2f} without the bug; checks: round "
         f"trip {statuses[0]}, both directions agree {statuses[1]}, Jacobian {statuses[2]} "
-        f"({verdicts[MAP[2]].measured.partition(';')[0]})"
+        f"({results[MAP[2]].measured.partition(';')[0]})"
     )
     is_confirmed = statuses[0] == "pass" and statuses[2] == "fail" and claimed < true
     return Outcome("confirmed" if is_confirmed else "refuted", found, metrics)
@@ -61,7 +61,7 @@ def _plant(module: FlowModule) -> None:
 
 
 @contextmanager
-def _mended(flow: Flow) -> Iterator[None]:
+def _repaired(flow: Flow) -> Iterator[None]:
     faulty = [part for part in flow.modules() if type(part) is LogDetWithoutMask]
     for part in faulty:
         part.__class__ = AffineCoupling

@@ -18,7 +18,7 @@ N_COMPLETED = 25
 
 
 def sample_quality(run: Run) -> dict[str, float]:
-    """Return the share of samples of which the classifier is sure, and their Frechet distance from images."""
+    """Return the share of samples that the classifier is confident in, and their Frechet distance from images."""
     classifier = load_classifier()
     samples = draw_levels(run.flow, N_SAMPLES, batch_size=100, seed=SEED).levels
     features, probabilities = classifier.judge(samples)
@@ -32,11 +32,11 @@ def sample_quality(run: Run) -> dict[str, float]:
 def inpaint(
     run: Run, method: Callable[..., Completions], n_images: int = N_COMPLETED, **settings: Any
 ) -> dict[str, float]:
-    """Complete the lower half of validation images; means over images of squared error, log p and the like.
+    """Complete the lower half of validation images.
 
     Returns:
-        ``squared_error``, summed over pixels; ``log_prob`` and ``log_prob_of_truth`` in logit space, in nats;
-        ``more_probable``, the share of completions that are denser than the truth.
+        Means over images: ``squared_error``, summed over pixels; ``log_prob`` and ``log_prob_of_truth`` in logit space,
+        in nats; ``more_probable``, the share of completions whose density exceeds the truth's.
     """
     truth, observed = task(run, n_images)
     complete = functools.partial(method, **settings)
@@ -48,7 +48,7 @@ def inpaint(
 
 
 def errors_without_flow(run: Run, n_images: int = N_COMPLETED) -> dict[str, float]:
-    """Return the squared error of the corrupted images, and that of the mean training image in the hidden half."""
+    """Return the squared errors of the corrupted images, and of the mean training image in the hidden half."""
     truth, observed = task(run, n_images)
     noise = corrupt(truth, observed, "gaussian_noise", torch.Generator().manual_seed(SEED))
     mean = (run.train.levels.double().mean(0) + 0.5).to(truth) / 256
@@ -57,6 +57,6 @@ def errors_without_flow(run: Run, n_images: int = N_COMPLETED) -> dict[str, floa
 
 
 def task(run: Run, n_images: int = N_COMPLETED) -> tuple[Tensor, Tensor]:
-    """Return validation images, and which of their pixels are given: those of the upper half."""
+    """Return validation images, and a mask of their observed pixels: the upper half."""
     truth = make_batch(run.flow, run.dequantizer, run.validation, n_images, SEED).x
     return truth, make_observed("lower", run.flow.event_shape)

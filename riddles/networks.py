@@ -1,4 +1,4 @@
-"""Riddles of the networks: MLP heads, initialization, and a landscape that is too complex."""
+"""Riddles about the networks: MLP heads, initialization, and a landscape that is too complex."""
 
 import math
 
@@ -15,7 +15,7 @@ from nf_mnist.training.module import FlowModule
 from riddles.measures import errors_without_flow, inpaint, sample_quality
 from riddles.runs import SEED, Outcome, Riddle, Run, train
 
-WIDE = 32  # channels, twice as many
+WIDE = 32  # channels, twice those of the experiment
 SIZES = {
     "2 couplings": ["model.flow.n_scales=1"],
     "6 couplings": ["model.flow.n_scales=2"],
@@ -27,11 +27,11 @@ N_STEPS = 100
 
 
 def no_mlp_heads(riddle: Riddle) -> Outcome:
-    """Riddle 13: bits per dimension, samples and reach of the Jacobian, with heads and without."""
+    """Answer riddle 13: bits per dimension, samples and the reach of the Jacobian, with heads and without."""
     runs = {
         "without": train(riddle.name),
         "without, wider": train(riddle.name, [f"model.flow.hidden_channels={WIDE}"]),
-        "with": train(riddle.name, riddle.cure),
+        "with": train(riddle.name, riddle.remedy),
     }
     rows = {
         name: {
@@ -49,18 +49,18 @@ def no_mlp_heads(riddle: Riddle) -> Outcome:
     )
     is_better = rows["with"]["bpd"] <= min(rows["without"]["bpd"], rows["without, wider"]["bpd"]) - 0.02
     reaches = rows["with"]["reach"] > 1.01 * rows["without"]["reach"]
-    verdict = {2: "confirmed", 1: "partly", 0: "refuted"}[is_better + reaches]
-    return Outcome(verdict, said, rows)
+    result = {2: "confirmed", 1: "partly", 0: "refuted"}[is_better + reaches]
+    return Outcome(result, said, rows)
 
 
 def initialization(riddle: Riddle) -> Outcome:
-    """Riddle 14: the same flow from three initializations."""
+    """Answer riddle 14: the same flow from three initializations."""
     runs = {
         "Xavier": train(riddle.name),
         "orthogonal": train(riddle.name, prepare=_orthogonal),
         "zero last layers": train(riddle.name, prepare=_zero),
     }
-    cured = train(riddle.name, riddle.cure)
+    cured = train(riddle.name, riddle.remedy)
     rows = {name: {"first_loss": run.losses[0], "bpd": run.bpd, "curve": run.curve} for name, run in runs.items()}
     said = ", ".join(
         f"{name} {row['first_loss']:.3g} nats at first, {row['bpd']:.2f} bits per dimension"
@@ -69,12 +69,12 @@ def initialization(riddle: Riddle) -> Outcome:
     best = min(rows, key=lambda name: rows[name]["bpd"])
     found = f"{said}; Xavier with ActNorm {cured.bpd:.2f}"
     is_no_cause = rows["Xavier"]["bpd"] - rows[best]["bpd"] <= 0.5
-    verdict = {2: "confirmed", 1: "partly", 0: "refuted"}[is_no_cause + (best == "zero last layers")]
-    return Outcome(verdict, found, {**rows, "Xavier, actnorm": {"bpd": cured.bpd}})
+    result = {2: "confirmed", 1: "partly", 0: "refuted"}[is_no_cause + (best == "zero last layers")]
+    return Outcome(result, found, {**rows, "Xavier, actnorm": {"bpd": cured.bpd}})
 
 
 def too_complex_to_climb(riddle: Riddle) -> Outcome:
-    """Riddle 16: completions, climb and turn of the gradient against depth and width."""
+    """Answer riddle 16: completions, and how far the gradient turns, against depth and width."""
     rows = {}
     for name, overrides in SIZES.items():
         run = train(riddle.name, overrides)
@@ -95,9 +95,8 @@ def too_complex_to_climb(riddle: Riddle) -> Outcome:
 
 
 def _reach(run: Run) -> float:
-    """Return the share of latents whose derivative to the centre pixel exceeds a thousandth of the largest one."""
-    subject = run.subject(4)
-    flow, few = subject.precise
+    """Return the share of latents whose derivative by the centre pixel exceeds a thousandth of the largest one."""
+    flow, few = run.task(4).precise
     x = few.x[:1]
     direction = torch.zeros_like(x)
     direction[0, 0, x.shape[2] // 2, x.shape[3] // 2] = 1
@@ -106,7 +105,7 @@ def _reach(run: Run) -> float:
 
 
 def _agreement(run: Run, n: int = 25, length: float = 0.1) -> float:
-    """Return the cosine of the gradients of log p in y, at images and a step of 0.1 along the signs of the gradient."""
+    """Return the cosine between gradients of log p in y: at images, and one step along the gradient's signs away."""
     y = to_logits(make_batch(run.flow, run.dequantizer, run.validation, n, SEED).x)
     here = _gradient(run.flow, y)
     there = _gradient(run.flow, y + length * here.sign())
@@ -127,7 +126,7 @@ def _orthogonal(module: FlowModule) -> None:
 
 
 def _zero(module: FlowModule) -> None:
-    """Make every conditioner predict zeros: the last linear layer, and the first block's last BatchNorm."""
+    """Make every conditioner predict zeros, by its last linear layer and the last BatchNorm of its first block."""
     for net in module.flow.modules():
         if isinstance(net, ResidualNet):
             first, _, last = net

@@ -1,4 +1,4 @@
-"""Riddles of BatchNorm: a validation loss that explodes, and what the size of a batch does."""
+"""Riddles about BatchNorm: a validation loss that explodes, and the effect of the batch size."""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ NORMS = (BatchNorm, ActNorm)
 N_SCORED = 1000
 DEPTHS = (1, 2, 3, 4, 6)
 CROPS = (14, 20, 24)  # sides of the central part of the images, beside 28
-CURES = {
+REMEDIES = {
     "nothing": [],
     "dequantization": ["data.dequantizer=uniform"],
     "eps 1e-2": ["model.flow.norm.eps=1e-2"],
@@ -27,19 +27,19 @@ CURES = {
     "training set's statistics": ["callbacks=recompute_statistics", "trainer.val_check_interval=30"],
     "ActNorm": ["model.norm=actnorm"],
 }
-CURED = 1e4  # nats per image
+CURED = 1e4  # nats per image, below which the loss counts as cured
 BATCH_SIZES = (32, 128, 512)
-N_TRAINED = 12_800  # images, whatever the batch
+N_TRAINED = 12_800  # images, at every batch size
 POLICIES = {
     "batch": [],
     "running": ["model.flow.norm.policy=running"],
     "actnorm": ["model.norm=actnorm"],
 }
-FLAT = "riddle_07_batchnorm_explodes", ["data.dequantizer=uniform"]  # statistics of a pixel, one value an image
+FLAT = "riddle_07_batchnorm_explodes", ["data.dequantizer=uniform"]  # statistics of single pixels: one value an image
 
 
 def batchnorm_explodes(riddle: Riddle) -> Outcome:
-    """Riddle 7: validation loss against layers and constant pixels, the factors that predict it, and each cure."""
+    """Answer riddle 7: validation loss against layers and constant pixels, its prediction, and each remedy."""
     by_depth = {depth: _explosion(train(riddle.name, [f"model.flow.n_couplings={depth}"])) for depth in DEPTHS}
     by_crop = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -47,26 +47,26 @@ def batchnorm_explodes(riddle: Riddle) -> Outcome:
             path = _crop(side, Path(folder))
             by_crop[side] = _explosion(train(riddle.name, ["data=array", f"path={path}"]))
     by_crop[28] = by_depth[4]
-    runs = {name: train(riddle.name, overrides) for name, overrides in CURES.items()}
-    cures = {name: {"curve": run.curve, **_explosion(run)} for name, run in runs.items()}
+    runs = {name: train(riddle.name, overrides) for name, overrides in REMEDIES.items()}
+    remedies = {name: {"curve": run.curve, **_explosion(run)} for name, run in runs.items()}
     losses = [row["validation_loss"] for row in by_depth.values()]
     cropped = [row["validation_loss"] for row in by_crop.values()]
     misses = [abs(np.log10(row["predicted_loss"] / row["validation_loss"])) for row in by_depth.values()]
-    said = ", ".join(f"{name} {row['validation_loss']:.2g}" for name, row in cures.items())
+    said = ", ".join(f"{name} {row['validation_loss']:.2g}" for name, row in remedies.items())
     found = (
         f"validation loss with {', '.join(map(str, DEPTHS))} layers {', '.join(f'{loss:.1g}' for loss in losses)} "
         f"nats, predicted within {max(misses):.1f} decades; with {_shares(by_crop)} constant pixels "
-        f"{', '.join(f'{loss:.1g}' for loss in cropped)}; cures: {said}"
+        f"{', '.join(f'{loss:.1g}' for loss in cropped)}; remedies: {said}"
     )
     grows = losses[-1] > losses[0] and by_crop[28]["validation_loss"] > by_crop[CROPS[0]]["validation_loss"]
-    is_cured = {name: row["validation_loss"] < CURED for name, row in cures.items() if name != "nothing"}
+    is_cured = {name: row["validation_loss"] < CURED for name, row in remedies.items() if name != "nothing"}
     holds = max(misses) <= 2 and grows and is_cured["dequantization"]
-    verdict = "refuted" if not holds else "confirmed" if all(is_cured.values()) else "partly"
-    return Outcome(verdict, found, {"by_layers": by_depth, "by_crop": by_crop, "cures": cures})
+    result = "refuted" if not holds else "confirmed" if all(is_cured.values()) else "partly"
+    return Outcome(result, found, {"by_layers": by_depth, "by_crop": by_crop, "remedies": remedies})
 
 
 def batchnorm_batch_size(riddle: Riddle) -> Outcome:
-    """Riddle 15: how much worse evaluation is than training, for each policy and batch size; on flat vectors, too."""
+    """Answer riddle 15: how much worse evaluation is than training, by policy and batch size."""
     flows = {policy: (riddle.name, overrides) for policy, overrides in POLICIES.items()}
     flows["batch, flat vectors"] = FLAT
     table = {
@@ -81,12 +81,12 @@ def batchnorm_batch_size(riddle: Riddle) -> Outcome:
     of_batch = table["batch"]
     is_sensitive = of_batch[small]["excess"] > 2 * max(of_batch[large]["excess"], 0)
     others = max(table[policy][small]["excess"] for policy in ("running", "actnorm"))
-    verdict = "confirmed" if is_sensitive and others <= of_batch[small]["excess"] else "refuted"
-    return Outcome(verdict, found, table)
+    result = "confirmed" if is_sensitive and others <= of_batch[small]["excess"] else "refuted"
+    return Outcome(result, found, table)
 
 
 def _excess(name: str, overrides: list[str], batch_size: int) -> dict[str, float]:
-    """Train in batches of that size; return the validation's bpd, and by how much the last training steps' is below."""
+    """Train with a batch size; return the validation bpd, and its excess over that of the last training steps."""
     n_steps = N_TRAINED // batch_size
     settings = [f"data.batch_size={batch_size}", f"trainer.max_steps={n_steps}", "trainer.val_check_interval=100000"]
     run = train(name, [*overrides, *settings])
@@ -95,13 +95,13 @@ def _excess(name: str, overrides: list[str], batch_size: int) -> dict[str, float
 
 
 def _explosion(run: Run) -> dict[str, object]:
-    """Return losses of a run, the largest value after each normalisation, and the loss that is predicted."""
-    subject = run.subject(N_SCORED)
-    reached = [one for one in reached_layers(run.flow.bijector, subject.batch.x) if isinstance(one.layer, NORMS)]
+    """Return losses of a run, the predicted loss, and the largest value after each normalisation."""
+    task = run.task(N_SCORED)
+    reached = [one for one in reached_layers(run.flow.bijector, task.batch.x) if isinstance(one.layer, NORMS)]
     return {
         "train_loss": sum(run.losses[-10:]) / len(run.losses[-10:]),
-        "validation_loss": -subject.scores.log_ratio.mean().item(),
-        "predicted_loss": predicted_loss(subject),
+        "validation_loss": -task.scores.log_ratio.mean().item(),
+        "predicted_loss": predicted_loss(task),
         "constant_share": _constant_share(run),
         "largest_after_layers": [one.layer(one.x)[0].abs().max().item() for one in reached],
         "largest_factors": [_factors(one.layer).max().item() for one in reached],
@@ -110,20 +110,21 @@ def _explosion(run: Run) -> dict[str, object]:
 
 @torch.no_grad()
 def _factors(norm: BatchNorm | ActNorm) -> Tensor:
-    """Return by what a normalisation multiplies each dimension in evaluation."""
+    """Return the factors by which a normalisation multiplies each dimension in evaluation."""
     if isinstance(norm, ActNorm):
         return norm.log_scale.exp()
     return norm.log_gamma.exp() * (norm.running_var + norm.eps).rsqrt()
 
 
 @torch.no_grad()
-def predicted_loss(subject: DiagnosisTask) -> float:
-    """Return half the squared norm of what the factors alone make of the images' deviations from the training mean.
+def predicted_loss(task: DiagnosisTask) -> float:
+    """Return the loss that the factors of normalisation layers alone predict, in nats.
 
-    Couplings are left out: they multiply by e at most, and add a bounded shift.
+    This is half the squared norm of the images' deviations from the training mean, times the factors. Couplings are
+    left out: they multiply by e at most, and add a bounded shift.
     """
-    logit, flatten, *layers = subject.flow.bijector.layers()
-    deviations, of_training = (flatten(logit(part.x)[0])[0].double() for part in (subject.batch, subject.train))
+    logit, flatten, *layers = task.flow.bijector.layers()
+    deviations, of_training = (flatten(logit(part.x)[0])[0].double() for part in (task.batch, task.train))
     deviations = deviations - of_training.mean(0)
     for layer in layers:
         if isinstance(layer, Permutation):
@@ -134,13 +135,13 @@ def predicted_loss(subject: DiagnosisTask) -> float:
 
 
 def _constant_share(run: Run) -> float:
-    """Return the share of pixels that have one and the same level in 64 training images."""
+    """Return the share of pixels that have the same grey level in all of 64 training images."""
     levels = run.train.levels[:64]
     return (levels == levels[:1]).all(0).double().mean().item()
 
 
 def _crop(side: int, folder: Path) -> Path:
-    """Write the central part of MNIST's training images as a file for ``data=array``."""
+    """Write the central part of MNIST's training images to a file for ``data=array``."""
     border = (28 - side) // 2
     images = mnist().train
     path = folder / f"crop_{side}.npz"

@@ -1,11 +1,10 @@
-"""What the riddles share: their headers, and trainings in this process."""
+"""What the riddles share: what ``riddles.yaml`` says of each, and trainings in this process."""
 
 import functools
-import math
-import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.module import FlowModule
 
+RIDDLES = Path(__file__).parent / "riddles.yaml"
 SEED = 0
 VIEWS = ("best", "last", "timer", "progress", "samples", "radius", "moments", "projection", "round_trip", "inpainting")
 QUIET = [
@@ -36,18 +36,42 @@ QUIET = [
 ]
 
 
-class Riddle(NamedTuple):
-    """A file of ``conf/experiment``: its name, the fields of its header, and the overrides of the cured run."""
+@dataclass(frozen=True)
+class Riddle:
+    """A complaint of the diary, and the experiment that answers it.
+
+    Attributes:
+        name: Name of the experiment, ``conf/experiment/NAME.yaml``.
+        diary: The complaint, paraphrased.
+        belief: What we believed before the run.
+        refuted_if: What would refute the belief.
+        remedy: Overrides of the training that cure it.
+        cured_run: Command of the cured run.
+    """
 
     name: str
-    fields: dict[str, str]
-    cure: list[str]
+    diary: str
+    belief: str
+    refuted_if: str
+    remedy: list[str]
+    cured_run: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.cured_run:
+            command = " ".join(["python -m nf_mnist.train", f"experiment={self.name}", *self.remedy])
+            object.__setattr__(self, "cured_run", command)
 
 
 class Outcome(NamedTuple):
-    """What a riddle came to: ``confirmed``, ``refuted`` or ``partly``; the metrics in words; all metrics."""
+    """The outcome of a riddle.
 
-    verdict: str
+    Attributes:
+        result: ``confirmed``, ``refuted`` or ``partly``.
+        found: The main metrics, in words.
+        metrics: All metrics, as ``results/riddles.json`` keeps them.
+    """
+
+    result: str
     found: str
     metrics: dict[str, Any]
 
@@ -56,13 +80,13 @@ class Run(NamedTuple):
     """A training.
 
     Attributes:
-        flow: In evaluation mode.
-        dequantizer: That of the training.
-        validation: Images.
-        train: Images.
-        losses: In nats, of each training step.
-        curve: Validation loss in nats after so many steps.
-        error: What ended it early; empty if nothing did.
+        flow: The trained flow, in evaluation mode.
+        dequantizer: The dequantizer that it was trained with.
+        validation: Validation images.
+        train: Training images.
+        losses: Loss of each training step, in nats.
+        curve: Validation loss in nats, by the number of training steps before it.
+        error: Message of the error that ended the training early, or empty.
     """
 
     flow: Flow
@@ -80,11 +104,11 @@ class Run(NamedTuple):
 
     @property
     def bpd(self) -> float:
-        """The same in bits per dimension, where the data have them."""
+        """The last validation loss in bits per dimension, for data that have them."""
         return bits_per_dim(-self.loss, 0.0, self.flow.dims)
 
-    def subject(self, n: int = 300) -> DiagnosisTask:
-        """Return the flow beside n validation images, for laws and measures."""
+    def task(self, n: int = 300) -> DiagnosisTask:
+        """Return the flow with n validation images, for checks and metrics."""
         batch, train = (
             make_batch(self.flow, self.dequantizer, part, n, SEED) for part in (self.validation, self.train)
         )
@@ -92,7 +116,7 @@ class Run(NamedTuple):
 
 
 class Record(L.Callback):
-    """Keeps the losses of a training."""
+    """Record the losses of a training."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -106,18 +130,18 @@ class Record(L.Callback):
 
 
 def riddles() -> dict[int, Riddle]:
-    """Return the riddles by number."""
-    files = sorted((Path(config_dir()) / "experiment").glob("riddle_[0-9]*.yaml"))
-    return {int(path.stem.split("_")[1]): _read(path) for path in files}
+    """Return the riddles of ``riddles.yaml`` by number."""
+    entries: Any = OmegaConf.to_container(OmegaConf.load(RIDDLES))
+    return {number: Riddle(**fields) for number, fields in entries.items()}
 
 
 def train(name: str, overrides: Sequence[str] = (), prepare: Callable[[FlowModule], None] | None = None) -> Run:
-    """Train an experiment; one that is the same but for its name is trained once in a process.
+    """Train an experiment; a process trains experiments that differ in nothing but the name only once.
 
     Args:
-        name: Of the experiment.
-        overrides: Of its configuration.
-        prepare: Changes the module before it is trained.
+        name: Name of the experiment.
+        overrides: Overrides of its configuration.
+        prepare: Function that changes the module before it is trained.
     """
     register_resolvers()
     with initialize_config_dir(config_dir(), version_base="1.3"):
@@ -151,25 +175,7 @@ def _train(config: str, prepare: Callable[[FlowModule], None] | None) -> Run:
 
 @functools.cache
 def released(name: str) -> Run:
-    """Return released weights beside the data of their training."""
+    """Return released weights with the data that they were trained on."""
     trained = load_trained(f"pretrained:{name}")
     validation, training = load_split(trained.cfg.data, "validation")
     return Run(trained.flow.requires_grad_(False), trained.dequantizer, validation, training)
-
-
-def finite(value: Any) -> Any:
-    """Return metrics as JSON takes them: what is no finite number is null."""
-    if isinstance(value, dict):
-        return {str(key): finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read(path: Path) -> Riddle:
-    """Read the header of an experiment: ``# Field: text``, which goes on in lines that are indented by two more."""
-    lines = [line for line in path.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
-    text = "\n".join(line[2:] for line in lines).replace("\n  ", " ")
-    fields = dict(line.split(": ", 1) for line in text.splitlines())
-    command = re.search(rf"experiment={path.stem}(.*)", fields["Cured run"])
-    return Riddle(path.stem, fields, command[1].split() if command else [])

@@ -118,7 +118,7 @@ def bits_by_coupling() -> str:
     """Return the bits that each coupling of a hierarchy pays, on training and on validation images, run by run."""
     runs = read_result("bits_by_coupling")["rows"]
     n_couplings = len(next(iter(runs.values()))["training"])
-    names = [f"level {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
+    names = [f"scale {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
     cells = [_of_couplings(run["training"], run["validation"]) for run in runs.values()]
     lines = [
         (name, *(cell for column in columns for cell in column))

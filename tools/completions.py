@@ -1,7 +1,7 @@
-"""Put completions of the same images under each other: ``python -m tools.completions OUT.png [--mask lower]``.
+"""Draw completions of the same images by several methods: ``python -m tools.completions OUT.png [--mask lower]``.
 
-Rows are those that ``python -m benchmarks.inpainting.table`` left in ``outputs/inpainting_table``, between the corrupted
-images and the true ones.
+The first row shows the corrupted images and the last row the true ones. The rows between are the completions that
+``python -m benchmarks.inpainting.table`` left in ``outputs/inpainting_table``.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from nf_mnist.data import mnist, random_subset
 from nf_mnist.inpainting import corrupt, make_observed
 
 COMPLETIONS = Path(__file__).parent.parent / "outputs" / "inpainting_table"
-SEED, N_SHOWN = 0, 25  # the seed is that of the table, whose images are shown
+SEED, N_SHOWN = 0, 25  # the seed of the table, so that the same images are shown
 
 
 def rows(mask: str) -> dict[str, Tensor]:
-    """Return what to show: levels of as many images each, shape (n_shown, 1, height, width).
+    """Return the rows to show by name: levels of images, each of shape (N_SHOWN, 1, height, width).
 
-    A method that completed fewer is left out.
+    Methods that completed fewer images are left out.
     """
     truth = random_subset(mnist().test, N_SHOWN, SEED)[0].levels
     observed = make_observed(mask, tuple(truth.shape[1:]), SEED)
@@ -36,7 +36,7 @@ def rows(mask: str) -> dict[str, Tensor]:
 
 
 def picture(shown: dict[str, Tensor]) -> Figure:
-    """Draw a row for each name."""
+    """Draw a row of images for each name."""
     figure = Figure(figsize=(14, 0.55 * len(shown)), layout="constrained")
     for axes, (name, levels) in zip(figure.subplots(len(shown), 1), shown.items(), strict=True):
         axes.imshow(levels.squeeze(1).permute(1, 0, 2).flatten(1), cmap="gray", vmin=0, vmax=255)

@@ -1,6 +1,7 @@
-"""Draw how log p rises while hidden pixels are climbed for: ``python -m tools.landscape``.
+"""Draw how log p rises along a climb in the hidden pixels: ``python -m tools.landscape``.
 
-From ``results/landscape.json``, which ``python -m benchmarks.inpainting.landscape`` writes, into ``docs/images/landscape.png``.
+Reads ``results/landscape.json``, which ``python -m benchmarks.inpainting.landscape`` writes, and draws
+``docs/images/landscape.png``. CP3 is a simplified Real NVP known to us only from its authors' report.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from tools.from_results import ROOT, read_result
 
 TICKS = (-3000, -1000, -300, -100, 0, 100, 300)
-LINEAR = 100  # nats on either side of the truth's, where the axis is nearly linear; far beyond it is logarithmic
+LINEAR = 100  # nats around the truth's within which the axis is nearly linear; far beyond them it is logarithmic
 
 
 def picture(flows: dict[str, Any]) -> Figure:

@@ -108,7 +108,7 @@ def logging_cost() -> str:
             f"{found['share_of_logging']:.1%}",
         ),
         (
-            "pictures and verdicts, per validation",
+            "pictures and checks, per validation",
             f"{_spread(found['seconds_of_views_per_validation'], 1)} s",
             f"{found['share_of_views']:.1%}",
         ),

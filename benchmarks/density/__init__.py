@@ -1,1 +1,1 @@
-"""Where are the bits, and are they true?"""
+"""Benchmarks of likelihood: how models compare, where their bits are, and whether these are true."""

@@ -1,8 +1,8 @@
-"""What parts of ``hierarchical`` are worth: ``python -m benchmarks.density.ablation [--minutes 3] [--variants NAME]``.
+"""What is each part of ``hierarchical`` worth? ``python -m benchmarks.density.ablation [--variants NAME ...]``.
 
-Trains each variant for the same time, one after another, on this machine, and measures it on validation images. Adds a
-row for each to ``results/density_ablation.json``; those that are there already, of as many minutes on the same
-hardware, are not trained again. Rows can be compared only with others of as many minutes on the same hardware.
+Trains each variant for the same time (``--minutes 3``), one after another, and measures it on validation images. Adds a
+row for each to ``results/density_ablation.json``. Rows can be compared only with rows of the same minutes and hardware;
+variants that have such a row are skipped.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from nf_mnist.hardware import describe
 RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
 HIERARCHICAL = ["experiment=hierarchical_1h"]
 AFFINE = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
-HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # of output_dir=outputs/hierarchical_1h
+HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # trained with output_dir=outputs/hierarchical_1h
 TRAINED_ON = [*HIERARCHICAL, HOUR, "optimizer.lr=5e-4", "optimizer.matrix_lr=0.005"]
 VARIANTS = {
     "hierarchical": HIERARCHICAL,
@@ -28,7 +28,7 @@ VARIANTS = {
     "4 logistics at frequent levels": [*HIERARCHICAL, "model.flow.n_frequent=4"],
     "4 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=4"],
     "16 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=16"],
-    "one level: 14x14 in 16 groups": [*HIERARCHICAL, "model.flow.n_scales=1", "model.flow.n_groups=16"],
+    "one scale: 14x14 in 16 groups": [*HIERARCHICAL, "model.flow.n_scales=1", "model.flow.n_groups=16"],
     "affine couplings after gaussianize": [*AFFINE, "model.preprocess=gaussianize"],
     "affine couplings after logit": [*AFFINE, "model.preprocess=logit"],
     "trained on after an hour": TRAINED_ON,
@@ -71,7 +71,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             metrics = train(VARIANTS[name], given.minutes, Path(folder) / "run")
-        measured = {figure: metrics[figure] for figure in ("bpd", "parameters", "n_images", "hardware")}
+        measured = {key: metrics[key] for key in ("bpd", "parameters", "n_images", "hardware")}
         settings = {"minutes": given.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
         add_row(RESULT, key, {"variant": name, **settings, **measured})
         print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)

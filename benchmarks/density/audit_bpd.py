@@ -1,8 +1,9 @@
-"""Audit the bits per dimension of a hierarchical flow in three ways: ``python -m benchmarks.density.audit_bpd CKPT [OUT]``.
+"""Audit the bits per dimension of a hierarchical flow: ``python -m benchmarks.density.audit_bpd CKPT [OUT]``.
 
-Through the flow's log-determinant with dithered images; as the sum of the log-probabilities of levels; and by coding:
-an arithmetic coder (``pip install constriction``), fed with the model's probabilities, writes validation images to a
-file and reads them back. And that all images, of training and of test, come back from their latents unchanged.
+Computes the same number in three ways: by the flow's log-determinant, on dithered images; as the sum of the
+log-probabilities of grey levels; and by coding. For the last, an arithmetic coder (``pip install constriction``) that
+uses the model's probabilities writes validation images to a file and reads them back. Also counts how many of all
+training and test images are recovered exactly from their latents.
 """
 
 import json
@@ -31,15 +32,15 @@ Step = tuple[DiscretizedMixture | GroupedMixture, Tensor, Tensor]
 
 
 def decoding_order(bijector: Bijector, index: Tensor) -> Iterator[Step]:
-    """Yield, coarse to fine, each coupling, the pixels it looks at and those it predicts.
+    """Yield the couplings from coarse to fine, each with the pixels that it sees and those that it predicts.
 
     Args:
-        bijector: Of a hierarchical flow.
+        bijector: Bijector of a hierarchical flow.
         index: Number of each pixel of its input, shape (1, channels, height, width).
 
     Yields:
-        The coupling; the numbers of its input's pixels, shape (channels, height, width); and which pixels of the
-        predicted image are decoded in this step, shape (height, width).
+        The coupling; the numbers of the pixels of its input, shape (channels, height, width); and a mask of the pixels
+        of the predicted image that this step decodes, shape (height, width).
     """
     if isinstance(bijector, Sequential):
         steps = []
@@ -60,9 +61,9 @@ def decoding_order(bijector: Bijector, index: Tensor) -> Iterator[Step]:
 
 @torch.no_grad()
 def predictions(flow: Flow, levels: Tensor) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Yield, coarse to fine, numbers of pixels and the probabilities of their levels, shape (batch, pixels, 256).
+    """Yield numbers of pixels and the probabilities of their levels, shape (batch, pixels, 256), from coarse to fine.
 
-    ``levels``, shape (batch, dims), may be filled in while this runs: a step looks only at pixels of earlier steps.
+    ``levels``, shape (batch, dims), may be filled in while this runs: a step sees only pixels of earlier steps.
     """
     for coupling, index, members in decoding_order(
         flow.bijector, torch.arange(flow.dims).reshape(1, *flow.event_shape)
@@ -85,7 +86,7 @@ def encode(flow: Flow, levels: Tensor) -> np.ndarray:
 
 
 def decode(flow: Flow, code: np.ndarray, n: int) -> Tensor:
-    """Return the n images of levels, shape (n, dims), that a code stands for."""
+    """Return the levels of n images, shape (n, dims), decoded from their code."""
     coder, known = constriction.stream.queue.RangeDecoder(code), torch.zeros(n, flow.dims, dtype=torch.uint8)
     for pixels, tables in predictions(flow, known):
         symbols = coder.decode(CATEGORICAL, tables.reshape(-1, N_LEVELS))
@@ -94,7 +95,7 @@ def decode(flow: Flow, code: np.ndarray, n: int) -> Tensor:
 
 
 def discrete_bpd(flow: Flow, levels: Tensor) -> Tensor:
-    """Return bits per dimension of images of levels, shape (batch, dims), as sums of log-probabilities."""
+    """Return bits per dimension by sums of log-probabilities, for levels of shape (batch, dims)."""
     log_p = torch.zeros(len(levels), dtype=torch.float64)
     for pixels, tables in predictions(flow, levels):
         chosen = torch.from_numpy(tables).gather(2, levels[:, pixels].long().unsqueeze(2))
@@ -104,20 +105,20 @@ def discrete_bpd(flow: Flow, levels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def flow_bpd(flow: Flow, levels: Tensor, index: Tensor) -> Tensor:
-    """Return bits per dimension of images, shape (batch, *event), by the flow's log-det on dithered images."""
+    """Return bits per dimension by the flow's log-det on dithered images, for levels of shape (batch, *event)."""
     x, log_q = UniformDequantizer()(levels, evaluation_noise(index, flow.event_shape, draw=0, seed=0))
     return bits_per_dim(flow.log_prob(x).double(), log_q.double(), flow.dims)
 
 
 @torch.no_grad()
 def n_unchanged(flow: Flow, levels: Tensor) -> int:
-    """Return how many of these images, shape (batch, *event), have the same levels when decoded from their latents."""
+    """Return how many images, with levels of shape (batch, *event), are recovered exactly from their latents."""
     decoded = to_levels(flow.decode(flow.encode((levels + 0.5) / N_LEVELS)))
     return int((decoded == levels).flatten(1).all(1).sum())
 
 
 def audit(path: str) -> dict[str, float | int | str | bool]:
-    """Return the three metrics of a checkpoint, on random validation images, and how many of all images come back."""
+    """Return the three bpd of a checkpoint, on random validation images, and how many of all images are recovered."""
     flow, _, cfg, _ = load_trained(path)
     image_set = instantiate(cfg.data.source)
     images = split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:N_IMAGES]

@@ -1,9 +1,9 @@
-"""Every model at an equal budget of time: ``python -m benchmarks.density.baselines [--minutes 5] [--models NAME ...]``.
+"""Compare all models at an equal budget of time: ``python -m benchmarks.density.baselines [--minutes 5]``.
 
-Trains each model by its own recipe, but all in batches of 64, for the same time on one thread, and measures the
-checkpoint that validates best: likelihood of all official test images, and samples at temperature 1.0 beside as many
-test images. Writes ``results/baselines.json`` after each; what is there already, with this budget, is not trained
-again. ``--seeds 0 1 2 --out results/seeds.json`` repeats the named models elsewhere, each seed a row of its own.
+Trains each model by its own recipe, but in batches of 64, for the same time on one thread. Measures the checkpoint that
+validates best: the likelihood of all official test images, and the quality of samples at temperature 1.0. Writes
+``results/baselines.json`` after each model; models that are there with the same budget are skipped. ``--models NAME``
+selects models; ``--seeds 0 1 2 --out results/seeds.json`` adds a row for each seed.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
 
 
 def recipe(name: str, seed: int, minutes: float) -> list[str]:
-    """Return the overrides of the train command that train a model for that long."""
+    """Return the overrides of the train command that train a model for a number of minutes."""
     return [*(MODELS[name] or [f"model={name}"]), *RECIPE, time_budget(minutes), f"seed={seed}"]
 
 
@@ -86,7 +86,7 @@ def run_command(name: str, overrides: list[str]) -> None:
 
 
 def main() -> None:
-    """Measure what is missing, model by model."""
+    """Measure the missing models, one by one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--samples", type=int, default=2000)

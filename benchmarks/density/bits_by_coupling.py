@@ -1,8 +1,8 @@
-"""Where a hierarchy's bits are, and where it overfits: ``python -m benchmarks.density.bits_by_coupling CKPT [--images 10000]``.
+"""Split a hierarchy's bits by coupling: ``python -m benchmarks.density.bits_by_coupling CKPT [--images 10000]``.
 
-Each coupling predicts its own pixels, so the bits of an image are a sum over couplings. They are measured on as many
-training and validation images, and written to ``results/bits_by_coupling.json`` under the name of the released weights,
-or of the run.
+Each coupling predicts its own pixels, so the bits of an image are a sum over couplings. This sum is measured on equally
+many training and validation images: the difference shows where the model overfits. The row in
+``results/bits_by_coupling.json`` has the name of the released weights, or of the run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 500
 
 @torch.no_grad()
 def bits(flow: Flow, levels: Tensor) -> list[float]:
-    """Return the mean bits per dimension that each coupling pays for images of levels, fine to coarse."""
+    """Return the mean bits per dimension of each coupling, from fine to coarse."""
     found: dict[nn.Module, list[Tensor]] = {}
 
     def take(coupling: DiscretizedMixture | GroupedMixture, _: Any, output: tuple[Tensor, Tensor]) -> None:

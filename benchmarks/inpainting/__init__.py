@@ -1,1 +1,1 @@
-"""How good are completions?"""
+"""Benchmarks of inpainting: how good completions are, and how climbs reach them."""

@@ -1,8 +1,9 @@
-"""How log p rises while hidden pixels are climbed for: ``python -m benchmarks.inpainting.landscape``.
+"""How does log p rise along a climb in the hidden pixels? ``python -m benchmarks.inpainting.landscape``.
 
-Trains the flow of riddle 9 with its second tanh and without, and completes the lower half of 25 validation images by
-plain steps and by Adam in logit space. Writes log p of every step, less the true image's, into
-``results/landscape.json``: the median over images, and the quartiles. ``tools/landscape.py`` draws them.
+Trains the flow of riddle 9 (docs/riddles.md) with its second tanh and without, and completes the lower half of 25
+validation images by plain steps and by Adam in logit space. Writes log p after every step, minus that of the true
+image, to ``results/landscape.json``: the median and the quartiles over images. ``python -m tools.landscape`` draws
+them.
 """
 
 from pathlib import Path
@@ -22,12 +23,12 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 
 def rises(run: Run) -> dict[str, list[list[float]]]:
-    """Return of each way to climb the quartiles over images of log p less the truth's in nats, step by step."""
+    """Return the quartiles of log p minus the truth's, in nats, after each step, for each way to climb."""
     x, observed = task(run)
     of_truth = log_prob_of_logits(run.flow, to_logits(x))[1]
     found = {}
     for name, (method, settings) in WAYS.items():
-        generator = torch.Generator().manual_seed(SEED)  # both begin in the same noise
+        generator = torch.Generator().manual_seed(SEED)  # both start from the same noise
         climbed = method(run.flow, x, observed, n_samples=1, generator=generator, n_steps=N_STEPS, **settings)
         gaps = (climbed.trace[:, 0] - of_truth).double()
         found[name] = [gaps.quantile(share, dim=1).tolist() for share in QUARTILES]
@@ -36,10 +37,10 @@ def rises(run: Run) -> dict[str, list[list[float]]]:
 
 
 def main() -> None:
-    """Climb on both flows and write the JSON."""
+    """Climb on both flows and write the results."""
     torch.set_num_threads(1)
     riddle = riddles()[RIDDLE]
-    runs = {"resflow_double_tanh": train(riddle.name), "resflow": train(riddle.name, riddle.cure)}
+    runs = {"resflow_double_tanh": train(riddle.name), "resflow": train(riddle.name, riddle.remedy)}
     about = {"n_images": N_COMPLETED, "quartiles": QUARTILES, "seed": SEED, "hardware": describe()}
     flows = {name: {"bpd": run.bpd, **rises(run)} for name, run in runs.items()}
     write_json(RESULT, {**about, "flows": flows})

@@ -1,8 +1,8 @@
-"""Error against steps: ``python -m benchmarks.inpainting.long_climb [CKPT] [--steps 20 100 ...] [--images 25]``.
+"""Error of a climb against its steps: ``python -m benchmarks.inpainting.long_climb [CKPT] [--steps 20 100 ...]``.
 
-Completes the lower halves of official test images (those that the table of inpainting begins with) by ``method=mode``
-with ever more steps, and writes squared errors and log-probabilities into ``results/long_climb.json``. Counts that are
-there already are not climbed again.
+Completes the lower halves of official test images by ``method=mode`` with ever more steps, and writes squared errors
+and log-probabilities to ``results/long_climb.json``. The images are those with which the table of inpainting begins;
+``--images 25`` says how many. Numbers of steps that are in the file are skipped.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MASK = "lower"
 
 
 def main() -> None:
-    """Climb with each number of steps that is missing."""
+    """Climb with each missing number of steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ckpt", nargs="?", default="pretrained:resflow")
     parser.add_argument("--steps", nargs="+", type=int, default=[1, 5, 10, 20, 50, 100, 1000])

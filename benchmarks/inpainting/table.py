@@ -1,11 +1,11 @@
-"""The table of inpainting: ``python -m benchmarks.inpainting.table CKPT ... [--images N] [--masks ...] [--methods ...]``.
+"""The table of inpainting: ``python -m benchmarks.inpainting.table CKPT ... [--images N] [--masks ...]``.
 
-Completes official test images (a seeded random sample) by every method that a flow allows and under every mask, and
-writes a row for each into ``results/inpainting.json``, and the first completions into ``outputs/inpainting_table/``, of
-which ``tools/completions.py`` makes a picture. Rows that are there already are not computed again, nor are parts of a
-row, fifty images each, that ``outputs/inpainting_table/parts.json`` keeps, so a run that was stopped goes on; when the
-weights behind a name have changed, delete both. Slow methods get ``--slow_images`` at most. ``--out FILE`` writes the
-rows elsewhere: for a picture alone, with few images, of what the table has.
+Completes official test images (a seeded random sample) by every method that a flow allows (``--methods`` selects some)
+and under every mask, and writes a row for each into ``results/inpainting.json``. The first completions go to
+``outputs/inpainting_table/``, where ``python -m tools.completions`` finds them. Rows that are there are skipped. A row
+is computed in parts of fifty images, and ``outputs/inpainting_table/parts.json`` keeps these, so that an interrupted
+run resumes. If the weights behind a name have changed, delete both. Slow methods complete at most ``--slow_images``
+images. ``--out FILE`` writes the rows elsewhere.
 """
 
 import argparse
@@ -33,9 +33,9 @@ RESULT = ROOT / "results" / "inpainting.json"
 COMPLETIONS = ROOT / "outputs" / "inpainting_table"
 PARTS = COMPLETIONS / "parts.json"
 SEED = 0
-PART = 50  # images that are completed together
+PART = 50  # images in a part of a row
 
-# Methods, as conf/method has them: completions of each image, and whether they are too slow for many images.
+# For each method of conf/method: completions of each image, and whether it is too slow for many images.
 Method = tuple[int, bool]
 DRAWING: dict[str, Method] = {"amortized": (64, False)}
 WALKING: dict[str, Method] = {"crank_nicolson": (64, True)}
@@ -68,12 +68,12 @@ def part_of_row(
     Args:
         flow: The density.
         truth: Images in [0, 1], shape (n_images, 1, height, width).
-        labels: Of the images.
+        labels: Labels of the images.
         mean: The mean training image, shape (1, height, width).
         mask: A name of :data:`~nf_mnist.inpainting.HIDDEN`.
-        method: A file of ``conf/method``.
+        method: Name of a file of ``conf/method``.
         n_samples: Completions of each image.
-        start: The first image of the part; it also seeds what the method draws, and the corruption.
+        start: Number of the first image of the part; also seeds the draws of the method and the corruption.
 
     Returns:
         Metrics, means over images, and the levels of a completion of each, shape (at most PART, 1, height, width).
@@ -103,13 +103,13 @@ def part_of_row(
 
 
 def row(key: str, of: str, n_images: int, part: Callable[[int], tuple[Metrics, Tensor]]) -> Metrics:
-    """Return metrics of all images, computed part by part; parts that are there already are not computed again.
+    """Return metrics of all images, computed part by part; parts that were computed before are read.
 
     Args:
         key: Name of the row.
-        of: What parts must share with those that are there: weights and precision.
+        of: Weights and precision, in words; only parts computed with the same ones are read.
         n_images: How many there are.
-        part: See :func:`part_of_row`, of where the part starts.
+        part: Computes a part, given the number of its first image; see :func:`part_of_row`.
     """
     COMPLETIONS.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -126,9 +126,9 @@ def row(key: str, of: str, n_images: int, part: Callable[[int], tuple[Metrics, T
 
 
 def row_of(parts: Sequence[Metrics]) -> Metrics:
-    """Return the metrics of all images, of those of parts: means, the sum of climbs that stopped, the worst R-hat.
+    """Combine the metrics of parts: means, the sum of climbs that stopped early, and the worst R-hat.
 
-    Parts may come from several runs; all hardware that they ran on is named.
+    Parts may come from several runs; the row names all hardware that they ran on.
     """
     sizes = [part["n_images"] for part in parts]
 
@@ -143,17 +143,17 @@ def row_of(parts: Sequence[Metrics]) -> Metrics:
 
 
 def squared_error(guess: Tensor, truth: Tensor) -> float:
-    """Return the squared error of images, shape (n, 1, height, width), summed over pixels, the mean over images."""
+    """Return the squared error of images, shape (n, 1, height, width): summed over pixels, averaged over images."""
     return (guess - truth).square().flatten(1).sum(1).mean().item()
 
 
 def mean_image(levels: Tensor) -> Tensor:
-    """Return the mean of dithered images, shape (1, height, width), of levels of shape (n, 1, height, width)."""
+    """Return the mean dithered image, shape (1, height, width), of levels of shape (n, 1, height, width)."""
     return ((levels.double().mean(0) + 0.5) / 256).float()
 
 
 def main() -> None:
-    """Compute what is missing, row by row."""
+    """Compute the missing rows, one by one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ckpt", nargs="+")
     parser.add_argument("--images", type=int, default=1000)
@@ -187,7 +187,7 @@ def main() -> None:
                 with autocast_of(precision, truth.device):
                     metrics = row(key, f"{ckpt}, {precision}", n_images, part)
                 add_row(given.out, key, {**about, **metrics})
-                shown = {figure: round(value, 3) for figure, value in metrics.items() if isinstance(value, float)}
+                shown = {key: round(value, 3) for key, value in metrics.items() if isinstance(value, float)}
                 print(key, shown, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""Images per second into the model: one tensor, against torchvision's dataset, transforms and DataLoader.
+"""Images per second into the model, by our loader and by torchvision's: ``python -m benchmarks.speed.data_path``.
 
-``python -m benchmarks.speed.data_path [--repeats 5]`` passes once over the training images with each, in turn; torchvision's
-with no workers and with one on each core. Both end in dequantized float images on the device; torchvision's
-transforms are those of normflows' examples: to a tensor, to 255/256, plus uniform noise.
+Passes once over the training images by each path, in turn, ``--repeats`` times. Torchvision's dataset, transforms and
+DataLoader run with no workers and with one per core; the transforms are those of normflows' examples: to a tensor, to
+255/256, plus uniform noise. Both paths end in dequantized float images on the device.
 """
 
 import argparse
@@ -30,12 +30,12 @@ OURS = "nf_mnist"
 
 
 def dequantize(image: Tensor) -> Tensor:
-    """Map an image in [0, 1] to one with noise, in [0, 1]."""
+    """Add uniform noise to an image in [0, 1]; the result stays in [0, 1]."""
     return image * (255 / 256) + torch.rand_like(image) / 256
 
 
 def torchvision_loader(root: Path, batch_size: int, n_workers: int, device: torch.device) -> DataLoader:
-    """Return torchvision's batches of the training images; the files are in ``root``."""
+    """Return torchvision's batches of the training images, read from files in ``root``."""
     dataset = MNIST(root, transform=transforms.Compose([transforms.ToTensor(), transforms.Lambda(dequantize)]))
     return DataLoader(
         dataset,
@@ -49,7 +49,7 @@ def torchvision_loader(root: Path, batch_size: int, n_workers: int, device: torc
 
 
 def unpack_mnist(root: Path) -> None:
-    """Write the bundled files where torchvision looks for them."""
+    """Write the bundled MNIST files where torchvision looks for them."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for path in ASSETS.glob("*.gz"):
@@ -59,7 +59,7 @@ def unpack_mnist(root: Path) -> None:
 def images_per_second(
     batches: Iterable[tuple[Tensor, Tensor]], to_model: Callable[[Tensor], Tensor], device: torch.device
 ) -> float:
-    """Pass over an epoch; the time begins when the first batch is there, so that workers have started."""
+    """Return images per second over an epoch, timed from the first batch on, when workers have started."""
     n_images, begin = 0, 0.0
     for images, _ in batches:
         x = to_model(images.to(device, non_blocking=True))
@@ -73,7 +73,7 @@ def images_per_second(
 
 
 def compare(images: Images, root: Path, repeats: int, batch_size: int) -> dict[str, list[float]]:
-    """Return the speeds of each path, measured in turn."""
+    """Measure the paths in turn; return their speeds."""
     device = default_device()
     dequantizer = UniformDequantizer()
     ours = TrainingLoader(images, batch_size, seed=0)
@@ -88,7 +88,7 @@ def compare(images: Images, root: Path, repeats: int, batch_size: int) -> dict[s
 
 
 def main() -> None:
-    """Compare the two paths and write the JSON."""
+    """Compare the paths and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)

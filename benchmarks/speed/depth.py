@@ -1,8 +1,8 @@
-"""Memory and time of a training step against depth, with activations kept and computed anew.
+"""Memory and time of a training step against depth: ``python -m benchmarks.speed.depth``.
 
-``python -m benchmarks.speed.depth`` takes each depth of ``uva_simple`` in a process of its own, so that one does not find the
-memory that another has freed. On a CPU memory is what the process has at its peak beyond what it had before the steps,
-read from Linux's /proc.
+Measures ``uva_simple`` at several depths, with activations kept and recomputed in the backward pass. Each depth runs in
+a process of its own, so that it cannot reuse memory that another one has freed. On a CPU, memory means the peak of the
+process minus what it used before the steps, read from Linux's /proc.
 """
 
 import argparse
@@ -21,17 +21,17 @@ DEPTHS = (4, 8, 16, 32)
 
 
 def measure(depth: int, recompute: bool, batch_size: int, n_steps: int) -> tuple[float, float]:
-    """Take training steps in this process; return the memory that they need, in MiB, and the median seconds of one.
+    """Take training steps in this process; return their peak memory in MiB, and the median seconds of a step.
 
     Args:
         depth: Number of couplings.
-        recompute: Whether couplings compute their activations anew in the backward pass.
+        recompute: Whether couplings recompute their activations in the backward pass.
         batch_size: Images in a step.
-        n_steps: Steps, of which the first does not count for the time.
+        n_steps: Number of steps; the first one is not timed.
     """
     overrides = ["model=uva_simple", f"model.flow.n_couplings_at=[{depth}]", f"model.recompute={recompute}"]
     device = default_device()
-    keep_freed_memory()  # else the time is that of mapping memory, which is not linear
+    keep_freed_memory()  # otherwise mapping memory dominates, and its time is not linear in depth
     step = training_step([*overrides, f"data.batch_size={batch_size}"], as_shipped=False)
     before = begin_memory(device)
     step()
@@ -40,7 +40,7 @@ def measure(depth: int, recompute: bool, batch_size: int, n_steps: int) -> tuple
 
 
 def begin_memory(device: torch.device) -> int:
-    """Forget the peak of memory so far; return the bytes in use."""
+    """Reset the peak of memory; return the bytes in use."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -49,7 +49,7 @@ def begin_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the bytes that were in use at the peak since :func:`begin_memory`."""
+    """Return the peak of bytes in use since :func:`begin_memory`."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM")
 
 
@@ -59,7 +59,7 @@ def _status(field: str) -> int:
 
 
 def main() -> None:
-    """Measure one depth (as a child process), or all of them with and without recomputing, and write the JSON."""
+    """Measure one depth (as a child process), or all of them with and without recomputing, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int)
     parser.add_argument("--recompute", action="store_true")

@@ -1,8 +1,8 @@
-"""What logging costs: a training step with and without callbacks and loggers, and the views at each validation.
+"""What does logging cost? ``python -m benchmarks.speed.logging_cost [--repeats 5]``.
 
-``python -m benchmarks.speed.logging_cost [--repeats 5]``. What logging takes in a step does not depend on the model, so it is
-measured as the difference of a tiny flow's steps, and given as a share of the shipped flow's; what views take is their
-time at one validation, as a share of the steps between two.
+Measures two costs, each as a share of the shipped flow's training. The time of callbacks and loggers in a step does not
+depend on the model, so it is the difference between a tiny flow's steps with and without them. The time of the pictures
+and checks at a validation is compared with the steps between two validations.
 """
 
 import argparse
@@ -31,7 +31,7 @@ N_FIRST = 20  # steps that do not count
 
 
 class Clock(L.Callback):
-    """Notes when each step ends."""
+    """Record the time at the end of each step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -40,13 +40,13 @@ class Clock(L.Callback):
         self.ends.append(time.perf_counter())
 
     def seconds_per_step(self) -> float:
-        """Return the mean over the steps that count: what is logged every few steps is spread over all."""
+        """Return the mean time of the steps after the warm-up, which spreads out what is logged every few steps."""
         ends = self.ends[N_FIRST:]
         return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
 def seconds_of_tiny_step(overrides: list[str], n_steps: int) -> float:
-    """Train a tiny flow without validations; return the time of a step."""
+    """Train a tiny flow without validation; return the seconds per step."""
     with tempfile.TemporaryDirectory() as folder:
         settings = [*TINY, f"trainer.max_steps={N_FIRST + n_steps}", *overrides]
         cfg = shipped_configuration([*settings, f"output_dir={folder}", f"run_dir={folder}"])
@@ -60,7 +60,7 @@ def seconds_of_tiny_step(overrides: list[str], n_steps: int) -> float:
 
 
 def seconds_of_views() -> float:
-    """Validate the shipped flow once; return the time that callbacks take when a validation ends."""
+    """Validate the shipped flow once; return the seconds that callbacks take at its end."""
     with tempfile.TemporaryDirectory() as folder:
         settings = ["trainer.limit_val_batches=4", "+trainer.profiler=simple"]
         cfg = shipped_configuration([*settings, f"output_dir={folder}", f"run_dir={folder}"])
@@ -73,7 +73,7 @@ def seconds_of_views() -> float:
 
 
 def compare(repeats: int, n_steps: int) -> Metrics:
-    """Return the costs in seconds, and as shares."""
+    """Return the costs in seconds and as shares."""
     variants = {"with": [], "without": BARE}
     found = [
         {name: seconds_of_tiny_step(overrides, n_steps) for name, overrides in variants.items()} for _ in range(repeats)
@@ -94,7 +94,7 @@ def compare(repeats: int, n_steps: int) -> Metrics:
 
 
 def main() -> None:
-    """Measure and write the JSON."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=500)

@@ -1,12 +1,15 @@
-"""Our flows against those of normflows, nflows and zuko: speed, memory and errors, side by side in one run.
+"""Compare our flows with those of normflows, nflows and zuko: ``python -m benchmarks.speed.peers [--repeats 5]``.
 
-``python -m benchmarks.speed.peers [--repeats 5]``; needs ``pip install -e '.[peers]'``. Each flow at each setting lives in a
-process of its own, and these take turns, so that a drift of the machine meets all alike. The settings are
+Measures speed, memory and round-trip errors of the same architectures; needs ``pip install -e '.[peers]'``. Each flow
+at each setting has a process of its own. The processes take turns, so that a drift of the machine affects all alike.
+Settings:
 
-- ``shipped``: the others in float32, as their users run them; ours as the commands run it: networks in bfloat16 where
-  the hardware gains, and ``channels_last``, in training, float32 for densities and samples, freed memory kept;
-- ``tuned``: all in bfloat16 where the hardware gains, with ``channels_last``, fused Adam, freed memory kept;
-- ``compiled``: the same with ``torch.compile`` of the networks, which does not always gain.
+- ``shipped``: the other libraries in float32, as their users run them; ours as our commands run it: in training,
+  networks in bfloat16 and ``channels_last`` where the hardware gains; float32 for densities and samples; freed memory
+  kept;
+- ``tuned``: all libraries in bfloat16 where the hardware gains, with ``channels_last``, fused Adam and freed memory
+  kept;
+- ``compiled``: as ``tuned``, with ``torch.compile`` of the networks, which does not always gain.
 """
 
 import argparse
@@ -16,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Child, machine, serve, spread
+from benchmarks.speed.peers_flow import SPEEDS, PeerFlow, Variant
 from benchmarks.speed.peers_models import BUILDERS
-from benchmarks.speed.peers_subject import SPEEDS, PeerFlow, Variant
 from nf_mnist.checkpoints.writing import write_json
 
 RESULT = Path(__file__).parents[2] / "results" / "peers.json"
@@ -25,7 +28,7 @@ SETTINGS = ("shipped", "tuned", "compiled")
 
 
 def answers(variant: Variant, batch_size: int, n_steps: int) -> Iterator[dict[str, Any]]:
-    """Yield first what is measured once, then the metrics of a repeat, as often as asked."""
+    """Yield what is measured only once, then the metrics of one repeat after another."""
     warnings.filterwarnings("ignore")
     subject = PeerFlow(variant, batch_size)
     try:
@@ -41,7 +44,7 @@ def answers(variant: Variant, batch_size: int, n_steps: int) -> Iterator[dict[st
 
 
 def compare(architecture: str, repeats: int, batch_size: int, n_steps: int) -> dict[str, dict[str, Any]]:
-    """Return the metrics of each library and setting of an architecture, measured in turn."""
+    """Measure the libraries and settings of an architecture in turn; return their metrics."""
     variants = [Variant(architecture, library, setting) for library in BUILDERS[architecture] for setting in SETTINGS]
     sizes = ["--batch-size", str(batch_size), "--steps", str(n_steps)]
     children = {variant: Child(["-m", "benchmarks.speed.peers", "--child", *variant, *sizes]) for variant in variants}
@@ -58,7 +61,7 @@ def compare(architecture: str, repeats: int, batch_size: int, n_steps: int) -> d
 
 
 def main() -> None:
-    """Serve one variant (as a child process), or compare all and write the JSON."""
+    """Serve one variant (as a child process), or compare all and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=3)
     parser.add_argument("--architectures", nargs="+", choices=BUILDERS, default=list(BUILDERS))

@@ -1,10 +1,10 @@
-"""The flows that ``benchmarks/speed/peers.py`` compares: three architectures, each built with this project and with others.
+"""The architectures that ``python -m benchmarks.speed.peers`` compares, built with this project and with others.
 
-Networks are the same everywhere; couplings bound their scales as each library's do. ``glow`` and ``realnvp`` halve the
-image twice. ``glow`` has [normalization, 1x1 convolution, affine coupling] in each step (Kingma & Dhariwal 2018) with
-Glow's three convolutions, ``realnvp`` [normalization, affine coupling of alternating halves] with residual networks
-(Dinh et al. 2017; of its masks nflows has those of channels only, so the squeeze comes first). ``flat`` has couplings
-of every second pixel, with multi-layer perceptrons.
+Networks are the same everywhere; couplings bound their scales as each library does. ``glow`` and ``realnvp`` halve the
+image twice. A step of ``glow`` is [normalization, 1x1 convolution, affine coupling] (Kingma & Dhariwal 2018) with
+Glow's three convolutions; one of ``realnvp`` is [normalization, affine coupling of alternating halves] with residual
+networks (Dinh et al. 2017). Since nflows has only Real NVP's masks of channels, the squeeze comes first. ``flat`` has
+couplings of every second pixel, with multi-layer perceptrons.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ LATENTS = [(8, 7, 7), (2, 14, 14)]  # of the image flows: what is left, and what
 
 
 class ConvNet(nn.Sequential):
-    """Glow's conditioner as normflows has it: 3x3, 1x1 and 3x3 convolutions with ReLUs, the last one zero at first."""
+    """Glow's conditioner as in normflows: 3x3, 1x1 and 3x3 convolutions with ReLUs; the last one starts at zero."""
 
     def __init__(self, in_channels: int, channels: int, out_channels: int) -> None:
         last = nn.Conv2d(channels, out_channels, 3, padding=1)
@@ -52,7 +52,7 @@ class ConvNet(nn.Sequential):
 
 
 class OnHalf(nn.Module):
-    """What a masked coupling of this project calls: a network that sees the kept half and predicts for the other."""
+    """Conditioner of our masked couplings: a network that sees the kept half and predicts for the other one."""
 
     def __init__(self, net: nn.Module, kept: slice, free: slice) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def network(kind: str, in_channels: int, out_channels: int) -> nn.Module:
 
 
 def keeps_first(kind: str, step: int) -> bool:
-    """Return whether a step keeps the first half of the channels: in Glow, whose convolutions mix them, always."""
+    """Return whether a step keeps the first half of the channels; in Glow, whose convolutions mix them, all do."""
     return kind == "glow" or step % 2 == 0
 
 
@@ -176,7 +176,7 @@ BUILDERS: dict[str, dict[str, Builder]] = {
 
 
 def build(architecture: str, library: str) -> Flow:
-    """Return a flow on images in (0, 1); around the library's own there are a logit and a standard normal."""
+    """Return a flow on images in (0, 1): a logit, the layers of a library, and a standard normal."""
     torch.manual_seed(0)
     return Flow(Sequential([Logit(), BUILDERS[architecture][library](architecture)]), EVENT)
 

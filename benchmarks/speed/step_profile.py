@@ -1,8 +1,8 @@
-"""Where the time of a training step goes, and after how many steps compiling pays.
+"""Where does the time of a step go, and does compiling pay? ``python -m benchmarks.speed.step_profile [--repeats 5]``.
 
-``python -m benchmarks.speed.step_profile [--repeats 5]`` takes steps of each model as the train command does, eager and with
-``model.compile=true``, in processes that take turns. The profiler tells the share of convolutions and matrix products,
-whose number of operations is given, from everything else. Compiling begins without what earlier runs have stored.
+Takes training steps of each model as the train command does, eager and with ``model.compile=true``, in processes that
+take turns. The profiler separates convolutions and matrix products, whose number of operations is given, from all other
+operations. Compiling starts with empty caches. The result also says after how many steps compiling has paid.
 """
 
 import argparse
@@ -35,11 +35,11 @@ RESULT = Path(__file__).parents[2] / "results" / "step_profile.json"
 MODELS = ("resflow", "hierarchical")
 PRODUCTS = re.compile(r"^(aten|mkldnn|mkl|inductor)::.*(conv|mm|linear|matmul)")
 N_SHOWN = 8
-N_WARM = 8  # steps until no more memory is asked for
+N_WARM = 8  # steps, after which no more memory is allocated
 
 
 def answers(overrides: list[str], n_steps: int) -> Iterator[Metrics]:
-    """Yield the profile and the time of the first steps, then the seconds of a step, as often as asked."""
+    """Yield the profile and the time of the first steps, then the seconds of one step after another."""
     step = training_step(overrides)
     begin = time.perf_counter()
     step()
@@ -51,11 +51,11 @@ def answers(overrides: list[str], n_steps: int) -> Iterator[Metrics]:
 
 
 def shares(step: Callable[[], None], n_steps: int) -> Metrics:
-    """Profile steps one by one; return what share of the middling one's time each kind of operation takes by itself.
+    """Profile steps one by one; return the shares of each kind of operation in the time of the median step.
 
-    On a CPU a share is one of the time between the beginning and the end of a step, Python's included; on a GPU one of
-    the time in which it computes. The profiler's own memory is in the way of the activations' now and then, and what
-    the system takes to clear new pages would count as time of whatever asks for them: so the step of median length.
+    On a CPU, shares are of the time from the beginning to the end of a step, Python included; on a GPU, of the time in
+    which it computes. Some steps are slowed down by the profiler's own memory, because the system has to clear new
+    pages, so the step of median length is taken.
     """
     for _ in range(N_WARM):
         step()
@@ -89,7 +89,7 @@ def _length(events: EventList) -> float:
 
 
 def compare(models: list[str], repeats: int, n_steps: int) -> dict[str, Metrics]:
-    """Return the metrics of each model, eager and compiled, and the steps after which compiling has paid."""
+    """Return metrics of each model, eager and compiled, and the number of steps after which compiling has paid."""
     environment = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     rows = {}
     for model in models:
@@ -117,7 +117,7 @@ def compare(models: list[str], repeats: int, n_steps: int) -> dict[str, Metrics]
 
 
 def optimizer_milliseconds(repeats: int) -> dict[str, Metrics]:
-    """Return what a step of Adam takes on the shipped flow's parameters, by the way in which torch computes it."""
+    """Return milliseconds of a step of Adam on the shipped flow's parameters, for each of torch's implementations."""
     parameters = shipped_parameters()
     ways: dict[str, dict[str, bool]] = {
         "loop": {"foreach": False},
@@ -135,7 +135,7 @@ def optimizer_milliseconds(repeats: int) -> dict[str, Metrics]:
 
 
 def shipped_parameters() -> list[Tensor]:
-    """Return parameters of the shapes of the shipped flow's, with gradients."""
+    """Return parameters shaped like the shipped flow's, with random gradients."""
     module = build_module(shipped_configuration([])).to(default_device())
     for parameter in module.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -143,7 +143,7 @@ def shipped_parameters() -> list[Tensor]:
 
 
 def break_even(row: Metrics) -> Metrics:
-    """Return the seconds that compiling takes, and the steps after which they are gained back; None: never."""
+    """Return the seconds that compiling takes, and the steps after which they are regained (None if never)."""
     eager, compiled = (row[name]["seconds_per_step"]["median"] for name in ("eager", "compiled"))
     first = {name: row[name]["seconds_of_two_first_steps"] for name in ("eager", "compiled")}
     seconds = (first["compiled"] - 2 * compiled) - (first["eager"] - 2 * eager)
@@ -152,7 +152,7 @@ def break_even(row: Metrics) -> Metrics:
 
 
 def main() -> None:
-    """Serve one model (as a child process), or profile all and write the JSON."""
+    """Serve one model (as a child process), or profile all and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs="+")
     parser.add_argument("--models", nargs="+", default=list(MODELS))

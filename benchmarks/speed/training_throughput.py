@@ -1,7 +1,8 @@
-"""Training speed of the full-size resflow: plain float32 against the shipped defaults, side by side.
+"""Training speed of ``resflow``, plain against shipped: ``python -m benchmarks.speed.training_throughput``.
 
-Both variants run in turn, each in a process of its own, so that a drift of the machine meets both alike and memory
-settings of one do not reach the other: ``python -m benchmarks.speed.training_throughput [--repeats 7] [--out FILE]``.
+Plain is float32 in the default memory layout; shipped is what the train command does on this machine. The variants take
+turns, each in a process of its own, so that a drift of the machine affects both alike and the memory settings of one do
+not reach the other. ``--repeats 7`` says how often, ``--out FILE`` writes the results elsewhere.
 """
 
 import argparse
@@ -20,13 +21,13 @@ VARIANTS = ("plain", "shipped")
 
 
 def images_per_second(variant: str, batch_size: int, n_steps: int) -> float:
-    """Train a few steps in this process; return the median speed over steps.
+    """Train a few steps in this process; return the median speed in images per second.
 
     Args:
-        variant: ``plain`` is float32 in the default layout, with layers as PyTorch has them; ``shipped`` is what the
-            train command does on this machine.
+        variant: ``plain`` is float32 in the default layout with PyTorch's own layers; ``shipped`` is what the train
+            command does on this machine.
         batch_size: Images in a step.
-        n_steps: Steps that count, after three that do not.
+        n_steps: Number of timed steps, after three that are not timed.
     """
     is_shipped = variant == "shipped"
     if not is_shipped:
@@ -39,7 +40,7 @@ def images_per_second(variant: str, batch_size: int, n_steps: int) -> float:
 
 
 def compare(repeats: int, batch_size: int, n_steps: int) -> dict[str, object]:
-    """Run both variants in turn; return speeds, and the ratio pair by pair."""
+    """Run the variants in turn; return their speeds, and the ratio of each pair of runs."""
     speeds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(repeats):
         for variant in VARIANTS:
@@ -60,7 +61,7 @@ def compare(repeats: int, batch_size: int, n_steps: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure one variant (as a child process), or compare both and write the JSON."""
+    """Measure one variant (as a child process), or compare both and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS)
     parser.add_argument("--repeats", type=int, default=7)

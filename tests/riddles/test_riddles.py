@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 
 from nf_mnist.app.building import build_flow
 from nf_mnist.bijectors import AffineCoupling, BatchNorm, Flatten, Logit, Permutation, Sequential, make_mask
+from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.data import Images
 from nf_mnist.diagnostics import Batch, DiagnosisTask, exact_log_det
 from nf_mnist.flows import Flow
@@ -18,12 +20,13 @@ from riddles.likelihood import NEEDED, log_det_budget
 from riddles.log_det import LogDetWithoutMask
 from riddles.measures import errors_without_flow
 from riddles.norms import predicted_loss
-from riddles.runs import Run, finite, train
+from riddles.runs import Run, train
 from riddles.runs import riddles as files
 from tests.support.helpers import compose_config
 
+ROOT = Path(__file__).parents[2]
 NUMBERS = range(1, 18)
-VERDICTS = {"confirmed", "partly", "refuted"}
+OUTCOMES = {"confirmed", "partly", "refuted"}
 TINY = [
     "data.n_validation=59000",
     "data.batch_size=8",
@@ -37,10 +40,12 @@ TINY = [
 @pytest.mark.parametrize("number", NUMBERS)
 def test_each_riddle_says_what_is_believed_and_what_would_refute_it(number):
     riddle = files()[number]
-    assert list(riddle.fields) == ["Diary", "Belief", "Refuted if", "Cured run", "Found"]
+    assert riddle.diary
+    assert riddle.belief
+    assert riddle.refuted_if
     assert number in riddles.MEASURES
-    assert "python -m nf_mnist." in riddle.fields["Cured run"]
-    cfg = compose_config([f"experiment={riddle.name}", *riddle.cure])
+    assert "python -m nf_mnist." in riddle.cured_run
+    cfg = compose_config([f"experiment={riddle.name}", *riddle.remedy])
     assert cfg.name == riddle.name
     assert cfg.evaluation.split == "validation", "test images serve the final figure only"
 
@@ -49,9 +54,12 @@ def test_each_riddle_says_what_is_believed_and_what_would_refute_it(number):
 def test_each_header_tells_the_saved_outcome(number):
     row = json.loads(riddles.RESULT.read_text())["riddles"][str(number)]
     riddle = files()[number]
+    path = ROOT / "conf" / "experiment" / f"{riddle.name}.yaml"
+    header = " ".join(line.strip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
     assert row["experiment"] == riddle.name
-    assert row["verdict"] in VERDICTS
-    assert riddle.fields["Found"] == f"{row['verdict']}: {row['found']}"
+    assert row["result"] in OUTCOMES
+    assert riddle.diary in header
+    assert header.endswith(f"Expected result: {row['result']}: {row['found']}")
 
 
 def test_the_budget_of_bounded_scales_is_that_of_the_design():
@@ -94,8 +102,9 @@ def test_the_predicted_loss_multiplies_factors_along_each_dimension():
     assert predicted_loss(DiagnosisTask(flow, train_images, train_images)) == 0
 
 
-def test_figures_that_are_no_numbers_are_null_in_json():
-    assert finite({1: [math.nan, 2.0], "a": (math.inf, "b", None)}) == {"1": [None, 2.0], "a": [None, "b", None]}
+def test_nan_and_infinity_are_null_in_json(tmp_path):
+    write_json(tmp_path / "row.json", {1: [math.nan, 2.0], "a": (math.inf, "b", None)})
+    assert json.loads((tmp_path / "row.json").read_text()) == {"1": [None, 2.0], "a": [None, "b", None]}
 
 
 def test_the_mean_image_is_scored_in_the_hidden_half_alone():
@@ -110,7 +119,7 @@ def test_the_mean_image_is_scored_in_the_hidden_half_alone():
 
 @pytest.mark.slow
 def test_a_run_records_its_losses_and_names_its_end():
-    overrides = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", *files()[1].cure]
+    overrides = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", *files()[1].remedy]
     run = train("riddle_01_nan_loss", overrides)
     assert len(run.losses) == 4
     assert list(run.curve) == [2, 4]

@@ -1,4 +1,4 @@
-"""One flow of ``benchmarks/speed/peers.py`` at one setting: trained, scored and sampled batch by batch."""
+"""A flow of ``python -m benchmarks.speed.peers`` at one setting: it is trained, scored and sampled batch by batch."""
 
 import time
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ SPEEDS = ("training", "log_prob", "samples")
 
 
 class Variant(NamedTuple):
-    """A flow at a setting."""
+    """An architecture, the library that builds it, and the setting under which it runs."""
 
     architecture: str
     library: str
@@ -26,7 +26,7 @@ class Variant(NamedTuple):
 
 
 class PeerFlow:
-    """A flow that can be trained, scored and sampled, a batch at a time."""
+    """A flow that is trained, scored and sampled one batch at a time."""
 
     def __init__(self, variant: Variant, batch_size: int) -> None:
         self.is_tuned, is_ours = variant.setting != "shipped", variant.library == OURS
@@ -45,13 +45,13 @@ class PeerFlow:
         self.n_taken = 0
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the next images, dequantized, and log q."""
+        """Return the next dequantized images and their log q, in nats."""
         levels = self.levels[self.n_taken % len(self.levels)]
         self.n_taken += 1
         return self.dequantizer(levels, draw_noise(levels))
 
     def training(self) -> None:
-        """Take a step."""
+        """Take a training step."""
         x, log_q = self.batch()
         with shipped_autocast(self.trains_in_bfloat16):
             log_prob = self.flow.log_prob(x)
@@ -61,25 +61,25 @@ class PeerFlow:
 
     @torch.no_grad()
     def log_prob(self) -> None:
-        """Score a batch."""
+        """Score the next batch."""
         with shipped_autocast(self.is_tuned):
             self.flow.log_prob(self.batch()[0])
 
     @torch.no_grad()
     def samples(self) -> None:
-        """Draw a batch."""
+        """Draw a batch of samples."""
         with shipped_autocast(self.is_tuned):
             self.flow.sample(self.batch_size)
 
     @torch.no_grad()
     def round_trip_error(self) -> float:
-        """Return the largest difference of images in (0, 1) from those that come back from their latents."""
+        """Return the largest error of images in (0, 1) after encoding and decoding."""
         x, _ = self.batch()
         with shipped_autocast(self.is_tuned):
             return (self.flow.decode(self.flow.encode(x)) - x).abs().max().item()
 
     def warm_up(self, compiles: bool) -> dict[str, Any]:
-        """Initialize, compile if asked to, and measure the memory of training; return what is measured only once."""
+        """Initialize, compile if asked to, and return what is measured only once, such as the memory of training."""
         self.training()  # sets activation normalizations, before anything is compiled
         if compiles:
             for network in conditioners(self.flow):
@@ -100,7 +100,7 @@ class PeerFlow:
         }
 
     def measure(self, n_steps: int) -> dict[str, float]:
-        """Return images per second of each kind, and the round-trip error."""
+        """Return images per second in training, scoring and sampling, and the round-trip error."""
         metrics = {}
         for name in SPEEDS:
             self.flow.train(name == "training")
