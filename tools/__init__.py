@@ -1,1 +1,1 @@
-"""What writes tables, pictures and pages from ``results/``."""
+"""Commands that write tables, pictures and pages from ``results/`` and the notebooks."""

@@ -1,19 +1,11 @@
 """Tables of models side by side, from ``results/``."""
 
-import json
 from statistics import mean, stdev
 from typing import Any
 
-from tools.from_results import ROOT, TRAINING_IMAGES, read_result, table
+from tools.from_results import TRAINING_IMAGES, read_result, table
+from tools.result_tables import published_bpd
 
-PUBLISHED = {  # the entry of published.json beside each model
-    "nice": "NICE",
-    "realnvp": "Real NVP",
-    "glow": "Glow",
-    "uva_simple": "simple flow",
-    "uva_vardeq": "simple flow, variational dequantization",
-    "uva_multiscale": "multi-scale flow",
-}
 COLUMNS = (
     "model",
     "parameters",
@@ -29,16 +21,15 @@ COLUMNS = (
 
 
 def baselines() -> str:
-    """Return every model at an equal budget of time, and real images as the last row."""
-    entries = json.loads((ROOT / "tools" / "published.json").read_text())
-    published = {entry["model"]: entry.get("bpd", "") for entry in entries}
+    """Return all models at an equal budget of time, and training images as the last row."""
+    published = published_bpd()
     rows = _equal_budget("baselines")
     lines = [
         (
             f"`{row['model']}`",
             f"{row['parameters']:,}",
             f"{row['bpd']:.3f}",
-            published.get(PUBLISHED.get(row["model"], ""), ""),
+            published.get(row["model"], ""),
             *_quality(row),
             f"{row['milliseconds_per_64_samples']:.0f}",
             f"{row['training']['images']:,}",
@@ -50,7 +41,7 @@ def baselines() -> str:
 
 
 def seeds() -> str:
-    """Return the spread of bits per dimension over seeds, for models that have several."""
+    """Return the spread of bits per dimension over seeds, for models with several seeds."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in _equal_budget("seeds"):
         found.setdefault(row["model"], []).append(row)
@@ -68,7 +59,7 @@ def seeds() -> str:
 
 
 def bound() -> str:
-    """Return what more draws of dequantization noise do for a flow that learns it."""
+    """Return the effect of more draws on the bound of a flow that learns its dequantization noise."""
     metrics = read_result("uva_multiscale_bound")
     draws, epochs = metrics["n_draws"], metrics["training"]["images"] / TRAINING_IMAGES
     rows = [
@@ -79,7 +70,7 @@ def bound() -> str:
 
 
 def quality() -> str:
-    """Return the quality of samples of the released hierarchy at each temperature, and of training images."""
+    """Return the quality of samples of the released hierarchical flow at each temperature, and of training images."""
     metrics = read_result("hierarchical-base")["quality"]
     rows = [(f"{row['temperature']:g}", row) for row in metrics["temperatures"]]
     rows.append(("training images, the floor", metrics["training_images"]))
@@ -115,7 +106,7 @@ def density_ablation() -> str:
 
 
 def bits_by_coupling() -> str:
-    """Return the bits that each coupling of a hierarchy pays, on training and on validation images, run by run."""
+    """Return the bits of each coupling of hierarchical flows, on training and on validation images."""
     runs = read_result("bits_by_coupling")["rows"]
     n_couplings = len(next(iter(runs.values()))["training"])
     names = [f"scale {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
@@ -129,7 +120,7 @@ def bits_by_coupling() -> str:
 
 
 def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
-    """Return a line for each coupling and one for all: bits of training and validation images, and their difference."""
+    """Return bits of training and validation images and their difference, for each coupling and for their sum."""
     pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)
     return [(f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for seen, unseen in pairs]
 
@@ -140,7 +131,7 @@ def depth() -> str:
     lines = [
         (
             str(row["couplings"]),
-            "computed anew" if row["recompute"] else "kept",
+            "recomputed" if row["recompute"] else "kept",
             f"{row['mebibytes']:.0f} MiB",
             f"{row['seconds_per_step']:.2f} s",
         )
@@ -150,10 +141,10 @@ def depth() -> str:
 
 
 def _equal_budget(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a result.
+    """Return the rows of a result that compares models at an equal budget.
 
     Raises:
-        ValueError: If they had different budgets, or numbers of samples, and cannot be compared.
+        ValueError: If the rows have different budgets or numbers of samples.
     """
     rows = list(read_result(name)["rows"].values())
     budgets = {(row["minutes"], row["n_samples"]) for row in rows}

@@ -1,19 +1,19 @@
-"""What the modules of tables share: metrics are read from ``results/``, and tables are written as Markdown."""
+"""What the modules of tables share: reading ``results/``, and writing Markdown tables."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-TRAINING_IMAGES = 50_000  # of an epoch
+TRAINING_IMAGES = 50_000  # in an epoch
 
 
 def read_result(name: str) -> Any:
-    """Return what a command wrote into ``results/NAME.json``."""
+    """Return the content of ``results/NAME.json``."""
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a table with a head; bars in cells are escaped."""
+    """Return a Markdown table; bars in cells are escaped."""
     lines = ([cell.replace("|", "\\|") for cell in line] for line in (columns, ("---",) * len(columns), *rows))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

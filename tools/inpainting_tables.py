@@ -18,15 +18,15 @@ COLUMNS = (
     "on",
 )
 
-WITHOUT = {"corrupted": "corrupted", "black": "black", "mean_image": "mean image"}  # errors without any flow
-MANY = 100  # images, from which on errors are compared with those of others
+WITHOUT_FLOW = {"corrupted": "corrupted", "black": "black", "mean_image": "mean image"}
+MANY = 100  # images, the least number for a comparison with published errors
 
 
 def inpainting() -> str:
-    """Return how well each method completes, mask by mask; completions of a mean are those that were drawn."""
+    """Return how well each method completes images under each mask."""
     lines = [
         (
-            f"`{mask}` ({', '.join(f'{row[key]:.1f} {what}' for key, what in WITHOUT.items() if key in row)})",
+            f"`{mask}` ({', '.join(f'{row[key]:.1f} {what}' for key, what in WITHOUT_FLOW.items() if key in row)})",
             f"`{model}` `{method}`",
             f"{row['n_images']:,}",
             *_errors(row),
@@ -43,7 +43,10 @@ def inpainting() -> str:
 
 
 def completing() -> str:
-    """Return the squared errors of the lower half, given the upper, over many images, with those of others."""
+    """Return squared errors of lower halves, given the upper ones, over many images; and CP3's own.
+
+    CP3 is a simplified Real NVP known to us only from its authors' report.
+    """
     lines = [("the corrupted image itself, as CP3 reports it", "51.85", "")]
     rows = [found for found in _rows() if found[0] == "lower" and found[3]["n_images"] >= MANY]
     most = max((row for *_, row in rows if "mean_image" in row), key=lambda row: row["n_images"], default=None)
@@ -57,7 +60,7 @@ def completing() -> str:
 
 
 def _rows() -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Return mask, model, method and metrics, by mask and error."""
+    """Return rows as (mask, model, method, metrics), sorted by mask and error."""
     rows = read_result("inpainting")["rows"]
     named = []
     for name, row in rows.items():
@@ -72,5 +75,5 @@ def _errors(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _coverage(row: dict[str, Any]) -> str:
-    """Return the share of hidden pixels within the 90% interval, of rows with draws enough."""
+    """Return the share of hidden pixels within their 90% interval; empty for rows with too few draws."""
     return f"{row['coverage_90']:.0%}" if "coverage_90" in row else ""

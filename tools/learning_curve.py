@@ -13,15 +13,15 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
 from tools.from_results import ROOT, TRAINING_IMAGES
+from tools.result_tables import read_published
 
-PUBLISHED = ROOT / "tools" / "published.json"
-WINDOW = 20  # logged steps whose training metrics are averaged
+WINDOW = 20  # logged steps over which the training metric is averaged
 
 Curves = dict[str, list[tuple[float, float]]]
 
 
 def read(run: Path, against: str) -> Curves:
-    """Return minutes since the first logged step, or epochs, and bits per dimension, for training and validation."""
+    """Return the curves of training and validation: points of minutes or epochs, and bits per dimension."""
     (folder,) = {path.parent for path in run.rglob("events.out.tfevents.*")}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     begin = events.Scalars("train/bpd")[0].wall_time
@@ -40,13 +40,13 @@ def read(run: Path, against: str) -> Curves:
 
 
 def draw(curves: Curves, against: str) -> Figure:
-    """Return the curves, with the published flows as lines to compare with."""
+    """Draw the curves, and the published flows as horizontal lines."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for stage, label in (("train", "training images"), ("val", "validation images")):
         axes.plot(*zip(*curves[stage], strict=True), label=label)
     end = 1.25 * curves["train"][-1][0]  # room for the names of lines
-    for entry in json.loads(PUBLISHED.read_text()):
+    for entry in read_published():
         bpd = float(entry.get("bpd", "inf"))
         if "flow" in entry["kind"] and bpd < 1.03:
             axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")

@@ -1,7 +1,7 @@
-"""Run the notebooks and write them, with what they print and draw, as pages: ``python -m tools.notebooks [NAME ...]``.
+"""Run the notebooks and write them as pages, with their output: ``python -m tools.notebooks [NAME ...]``.
 
-A page for each goes to ``docs/notebooks/``, its pictures to a folder beside it. A page that is there is replaced when
-its notebook has run to its end.
+Pages go to ``docs/notebooks/``, their pictures to folders beside them. An old page is replaced only after its notebook
+has run to the end.
 """
 
 import re
@@ -15,12 +15,15 @@ from nbconvert import MarkdownExporter
 from tools.from_results import ROOT
 
 NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "notebooks"
-FOLDER, PLACEHOLDER = re.compile(rf"{tempfile.gettempdir()}/tmp\w{{8}}"), "/tmp/tmpXXXXXXXX"  # as long, so tables stay
-LINKS = {"](../docs/": "](../", ".ipynb)": ".md)"}  # of a notebook, and of its page
+FOLDER, PLACEHOLDER = (
+    re.compile(rf"{tempfile.gettempdir()}/tmp\w{{8}}"),
+    "/tmp/tmpXXXXXXXX",
+)  # of the same length, so tables stay aligned
+LINKS = {"](../docs/": "](../", ".ipynb)": ".md)"}  # in a notebook, and in its page
 
 
 def write_page(name: str) -> None:
-    """Run a notebook and write its page, without what names files of this machine: warnings, a temporary folder."""
+    """Run a notebook and write its page, without warnings and temporary paths, which name files of this machine."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": NOTEBOOKS}}).execute()
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):

@@ -1,7 +1,7 @@
-"""Put pictures side by side for README: ``python -m tools.pictures OUT.png LEFT.png RIGHT.png ...``.
+"""Put pictures side by side for the README: ``python -m tools.pictures OUT.png LEFT.png RIGHT.png ...``.
 
-The pictures are those that ``python -m nf_mnist.sample out=...`` and ``python -m nf_mnist.evaluate radius_plot=...``
-write; all are scaled to the height of the largest, in whole steps where they are smaller.
+The pictures come from ``python -m nf_mnist.sample out=...`` and ``python -m nf_mnist.evaluate radius_plot=...``.
+Smaller pictures are enlarged by a whole factor, up to the height of the largest.
 """
 
 import sys
@@ -13,7 +13,7 @@ GAP = 12
 
 
 def side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    """Return the pictures in a row on white."""
+    """Return the pictures in a row on a white background."""
     height = max(picture.height for picture in pictures)
     scaled = [_scale(picture.convert("RGB"), max(1, height // picture.height)) for picture in pictures]
     height = max(picture.height for picture in scaled)

@@ -1,6 +1,6 @@
-"""Photograph tabs of TensorBoard in a headless Chromium: ``python -m tools.screenshots LOGDIR [OUT]``.
+"""Take screenshots of TensorBoard in a headless Chromium: ``python -m tools.screenshots LOGDIR [OUT]``.
 
-Pictures are ``tensorboard_NAME.png`` in OUT, ``docs/images`` by default. Chromium and its driver come from the system
+Writes ``tensorboard_NAME.png`` to OUT, which defaults to ``docs/images``. Chromium and its driver come from the system
 (``apt-get install chromium chromium-driver``), selenium from ``pip install -e .[browser]``.
 """
 
@@ -22,10 +22,11 @@ from selenium.webdriver.chrome.service import Service
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 WIDTH, HEIGHT = 1500, 850
-SECONDS = 120  # to wait for a page or a server
-N_COLORS = 64  # of a picture's palette, which keeps it small
+SECONDS = 120  # timeout for a page or a server
+N_COLORS = 64  # colors in the palette of a picture; few keep it small
 
-# Tab: what is on it once it is filled. TensorBoard's elements lie in shadow trees, which selectors do not enter.
+# For each tab, an element that appears once it is filled. TensorBoard's elements are in shadow trees, which plain
+# selectors do not enter.
 TABS = {
     "timeseries": "card-view",
     "scalars": "vz-line-chart2",
@@ -36,7 +37,7 @@ TABS = {
     "text": "table",
     "hparams": "vaadin-grid",
 }
-# Of the documentation's pictures: name, and what stands behind # in the address.
+# Pictures of the documentation: name, and the part of the address after #.
 PICTURES = {
     "custom_scalars": "custom_scalars",
     "images": "images",
@@ -59,10 +60,10 @@ return found;
 
 
 class Dashboard:
-    """TensorBoard on a folder of runs, seen in a headless Chromium.
+    """TensorBoard on a folder of runs, shown in a headless Chromium.
 
     Args:
-        logdir: The folder.
+        logdir: Folder of the runs.
     """
 
     def __init__(self, logdir: Path) -> None:
@@ -88,20 +89,20 @@ class Dashboard:
         self._running.close()
 
     def open(self, tab: str) -> None:
-        """Open a tab, and wait until it is filled.
+        """Open a tab and wait until it is filled.
 
         Args:
-            tab: One of :data:`TABS`, with TensorBoard's own parameters, if any: ``images&tagFilter=latent``.
+            tab: A key of :data:`TABS`, optionally with parameters of TensorBoard: ``images&tagFilter=latent``.
         """
-        self.browser.get("about:blank")  # a change of the anchor alone loads nothing
+        self.browser.get("about:blank")  # changing only the anchor would load nothing
         self.browser.get(f"{self.url}#{tab}")
         self.find(TABS[tab.partition("&")[0]])
 
     def find(self, selector: str) -> list[str]:
-        """Wait until there are elements of a selector, and return their texts.
+        """Wait for elements of a selector and return their texts.
 
         Raises:
-            TimeoutError: If they do not come.
+            TimeoutError: If there are none after :data:`SECONDS`.
         """
         begin = time.monotonic()
         while not (found := self.browser.execute_script(FIND, selector)):
@@ -111,13 +112,13 @@ class Dashboard:
         return found
 
     def save(self, path: Path) -> None:
-        """Save a picture of what is to be seen."""
+        """Save a screenshot."""
         picture = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
         picture.quantize(N_COLORS).save(path, optimize=True)
 
 
 def _address(server: "subprocess.Popen[str]") -> str:
-    """Return the address that TensorBoard says it has."""
+    """Return the address that TensorBoard prints."""
     for line in server.stderr or ():
         if found := re.search(r"http://\S+/", line):
             return found[0]
@@ -125,7 +126,7 @@ def _address(server: "subprocess.Popen[str]") -> str:
 
 
 def main() -> None:
-    """Photograph the tabs that the documentation shows."""
+    """Take screenshots of the tabs that the documentation shows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logdir", type=Path)
     parser.add_argument("out", type=Path, nargs="?", default=IMAGES)
@@ -134,7 +135,7 @@ def main() -> None:
     with Dashboard(given.logdir) as dashboard:
         for name, tab in PICTURES.items():
             dashboard.open(tab)
-            time.sleep(3)  # charts are drawn as they come into sight
+            time.sleep(3)  # charts are drawn only when visible
             dashboard.save(given.out / f"tensorboard_{name}.png")
 
 

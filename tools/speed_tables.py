@@ -11,7 +11,7 @@ SPEEDS = {"training": "training images/s", "log_prob": "densities/s", "samples":
 
 
 def speed_machine() -> str:
-    """Return the machine on which the table of libraries was measured."""
+    """Return a description of the machine on which the libraries were compared."""
     found = read_result("peers")
     _, _, _, metrics = next(_variants(found))
     return (
@@ -21,7 +21,7 @@ def speed_machine() -> str:
 
 
 def speed_ratios() -> str:
-    """Return how much faster we train than the fastest other library, repeat by repeat."""
+    """Return how much faster we train than the fastest other library: medians and ranges over repeats."""
     columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
     best = ("shipped", "tuned", "compiled")
     pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
@@ -31,7 +31,7 @@ def speed_ratios() -> str:
 
 
 def peers() -> str:
-    """Return every library at both settings."""
+    """Return the speed, memory and errors of every library at each setting."""
     columns = ("architecture", "library", "settings", "parameters", *SPEEDS.values(), "peak MiB", "round-trip error")
     rows = []
     for architecture, library, setting, metrics in _variants(read_result("peers")):
@@ -68,7 +68,7 @@ def data_path() -> str:
 
 
 def step_profile() -> str:
-    """Return where the time of a training step goes, and after how many steps compiling has paid."""
+    """Return where the time of a training step goes, and the number of steps after which compiling has paid."""
     columns = ("model", "outside products", "largest of it", "optimizer", "s per step", "compile s", "break-even step")
     rows = []
     for model, row in read_result("step_profile")["models"].items():
@@ -91,7 +91,7 @@ def step_profile() -> str:
 
 
 def adam() -> str:
-    """Return what a step of Adam takes, by the way in which torch computes it."""
+    """Return the time of a step of Adam, for each of torch's implementations."""
     found = read_result("step_profile")["adam_milliseconds"]
     return table(
         ("Adam", "ms on the parameters of `resflow`"), [(name, _spread(row, 1)) for name, row in found.items()]
@@ -99,7 +99,7 @@ def adam() -> str:
 
 
 def logging_cost() -> str:
-    """Return what logging and the views at validations cost."""
+    """Return the cost of logging, and of pictures and checks at validations."""
     found = read_result("logging_cost")
     rows = [
         (
@@ -128,7 +128,7 @@ def _variants(found: dict[str, Any]) -> Any:
 
 
 def _ratio(libraries: dict[str, Any], our_settings: Sequence[str], their_settings: Sequence[str]) -> str:
-    """Return the median and range of our training speed over theirs, each at whichever setting is fastest."""
+    """Return the median and range of our training speed over theirs, each at its fastest setting."""
     others = [libraries[name] for name in libraries if name != OURS]
     ours = _fastest([libraries[OURS]], our_settings)
     ratios = [one / other for one, other in zip(ours, _fastest(others, their_settings), strict=True)]
@@ -136,7 +136,7 @@ def _ratio(libraries: dict[str, Any], our_settings: Sequence[str], their_setting
 
 
 def _fastest(libraries: Sequence[dict[str, Any]], settings: Sequence[str]) -> list[float]:
-    """Return the repeats of the training speed whose median is highest."""
+    """Return the repeated training speeds of the library and setting with the highest median."""
     speeds = [library[setting]["training"] for library in libraries for setting in settings]
     return max(speeds, key=lambda found: found["median"])["repeats"]
 

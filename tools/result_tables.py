@@ -1,0 +1,97 @@
+"""Tables of likelihoods, ours and published, from ``results/``, ``tools/published.json`` and ``tools/models.json``."""
+
+import json
+from typing import Any
+
+from tools.from_results import ROOT, TRAINING_IMAGES, read_result, table
+
+COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
+CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
+MODEL_COLUMNS = ("model", "year", "source", "published bpd", "our bpd", "our bpd after 2 minutes")
+Row = tuple[float, tuple[str, ...]]
+
+
+def read_published() -> list[dict[str, Any]]:
+    """Return the published likelihoods, with their sources."""
+    return json.loads((ROOT / "tools" / "published.json").read_text())
+
+
+def read_models() -> list[dict[str, Any]]:
+    """Return the models of ``conf/model``: where each comes from, what it is published as, and results of ours."""
+    return json.loads((ROOT / "tools" / "models.json").read_text())
+
+
+def published_bpd() -> dict[str, str]:
+    """Return the published bits per dimension of our models, by model."""
+    scores = {entry["model"]: entry.get("bpd", "") for entry in read_published()}
+    return {entry["model"]: scores.get(entry.get("published"), "") for entry in read_models()}
+
+
+def models() -> str:
+    """Return the models, each with its source, and its published and own bits per dimension."""
+    published = published_bpd()
+    after_minutes = {row["model"]: row["bpd"] for row in read_result("baselines")["rows"].values()}
+    rows = [
+        (
+            f"`{entry['model']}`",
+            str(entry.get("year", "")),
+            f"[{entry['paper']}]({entry['url']})" if "url" in entry else entry["paper"],
+            published[entry["model"]],
+            _best(entry.get("results", [])),
+            f"{after_minutes[entry['model']]:.3f}",
+        )
+        for entry in read_models()
+    ]
+    return table(MODEL_COLUMNS, rows)
+
+
+def results() -> str:
+    """Return bits per dimension, ours and published, and the nats of CP3's protocol."""
+    files = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
+    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    ours = [
+        _our_row(name, metrics)
+        for name, metrics in files.items()
+        if "log_likelihood" in metrics and metrics["training"]["name"] in experiments
+    ]
+    rows = sorted([*ours, *map(_published_row, read_published())])
+    bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
+    return f"{table(COLUMNS, bpd)}\n\n{table(CP3_COLUMNS, nats)}"
+
+
+def _best(names: list[str]) -> str:
+    """Return the lowest bits per dimension of some results, or nothing if there are none."""
+    return f"**{min(read_result(name)['bpd'] for name in names):.3f}**" if names else ""
+
+
+def _our_row(name: str, metrics: dict[str, Any]) -> Row:
+    training = metrics["training"]
+    epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
+    hardware = training["hardware"].rpartition(", torch")[0]
+    draws = metrics["n_draws"]
+    if "bpd" in metrics:
+        key = metrics["bpd"]
+        score = f"{key:.3f}" + (f" ({metrics['bpd_log_mean_exp']:.3f} over {draws} draws)" if draws > 1 else "")
+    else:
+        key = metrics["log_likelihood"]
+        score = f"{key:.1f}"
+    return key, (
+        f"**`{name}`**",
+        f"**{score}**",
+        f"{metrics['parameters']:,}",
+        f"{epochs:.1f} epochs, {minutes:.0f} min, {hardware}",
+        f"`experiment={training['name']}`",
+    )
+
+
+def _published_row(entry: dict[str, Any]) -> Row:
+    score = entry.get("bpd") or entry["nats"]
+    source = f"[{entry['source']}]({entry['url']})" if "url" in entry else entry["source"]
+    parameters = f"{entry['parameters']:,}" if "parameters" in entry else ""
+    return float(score), (
+        f"{entry['model']} ({entry['kind']})",
+        score,
+        parameters,
+        entry.get("training", ""),
+        source,
+    )
