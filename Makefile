@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs clean
+.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,17 +25,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 train: setup  ## Train a small resflow on MNIST, twelve minutes on two plain CPU cores
 	$(BIN)/python -m nf_mnist.train experiment=quickstart
 
-test: setup  ## Run the tests, without the slow ones
+test: lint types  ## Check style and types, and run the tests except the slow ones
 	$(TEST)
 
-test-all: setup  ## Run all tests
-	$(TEST) -m ""
+test-all: lint types  ## Check style and types, run all tests, and print the coverage of src
+	$(TEST) -m "" --cov --cov-report=term
 
 lint: setup  ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: setup  ## Mend style
+format: setup  ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -44,18 +44,21 @@ types: setup  ## Check types
 
 bench: setup  ## Measure speed, also against other libraries (about half an hour)
 	$(PIP) install -c constraints.txt -e '.[peers]'
-	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
-	$(BIN)/python docs/tables.py
+	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python -m benchmarks.speed.$$name || exit 1; done
+	$(BIN)/python -m tools.tables
 
 tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs
 
-notebooks: setup  ## Run the notebooks; pages with what they print and draw go to docs/notebooks
-	$(BIN)/python docs/notebooks.py
+notebooks: setup  ## Run the notebooks; pages with their output go to docs/notebooks
+	$(BIN)/python -m tools.notebooks
 
 docs: setup  ## Write the reference of all public names to build/api
 	$(BIN)/pdoc --docformat google --output-directory build/api nf_mnist
 
+wheel: setup  ## Build the wheel and the source archive in dist/
+	$(BIN)/python -m hatchling build
+
 clean:  ## Remove caches and builds; outputs/ and .venv stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist .coverage .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -85,6 +85,15 @@ def test_groups_and_make_targets_that_are_named_exist(document):
     } <= targets
 
 
+def test_continuous_integration_calls_make_targets_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    called = set(re.findall(r"- run: make ([a-z-]+)$", workflow, re.MULTILINE))
+    assert called >= {"lint", "types", "test", "wheel", "docs"}
+    assert called <= targets
+    assert workflow.count("run: ") == workflow.count("run: make ")
+
+
 def test_every_page_of_the_documentation_is_in_its_index():
     index = (ROOT / "docs" / "README.md").read_text()
     for path in DOCUMENTS:
