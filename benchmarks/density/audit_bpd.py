@@ -69,7 +69,7 @@ def predictions(flow: Flow, levels: Tensor) -> Iterator[tuple[Tensor, np.ndarray
         flow.bijector, torch.arange(flow.dims).reshape(1, *flow.event_shape)
     ):
         x = (levels[:, index.flatten()].float() + 0.5) / N_LEVELS
-        mixture = coupling.mixture_given(x.reshape(len(levels), *index.shape), None)
+        mixture = coupling.predict_mixture(x.reshape(len(levels), *index.shape), None)
         predicted = index[coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0]
         every_level = torch.arange(float(N_LEVELS))
         tables = [mixture.probability(level.expand(len(levels), *members.shape))[:, members] for level in every_level]

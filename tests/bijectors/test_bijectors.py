@@ -19,7 +19,7 @@ from nf_mnist.bijectors import (
     make_mask,
     random_order,
 )
-from nf_mnist.bijectors.coupling import SCALES
+from nf_mnist.bijectors.coupling import SCALE_ACTIVATIONS
 from nf_mnist.errors import ConfigError, NotInvertibleError, ShapeError
 from nf_mnist.flows import Flow
 from tests.support.registry import FLAT, IMAGE, coupling, events, small_cp3
@@ -78,8 +78,8 @@ def test_a_coupling_does_not_see_what_it_transforms():
 @pytest.mark.parametrize(("scale", "bound"), [("tanh", 1), ("soft_clamp", 2), ("double_tanh", math.tanh(1))])
 def test_log_scales_are_bounded(scale, bound):
     raw = torch.tensor([-1e30, -3, 0, 3, 1e30], dtype=torch.float64)
-    assert SCALES[scale](raw).abs().max() <= bound
-    assert SCALES[scale](raw[2:3]) == 0
+    assert SCALE_ACTIVATIONS[scale](raw).abs().max() <= bound
+    assert SCALE_ACTIVATIONS[scale](raw[2:3]) == 0
 
 
 def test_the_second_skip_and_tanh_of_the_diary_only_tighten_the_bound():
@@ -87,7 +87,7 @@ def test_the_second_skip_and_tanh_of_the_diary_only_tighten_the_bound():
     kept = x * layer.mask
     network = torch.tanh(layer.scale_net(kept) + kept)  # as the diary's networks end
     planted = (1 - layer.mask) * torch.tanh(network + kept)
-    layer.scale_activation = SCALES["double_tanh"]
+    layer.scale_activation = SCALE_ACTIVATIONS["double_tanh"]
     log_scale, _ = layer._parameters_given(x, None)
     assert_close(log_scale, planted)
     assert planted.abs().max() <= math.tanh(1)

@@ -85,7 +85,7 @@ def test_what_is_observed_changes_what_is_predicted_for_hidden_pixels(flow, leve
 def test_each_pixel_of_the_coarsest_image_is_predicted_from_all_that_is_observed(flow, levels):
     (coarsest,) = (part for part in flow.modules() if isinstance(part, GroupedMixture))
     context = context_of(levels[:1], torch.ones(1, 8, 8, dtype=torch.bool)).requires_grad_()
-    mixture = coarsest.mixture_given(torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), context)
+    mixture = coarsest.predict_mixture(torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), context)
     for place in range(4):
         (gradient,) = torch.autograd.grad(mixture.means[..., place // 2, place % 2].sum(), context, retain_graph=True)
         assert gradient[:, 0].all(), "a pixel of the first group attends to no other, yet must know what is observed"

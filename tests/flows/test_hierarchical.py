@@ -23,7 +23,7 @@ from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 from nf_mnist.data import UniformDequantizer, draw_noise, evaluation_noise, mnist, to_levels
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
-from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 from tests.bijectors.test_laws import log_det_of_jacobian
@@ -81,18 +81,18 @@ def test_a_component_at_a_reference_repeats_its_level():
         assert table(mixture).sum().item() == pytest.approx(1, abs=1e-12)
 
 
-def test_references_are_the_nearest_known_pixels_of_the_image_before_the_squeeze():
+def test_references_are_the_nearest_neighbours_pixels_of_the_image_before_the_squeeze():
     image = torch.arange(64.0).reshape(1, 1, 8, 8)
     four = Squeeze((1, 8, 8))(image)[0][:, list(CHANNEL_ORDER)]
     for n_kept in (1, 2, 3):
-        references = nearest_known(n_kept, 4)
+        references = nearest_neighbours(n_kept, 4)
         found = levels_at(four[:, :n_kept], references)
         row, column = divmod(int(four[0, n_kept, 1, 2]), 8)
         distance = math.sqrt(2) if n_kept == 1 else 1.0
         for number in found[0, :, 1, 2].tolist():
             assert math.dist((row, column), divmod(int(number), 8)) == pytest.approx(distance)
         assert len(set(found[0, :, 1, 2].tolist())) == 4
-    assert {reference.channel for reference in nearest_known(1, 99)} == {0}
+    assert {reference.channel for reference in nearest_neighbours(1, 99)} == {0}
 
 
 def test_beyond_the_border_references_find_black():
@@ -189,10 +189,10 @@ def test_no_conditioner_of_a_coupling_sees_what_it_transforms_or_what_comes_late
         x = torch.rand(1, 4, 4, 4, dtype=torch.float64)
         changed = x.clone()
         changed[:, n_kept:] = torch.rand_like(changed[:, n_kept:])
-        own, other = (coupling.mixture_given(value, None) for value in (x, changed))
+        own, other = (coupling.predict_mixture(value, None) for value in (x, changed))
         assert all(torch.equal(part, same) for part, same in zip(own[:4], other[:4], strict=True))
         changed[:, n_kept - 1] = 0
-        assert not torch.equal(own.means, coupling.mixture_given(changed, None).means)
+        assert not torch.equal(own.means, coupling.predict_mixture(changed, None).means)
 
 
 def test_no_pixel_changes_what_is_predicted_for_its_own_or_for_earlier_groups():

@@ -47,7 +47,7 @@ from nf_mnist.flows import (
     spline,
     uva,
 )
-from nf_mnist.flows.geometry import nearest_known, pixel_groups
+from nf_mnist.flows.geometry import nearest_neighbours, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
 
 FLAT = (12,)
@@ -82,7 +82,7 @@ def residual_coupling(shape: Shape) -> AffineCoupling:
 
 
 def mixture_coupling(n_kept: int) -> DiscretizedMixture:
-    references = nearest_known(n_kept, 4)
+    references = nearest_neighbours(n_kept, 4)
     net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(references) + 1))
     return DiscretizedMixture(IMAGE, n_kept, net, references, n_frequent=1)
 

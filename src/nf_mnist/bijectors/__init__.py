@@ -1,4 +1,4 @@
-"""Invertible maps with log-determinants, one family a file; all keep the contract of :class:`Bijector`."""
+"""Invertible maps with log-determinants, one family per file; all follow the contract of :class:`Bijector`."""
 
 from nf_mnist.bijectors.actnorm import ActNorm
 from nf_mnist.bijectors.base import Bijector, Sequential, Shape

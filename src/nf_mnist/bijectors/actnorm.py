@@ -11,14 +11,14 @@ from nf_mnist.errors import ConfigError
 
 
 class ActNorm(Bijector):
-    """Learned scale and shift per channel (or per dimension), set from the first training batch.
+    """Learned scale and shift per channel (or per dimension), initialized from the first training batch.
 
-    After that batch each channel has mean 0 and variance 1; from then on scale and shift are ordinary parameters, so
-    training and evaluation compute the same map. Until then it is the identity.
+    The first batch gives each channel mean 0 and variance 1. From then on scale and shift are ordinary parameters, so
+    training and evaluation compute the same map. Before the first batch the map is the identity.
 
     Args:
         event_shape: (channels, height, width) or (dims,).
-        eps: Added to the first batch's variance; it bounds the first magnification by ``eps ** -0.5``.
+        eps: Added to the variance of the first batch; it bounds the initial scale by ``eps ** -0.5``.
 
     Raises:
         ConfigError: If eps is not positive.
@@ -36,7 +36,7 @@ class ActNorm(Bijector):
         self.log_scale = nn.Parameter(torch.zeros(shape))
         self.shift = nn.Parameter(torch.zeros(shape))
         self.register_buffer("initialized", torch.tensor(False))
-        self._settled = False  # a copy of the flag outside the device, so that steps need not wait for it
+        self._settled = False  # a copy of the flag on the host, so that steps need not wait for the device
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.training and not self._settled:

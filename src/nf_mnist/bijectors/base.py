@@ -1,4 +1,4 @@
-"""The contract of every bijector, and their composition."""
+"""The contract that every bijector follows, and their composition."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,17 @@ Shape = tuple[int, ...]
 class Bijector(nn.Module, ABC):
     """An invertible map from data ``x`` to latent ``z``, with its log-determinant.
 
-    Each direction returns the log-determinant of the map that it has just applied, so the two are negatives of each
-    other and ``log p(x) = log p(z) + log_det`` has a plus sign everywhere. Log-determinants are in nats, summed over
-    the event (never averaged), of shape (batch,), in the dtype and on the device of the input. Inputs stay unchanged.
+    Each direction returns the log-determinant of the map that it has just applied. The two are therefore negatives of
+    each other, and ``log p(x) = log p(z) + log_det`` has a plus sign everywhere. Log-determinants are in nats, summed
+    over the event (never averaged), of shape (batch,), in the dtype and on the device of the input. Inputs are never
+    changed in place.
 
-    A bijector also says of itself what others need to know of it: :attr:`is_continuous`, :attr:`counts_log_det` and
-    :attr:`is_autoregressive`. One that is made of others (:meth:`parts`) answers for all of them.
+    A bijector also states its own properties: :attr:`is_continuous`, :attr:`counts_log_det` and
+    :attr:`is_autoregressive`. A bijector that is made of others (:meth:`parts`) answers for all of them.
 
     Attributes:
-        recompute: Whether the backward pass computes activations anew instead of keeping them (Chen et al. 2016,
-            "Training deep nets with sublinear memory cost"): less memory, about a third more time.
+        recompute: Whether the backward pass recomputes activations instead of storing them (Chen et al. 2016, "Training
+            deep nets with sublinear memory cost"). This takes less memory and about a third more time.
     """
 
     recompute = False
@@ -38,7 +39,7 @@ class Bijector(nn.Module, ABC):
 
         Args:
             x: Data, shape (batch, *event).
-            context: What the map is conditioned on, or None.
+            context: Labels, observed pixels or whatever else the map is conditioned on; None without conditioning.
 
         Returns:
             z, shape (batch, *event_out), and log|det dz/dx| in nats, shape (batch,).
@@ -50,36 +51,37 @@ class Bijector(nn.Module, ABC):
 
         Args:
             z: Latent, shape (batch, *event_out).
-            context: What the map is conditioned on, or None.
+            context: The same context as for :meth:`forward_and_log_det`.
 
         Returns:
             x, shape (batch, *event), and log|det dx/dz| in nats, shape (batch,).
         """
 
     def parts(self) -> list["Bijector"]:
-        """Return the bijectors that this one is made of, not those inside of them; empty if it is a single map."""
+        """Return the bijectors that this one is directly made of; an empty list for a single map."""
         return list(_nearest_bijectors(self))
 
     @property
     def is_continuous(self) -> bool:
         """Whether the map and its log-determinant are continuous in x.
 
-        If not, the density jumps, as from grey level to grey level, and its gradient in x does not show where to.
+        If they are not, the density jumps, for example from grey level to grey level, and the gradient with respect to
+        x does not show the jumps.
         """
         return all(part.is_continuous for part in self.parts())
 
     @property
     def counts_log_det(self) -> bool:
-        """Whether the log-determinants that it returns are those of the map, with nothing left out."""
+        """Whether the returned log-determinants are complete, with no layer left out."""
         return all(part.counts_log_det for part in self.parts())
 
     @property
     def is_autoregressive(self) -> bool:
-        """Whether it predicts pixels one after another, so that observed ones can be given by :meth:`teacher_force`."""
+        """Whether pixels are predicted one after another, so that :meth:`teacher_force` can supply observed ones."""
         return any(part.is_autoregressive for part in self.parts())
 
     def fit(self, levels: Tensor) -> None:
-        """Fit what is counted and not trained to the training images; nothing, for most bijectors.
+        """Fit distributions that are counted, not trained, to the training images. Most bijectors have none.
 
         Training calls this once, before its first step.
 
@@ -90,40 +92,42 @@ class Bijector(nn.Module, ABC):
             part.fit(levels)
 
     def make_exact(self) -> None:
-        """Count every log-determinant and keep activations from now on, so that autograd can check the map."""
+        """Switch to complete log-determinants and stored activations, so that the exact Jacobian can be compared."""
         self.recompute = False
         for part in self.parts():
             part.make_exact()
 
     def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return what :meth:`forward_and_log_det` leaves out of the log-determinant, in nats, shape (batch,).
+        """Return the part of the log-determinant that :meth:`forward_and_log_det` omits, in nats, shape (batch,).
 
         Raises:
-            NotImplementedError: If something is left out and the bijector does not define what.
+            NotImplementedError: If a part is omitted and the class does not override this method.
         """
         if not self.counts_log_det:
-            raise NotImplementedError(f"{type(self).__name__} does not define the log-determinant that it leaves out")
+            raise NotImplementedError(f"{type(self).__name__} does not define the log-determinant that it omits")
         return x.new_zeros(len(x))
 
     def teacher_force(self, grid: PixelGrid) -> PixelGrid:
-        """Take observed pixels from the context from now on, shape (batch, 2, height, width); the rest is predicted.
+        """From now on, take the levels of observed pixels from the context instead of predicting them.
+
+        The context is then an observed image, shape (batch, 2, height, width); see :class:`ObservedPixels`.
 
         Args:
-            grid: Where the pixels of x lie in the observed image.
+            grid: Positions of the pixels of x in the observed image.
 
         Returns:
-            Where the pixels of z lie in it; that of x where z is flat.
+            Positions of the pixels of z; the given grid if z is flat.
 
         Raises:
-            ConfigError: If pixels have no order here, so that none can be given.
+            ConfigError: If the map does not predict pixels one after another.
         """
         raise ConfigError("observed pixels can be forced on model=hierarchical only; elsewhere pixels have no order")
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Call :meth:`forward_and_log_det`, so that hooks and summaries see the map."""
+        """Call :meth:`forward_and_log_det`; hooks, summaries and ``torch.compile`` see modules only when called."""
         if not (self.recompute and torch.is_grad_enabled()):
             return self.forward_and_log_det(x, context)
-        contexts = (nullcontext(), _StatisticsKept(self))  # of the first computation, and of the second
+        contexts = nullcontext(), _FrozenStatistics(self)  # for the first computation and for the second
         return checkpoint(self.forward_and_log_det, x, context, use_reentrant=False, context_fn=lambda: contexts)
 
 
@@ -135,11 +139,11 @@ def _nearest_bijectors(module: nn.Module) -> Iterator[Bijector]:
             yield from _nearest_bijectors(child)
 
 
-class _StatisticsKept(AbstractContextManager):
-    """Networks' batch normalization leaves its running statistics alone: they have seen this batch before."""
+class _FrozenStatistics(AbstractContextManager):
+    """Keep the running statistics of batch normalization as they are: they already include this batch."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self.norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
     def __enter__(self) -> None:
         self.momenta = [norm.momentum for norm in self.norms]
@@ -152,7 +156,7 @@ class _StatisticsKept(AbstractContextManager):
 
 
 class Sequential(Bijector):
-    """The composition of bijectors, first to last in the direction from data to latent; their log-dets add up."""
+    """The composition of bijectors, first to last from data to latent; their log-determinants add up."""
 
     def __init__(self, bijectors: Sequence[Bijector]) -> None:
         super().__init__()

@@ -13,19 +13,19 @@ POLICIES = ("batch", "running")
 class BatchNorm(Bijector):
     """Normalise each channel (or each dimension of a flat event), then scale and shift it by learned amounts.
 
-    In evaluation the running statistics are used, and the map is a fixed affine one. In training:
+    In evaluation the map uses the running statistics and is a fixed affine map. In training there are two policies:
 
-    - policy ``batch`` normalises by the statistics of the present batch. Samples in a batch then depend on each other,
-      and there is no inverse to speak of: one is refused.
-    - policy ``running`` (Real NVP's appendix E) normalises by the running statistics, into which the present batch
-      has just been mixed; gradients flow through the present batch's share. Robust to small batches.
+    - ``batch`` normalises by the statistics of the current batch. Samples in a batch then depend on each other, so the
+      map has no inverse, and asking for one raises an error.
+    - ``running`` (Real NVP's appendix E) first mixes the current batch into the running statistics, then normalises by
+      those. Gradients flow through the share of the current batch. This is robust to small batches.
 
     Args:
         event_shape: (channels, height, width) or (dims,).
-        momentum: Weight of the *new* batch in the running statistics, PyTorch's convention. CP3's 0.1 is the weight
-            of the *old* value and is written 0.9 here.
+        momentum: Weight of the *new* batch in the running statistics, as in PyTorch. CP3 (a simplified Real NVP known
+            to us only from its authors' report) gives the weight of the *old* value; its 0.1 is 0.9 here.
         policy: ``batch`` or ``running``.
-        eps: Added to the variance; it bounds the magnification by ``eps ** -0.5``.
+        eps: Added to the variance; it bounds the scale by ``eps ** -0.5``.
 
     Raises:
         ConfigError: If the policy is unknown, or momentum or eps is out of range.
@@ -62,8 +62,8 @@ class BatchNorm(Bijector):
         return (z - self.beta) * (-log_scale).exp() + self.running_mean, -self._log_det(log_scale, z)
 
     def _training_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Update the running statistics; return the moments to normalise by under the policy."""
-        mean, variance = batch_moments(x, n_least=2 if self.policy == "batch" else 1)
+        """Update the running statistics; return the mean and variance that the policy normalises by."""
+        mean, variance = batch_moments(x, min_count=2 if self.policy == "batch" else 1)
         mixed_mean = torch.lerp(self.running_mean, mean, self.momentum)
         mixed_variance = torch.lerp(self.running_var, variance, self.momentum)
         self.running_mean.copy_(mixed_mean.detach())

@@ -20,7 +20,7 @@ def _tanh(raw: Tensor) -> Tensor:
 
 
 def _soft_clamp(raw: Tensor) -> Tensor:
-    """Bound the log-scale by +-2 with an arctangent, linear near 0 (as in Ardizzone et al. 2019, conditional INNs)."""
+    """Bound the log-scale by 2 with an arctangent, linear near 0 (Ardizzone et al. 2019, conditional INNs)."""
     return SOFT_CLAMP_BOUND * (2 / math.pi) * torch.atan(raw / SOFT_CLAMP_BOUND)
 
 
@@ -33,15 +33,16 @@ def _none(raw: Tensor) -> Tensor:
 
 
 def _double_tanh(raw: Tensor) -> Tensor:
-    """Bound twice: what is left of the bug of ``resflow_double_tanh``, ``tanh(s(mx) + mx)`` where s ends in a tanh.
+    """Apply tanh twice: the effect of the bug that ``resflow_double_tanh`` keeps as an ablation.
 
-    The skip adds the kept elements, which are 0 wherever the coupling transforms. The bug saturates nothing, then, and
-    inverse and log-determinant stay right: the log-scale is bounded by tanh(1) = 0.76 instead of 1.
+    The bug was ``tanh(s(mx) + mx)`` with an s that ends in a tanh. The kept elements mx are 0 wherever the coupling
+    transforms, so the sum changes nothing: inverse and log-determinant stay right, and the log-scale is bounded by
+    tanh(1) = 0.76 instead of 1.
     """
     return torch.tanh(torch.tanh(raw))
 
 
-SCALES: dict[str, ScaleFunction] = {  # named functions, so that a flow can be pickled
+SCALE_ACTIVATIONS: dict[str, ScaleFunction] = {  # named functions, so that a flow can be pickled
     "tanh": _tanh,
     "soft_clamp": _soft_clamp,
     "sigmoid": _sigmoid,
@@ -51,9 +52,12 @@ SCALES: dict[str, ScaleFunction] = {  # named functions, so that a flow can be p
 
 
 class LearnedTanh(nn.Module):
-    """Bound the log-scale by ``b tanh(raw / b)``, with ``b > 0`` learned for each channel, 1 to begin with.
+    """Bound the log-scale by ``b tanh(raw / b)``, with a bound ``b > 0`` learned for each channel and initially 1.
 
-    A learned multiple of a tanh, as in Real NVP (Dinh et al. 2017, section 4.1), that is linear near 0 whatever b.
+    Real NVP also learns a multiple of a tanh (Dinh et al. 2017, section 4.1); this one has slope 1 at 0 for every b.
+
+    Args:
+        channels: Number of channels of the log-scale.
     """
 
     def __init__(self, channels: int) -> None:
@@ -66,7 +70,7 @@ class LearnedTanh(nn.Module):
 
 
 class MaskedCoupling(Bijector):
-    """What couplings by a mask share: networks see the kept elements alone.
+    """Base class of couplings by a mask, whose networks see only the kept elements.
 
     Args:
         mask: Shape (*event), 1 where the input passes unchanged.
@@ -79,9 +83,9 @@ class MaskedCoupling(Bijector):
         self.register_buffer("mask", mask, persistent=False)
 
     def _predicted_by(self, net: nn.Module, values: Tensor, context: Tensor | None) -> Tensor:
-        """Return what a network predicts from the kept elements, in the dtype of the values.
+        """Return the network's prediction from the kept elements, in the dtype of the values.
 
-        Networks may compute in a lower precision (autocast); from here on everything is in the dtype of the values.
+        Networks may compute in a lower precision (autocast); the maps themselves never do.
         """
         kept = values * self.mask
         return (net(kept) if context is None else net(kept, context)).to(values.dtype)
@@ -96,11 +100,11 @@ class AffineCoupling(MaskedCoupling):
     Args:
         mask: Shape (*event), 1 where the input passes unchanged.
         scale_net: Maps the kept elements, shape (batch, *event), to the raw log-scale of the same shape.
-        shift_net: The same for the shift. None: ``scale_net`` predicts both, in twice as many channels, log-scales
-            first.
-        scale_activation: How the log-scale is bounded: ``tanh`` (by 1), ``soft_clamp`` (by 2), ``sigmoid`` (Glow's,
-            scales in (0, 1)), ``none`` (training may overflow), ``double_tanh`` (an ablation); or a function of the
-            raw log-scale.
+        shift_net: Maps the kept elements to the shift. If None, ``scale_net`` predicts both in twice as many channels,
+            log-scales first.
+        scale_activation: Function that bounds the raw log-scale, or its name: ``tanh`` (bound 1), ``soft_clamp`` (bound
+            2), ``sigmoid`` (Glow's; scales in (0, 1)), ``none`` (training may overflow) or ``double_tanh`` (an
+            ablation).
 
     Raises:
         ConfigError: If ``scale_activation`` is unknown.
@@ -114,11 +118,13 @@ class AffineCoupling(MaskedCoupling):
         scale_activation: str | ScaleFunction = "tanh",
     ) -> None:
         super().__init__(mask)
-        if not callable(scale_activation) and str(scale_activation) not in SCALES:
-            raise ConfigError(f"unknown scale_activation {scale_activation!r}; choose one of {', '.join(SCALES)}")
+        if not callable(scale_activation) and str(scale_activation) not in SCALE_ACTIVATIONS:
+            raise ConfigError(
+                f"unknown scale_activation {scale_activation!r}; choose one of {', '.join(SCALE_ACTIVATIONS)}"
+            )
         self.scale_net = scale_net
         self.shift_net = shift_net
-        self.scale_activation = scale_activation if callable(scale_activation) else SCALES[scale_activation]
+        self.scale_activation = scale_activation if callable(scale_activation) else SCALE_ACTIVATIONS[scale_activation]
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._parameters_given(x, context)
@@ -135,12 +141,14 @@ class AffineCoupling(MaskedCoupling):
             raw, shift = raw.chunk(2, 1)
         else:
             shift = self._predicted_by(self.shift_net, values, context)
-        free = 1 - self.mask
-        return free * self.scale_activation(raw), free * shift
+        is_transformed = 1 - self.mask
+        return is_transformed * self.scale_activation(raw), is_transformed * shift
 
 
 class AdditiveCoupling(MaskedCoupling):
-    """Shift the masked-out elements, given the kept ones: volume is kept (Dinh et al. 2015, "NICE", section 3.2).
+    """Shift the masked-out elements, given the kept ones (Dinh et al. 2015, "NICE", section 3.2).
+
+    The map preserves volume: its log-determinant is 0.
 
     Args:
         mask: Shape (*event), 1 where the input passes unchanged.

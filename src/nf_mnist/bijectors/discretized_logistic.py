@@ -1,8 +1,9 @@
 """Distributions over grey levels: an atom at level 0 and a mixture of logistics discretized to 256 levels.
 
-Salimans et al. 2017, "PixelCNN++", section 2.1; the atom is for MNIST, where most pixels are exactly 0. Some logistics
-may have their mean not from a network but at a *reference*, the level of a known pixel nearby or one that is frequent
-among the known pixels: levels repeat exactly along a stroke and inside it, and no network predicts a mean to a 256th.
+The mixture is that of Salimans et al. 2017, "PixelCNN++", section 2.1. The atom suits MNIST, where most pixels are
+exactly 0. The mean of a logistic is predicted by a network or fixed at a *reference level*: the level of a known pixel
+nearby, or one that is frequent among the known pixels. Levels repeat exactly along and inside a stroke, and no network
+predicts a mean with a precision of 1/256.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,18 @@ from torch.nn import functional as F
 from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 from nf_mnist.errors import ConfigError
 
-LOG_SCALE_RANGE = (-8.0, 3.0)  # of logistics on [-1, 1], where a level is 1/128 wide
-REFERENCE_LOG_SCALE = -4.0  # to begin with: two levels
+LOG_SCALE_RANGE = (-8.0, 3.0)  # for logistics on [-1, 1], where a level is 1/128 wide
+REFERENCE_LOG_SCALE = -4.0  # initial log-scale at a reference level: about two levels
 
 
 class NeighbourPixel(NamedTuple):
-    """Where a known pixel lies: in which channel, and how many rows and columns away."""
+    """The position of a known pixel relative to the one that is predicted.
+
+    Attributes:
+        channel: Channel of the known pixel.
+        rows: Rows from the predicted pixel down to the known one.
+        columns: Columns from the predicted pixel right to the known one.
+    """
 
     channel: int
     rows: int
@@ -28,7 +35,11 @@ class NeighbourPixel(NamedTuple):
 
 
 def n_parameters(n_components: int, n_references: int = 0) -> int:
-    """Return how many numbers are predicted for a pixel: 1 for the atom, 3 per component, 2 per reference.
+    """Return how many numbers are predicted for a pixel: 1 for the atom, 3 per component, 2 per reference level.
+
+    Args:
+        n_components: Number of logistics with a predicted mean.
+        n_references: Number of logistics with their mean at a reference level.
 
     Raises:
         ConfigError: If there are no components.
@@ -39,16 +50,28 @@ def n_parameters(n_components: int, n_references: int = 0) -> int:
 
 
 class KnownLevels(NamedTuple):
-    """Pixels that are given: where they are, and their levels."""
+    """Levels that are known in advance.
+
+    Attributes:
+        mask: Where the level is known, bool.
+        level: The level; ignored where it is not known.
+    """
 
     mask: Tensor
     level: Tensor
 
 
 class LevelMixture(NamedTuple):
-    """An atom at level 0 and logistics on the edges mapped to [-1, 1]; component axis first.
+    """Distributions over levels: an atom at level 0 and a mixture of logistics on edges that are mapped to [-1, 1].
 
-    Where a pixel is known the distribution is certain of its level: it is given, and costs no bits.
+    Where the level of a pixel is known, it has probability 1 and costs no bits.
+
+    Attributes:
+        atom: Probability of the atom, shape (batch, *pixels).
+        weights: Weight of each logistic, shape (components, batch, *pixels).
+        means: Mean of each logistic, of the same shape.
+        inverse_scales: Inverse scale of each logistic, of the same shape.
+        known: Levels that are known in advance, or None.
     """
 
     atom: Tensor
@@ -58,34 +81,34 @@ class LevelMixture(NamedTuple):
     known: KnownLevels | None = None
 
     @classmethod
-    def from_parameters(cls, parameters: Tensor, references: Tensor | None = None) -> "LevelMixture":
-        """Read what a conditioner predicted.
+    def from_parameters(cls, parameters: Tensor, reference_levels: Tensor | None = None) -> "LevelMixture":
+        """Build distributions from the predictions of a conditioner.
 
         Args:
-            parameters: Shape (batch, 1 + 3 components + 2 references, *pixels).
-            references: Levels at which the last components have their means, shape (batch, references, *pixels).
+            parameters: Predictions, shape (batch, 1 + 3 components + 2 references, *pixels).
+            reference_levels: Levels at which the last logistics have their means, shape (batch, references, *pixels).
         """
-        if references is None:
-            references = parameters[:, :0]
-        n_bound = 2 * references.shape[1]
-        atom, free, bound = parameters.movedim(1, 0).split([1, parameters.shape[1] - 1 - n_bound, n_bound])
-        weights, means, log_scales = free.unflatten(0, (3, -1))
-        bound_weights, bound_log_scales = bound.chunk(2)
-        weights = torch.cat([weights, bound_weights]).softmax(0)
-        means = torch.cat([means, (references.movedim(1, 0) + 0.5) / (N_LEVELS / 2) - 1])
-        log_scales = torch.cat([log_scales, REFERENCE_LOG_SCALE + bound_log_scales])
+        if reference_levels is None:
+            reference_levels = parameters[:, :0]
+        n_fixed = 2 * reference_levels.shape[1]
+        atom, predicted, fixed = parameters.movedim(1, 0).split([1, parameters.shape[1] - 1 - n_fixed, n_fixed])
+        weights, means, log_scales = predicted.unflatten(0, (3, -1))
+        fixed_weights, fixed_log_scales = fixed.chunk(2)
+        weights = torch.cat([weights, fixed_weights]).softmax(0)
+        means = torch.cat([means, (reference_levels.movedim(1, 0) + 0.5) / (N_LEVELS / 2) - 1])
+        log_scales = torch.cat([log_scales, REFERENCE_LOG_SCALE + fixed_log_scales])
         inverse_scales = (-log_scales.clamp(*LOG_SCALE_RANGE)).exp()
         return cls(atom[0].sigmoid(), weights, means, inverse_scales)
 
     def edges(self, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities below and above edges k in 0 .. 256."""
+        """Return the probabilities below and above edges k in 0 .. 256, shape (batch, *pixels)."""
         arguments = self._arguments(k)
         uniform = UNIFORM_SHARE * k / N_LEVELS
-        free = 1 - self.atom
+        not_atom = 1 - self.atom
         below = (self.weights * arguments.sigmoid()).sum(0)
         above = (self.weights * (-arguments).sigmoid()).sum(0)
-        below = (1 - UNIFORM_SHARE) * (self.atom + free * below) + uniform
-        above = (1 - UNIFORM_SHARE) * free * above + (UNIFORM_SHARE - uniform)
+        below = (1 - UNIFORM_SHARE) * (self.atom + not_atom * below) + uniform
+        above = (1 - UNIFORM_SHARE) * not_atom * above + (UNIFORM_SHARE - uniform)
         below = torch.where(k <= 0, 0.0, torch.where(k >= N_LEVELS, 1.0, below))
         above = torch.where(k <= 0, 1.0, torch.where(k >= N_LEVELS, 0.0, above))
         if self.known is not None:
@@ -95,9 +118,9 @@ class LevelMixture(NamedTuple):
         return below, above
 
     def probability(self, level: Tensor) -> Tensor:
-        """Return the probabilities of levels; the first and last take the tails of the logistics."""
+        """Return the probabilities of levels, shape (batch, *pixels); levels 0 and 255 include the logistics' tails."""
         low, high = self._arguments(level), self._arguments(level + 1)
-        # A difference of sigmoids is taken in the nearer tail, where floats are dense.
+        # The difference of sigmoids is taken in the nearer tail, where floats are dense.
         sign = torch.where(low + high > 0, -1.0, 1.0).to(low)
         low_sigmoid, high_sigmoid = (sign * low).sigmoid(), (sign * high).sigmoid()
         low_sigmoid = torch.where(level <= 0, (sign < 0).to(low), low_sigmoid)
@@ -115,37 +138,45 @@ class LevelMixture(NamedTuple):
 
 
 def level_features(level: Tensor) -> Tensor:
-    """Return what conditioners see of levels, shape (batch, c, ...): scaled to [-1, 1], and where they are 0."""
+    """Return what conditioners see of levels, shape (batch, c, ...).
+
+    Returns:
+        The levels scaled to [-1, 1], then 1 where a level is 0 and 0 elsewhere; shape (batch, 2 c, ...).
+    """
     return torch.cat([level / 127.5 - 1, (level == 0).to(level)], 1)
 
 
-def levels_at(level: Tensor, references: Sequence[NeighbourPixel]) -> Tensor:
-    """Return the levels that each pixel finds at its references, shape (batch, references, height, width).
+def levels_at(level: Tensor, neighbours: Sequence[NeighbourPixel]) -> Tensor:
+    """Return the levels of each pixel's neighbours, shape (batch, neighbours, height, width).
 
     Args:
-        level: Shape (batch, channels, height, width); beyond the border levels are 0.
-        references: Where to look.
+        level: Levels, shape (batch, channels, height, width); they are 0 beyond the border.
+        neighbours: Positions of the neighbours.
     """
-    if not references:
+    if not neighbours:
         return level[:, :0]
-    (height, width), border = level.shape[2:], max(max(abs(r.rows), abs(r.columns)) for r in references)
+    (height, width), border = level.shape[2:], max(max(abs(n.rows), abs(n.columns)) for n in neighbours)
     padded = F.pad(level, (border, border, border, border))
-    found = (padded[:, r.channel, border + r.rows :, border + r.columns :] for r in references)
+    found = (padded[:, n.channel, border + n.rows :, border + n.columns :] for n in neighbours)
     return torch.stack([part[:, :height, :width] for part in found], 1)
 
 
 def frequent_levels(level: Tensor, n: int) -> Tensor:
-    """Return the n most frequent levels above 0 of each image, for each pixel, shape (batch, n, height, width).
+    """Return the n most frequent levels above 0 of each image, repeated for each pixel.
 
-    Of levels that are equally frequent the lower ones come first; where fewer occur, so do levels that do not.
+    Among equally frequent levels the lower ones come first. If fewer than n levels occur in an image, levels that do
+    not occur fill the rest.
 
     Args:
-        level: Shape (batch, channels, height, width).
-        n: How many; at most 255.
+        level: Levels, shape (batch, channels, height, width).
+        n: Number of levels, at most 255.
+
+    Returns:
+        Levels, shape (batch, n, height, width).
     """
     flat = level.flatten(1).long()
     counts = torch.zeros(len(flat), N_LEVELS, device=level.device, dtype=torch.int64)
     counts.scatter_add_(1, flat, torch.ones_like(flat))
-    ranks = counts[:, 1:] * N_LEVELS - torch.arange(1, N_LEVELS, device=level.device)  # sorting by count, then level
+    ranks = counts[:, 1:] * N_LEVELS - torch.arange(1, N_LEVELS, device=level.device)  # sorts by count, then by level
     most = ranks.topk(n, 1).indices + 1
     return most.to(level)[:, :, None, None].expand(-1, -1, *level.shape[2:])

@@ -1,4 +1,4 @@
-"""Marginal Gaussianization: each pixel alone is made exactly standard normal, without any network."""
+"""Marginal Gaussianization: a map of each pixel to a standard normal, without any network."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE, from_normal
 
 
 class MarginalGaussianization(Bijector):
-    """The normal quantile of each pixel's piecewise-linear distribution function of levels.
+    """The normal quantile of each pixel's distribution function, which is piecewise linear in x.
 
-    81% of MNIST's pixels are exactly 0: a box of width 1/256, which an affine flow with a Gaussian base fits with a
-    Gaussian, losing bits on each. Here the box is mapped exactly. It is the first step of iterative Gaussianization
-    (Laparra et al. 2011, section II), for discrete marginals. Until :meth:`fit` was called levels are uniform.
+    81% of MNIST's pixels are exactly 0. Dithered, they fill a box of width 1/256; an affine flow with a Gaussian base
+    fits that box with a Gaussian and loses bits on each such pixel. This map takes the box exactly. It is the first
+    step of iterative Gaussianization (Laparra et al. 2011, section II), for discrete marginals. Before :meth:`fit`,
+    the distribution of levels is uniform.
 
     Args:
         event_shape: (channels, height, width).
@@ -28,7 +29,11 @@ class MarginalGaussianization(Bijector):
 
     @torch.no_grad()
     def fit(self, levels: Tensor) -> None:
-        """Count levels, shape (n, *event_shape) and dtype uint8; a little of the uniform distribution is mixed in."""
+        """Count the levels of each pixel, smoothed by a small share of the uniform distribution.
+
+        Args:
+            levels: Training images, shape (n, *event_shape) and dtype uint8.
+        """
         pixels = levels.flatten(1).T
         counts = torch.stack([torch.bincount(pixel, minlength=N_LEVELS) for pixel in pixels])
         shares = counts.double() / len(levels)
@@ -57,7 +62,7 @@ class MarginalGaussianization(Bijector):
         return x.reshape(z.shape), log_det.sum(1)
 
     def _edge_tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities below and above each edge, shape (dims, 257) each; summed in float64."""
+        """Return the probabilities below and above each edge, shape (dims, 257) each, summed in float64."""
         probabilities = self.probabilities.double()
         zero = probabilities.new_zeros(len(probabilities), 1)
         below = torch.cat([zero, probabilities.cumsum(1)], 1)

@@ -8,17 +8,17 @@ from nf_mnist.errors import ShapeError
 
 
 class InvertibleConv(Bijector):
-    """A learned linear map of the channels, the same at each pixel: a permutation that is learned.
+    """A learned linear map of the channels, the same at each pixel; it generalises a permutation.
 
-    Its matrix is ``P L (U + diag(s))``: a fixed permutation, unit lower triangular, strictly upper triangular and a
-    diagonal of fixed signs (equation 10), so the log-determinant is ``height width sum(log|s|)`` and the inverse is two
-    triangular systems. It begins as a random rotation, drawn from the global random state.
+    Its matrix is ``P L (U + diag(s))`` with a fixed permutation P, a unit lower triangular L, a strictly upper
+    triangular U and a diagonal s of fixed signs (equation 10). The log-determinant is ``height width sum(log|s|)``, and
+    the inverse solves two triangular systems. Its initial value is a random rotation from the global random state.
 
     Args:
         event_shape: (channels, height, width), with at least 2 channels.
 
     Raises:
-        ShapeError: If there are fewer.
+        ShapeError: If there are fewer than 2 channels.
     """
 
     order: Tensor
@@ -40,7 +40,7 @@ class InvertibleConv(Bijector):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        with torch.autocast(x.device.type, enabled=False):  # a map of the data, which autocast would round
+        with torch.autocast(x.device.type, enabled=False):  # autocast would round the data to a lower precision
             z = (lower @ upper)[self.order] @ x.flatten(2)
         return z.reshape(x.shape), self._log_det(x)
 

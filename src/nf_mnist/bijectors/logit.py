@@ -13,12 +13,12 @@ from nf_mnist.errors import ConfigError
 class Logit(Bijector):
     """``y = logit(a + (1 - 2a) x)``, elementwise, for x in (0, 1).
 
-    The inverse of latents that no image has can leave [0, 1] by up to ``a / (1 - 2a)``.
+    The inverse can leave [0, 1] by up to ``a / (1 - 2a)``, for latents that no image has.
 
     Args:
-        alpha: The margin ``a`` in [0, 0.5) that keeps the logit finite at 0 and 1.
-        count_log_det: False leaves this map out of the log-determinant: the resulting "likelihood" is one of logits,
-            in nats, and must never be called bits per dimension. Published metrics exist in that convention.
+        alpha: Margin ``a`` in [0, 0.5) that keeps the logit finite at 0 and 1.
+        count_log_det: Whether the log-determinant of this map is counted. If not, the "likelihood" is a density of
+            logits in nats, and must never be called bits per dimension. Some published results use that convention.
 
     Raises:
         ConfigError: If alpha is outside [0, 0.5).
@@ -44,7 +44,7 @@ class Logit(Bijector):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         eps = torch.finfo(x.dtype).eps
-        # Only decoded latents with a saturated sigmoid reach these bounds; x moves by less than its resolution.
+        # Only images decoded through a saturated sigmoid reach these bounds; x moves by less than its resolution.
         squashed = (self.alpha + (1 - 2 * self.alpha) * x).clamp(eps**2, 1 - eps)
         y = torch.log(squashed) - torch.log1p(-squashed)
         return y, -self._log_det_of_sigmoid(y)
@@ -53,7 +53,7 @@ class Logit(Bijector):
         return (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha), self._log_det_of_sigmoid(z)
 
     def _log_det_of_sigmoid(self, y: Tensor) -> Tensor:
-        """Return log|det dx/dy| in nats, shape (batch,); zero if it is not to be counted."""
+        """Return log|det dx/dy| in nats, shape (batch,); zero if it is not counted."""
         if not self.count_log_det:
             return y.new_zeros(len(y))
         per_dim = -F.softplus(y) - F.softplus(-y) - math.log(1 - 2 * self.alpha)

@@ -1,7 +1,7 @@
 """Binary masks of coupling layers: 1 where the input passes unchanged, 0 where it is transformed.
 
-Each function takes an event shape, (channels, height, width) or (dims,), and returns a float tensor of that shape.
-The complement (``1 - mask``) is the mask of the next coupling.
+Each function takes an event shape, (channels, height, width) or (dims,), and returns a float tensor of that shape. The
+next coupling takes the complement, ``1 - mask``.
 """
 
 import torch
@@ -12,24 +12,24 @@ from nf_mnist.errors import ConfigError, ShapeError
 
 
 def checkerboard(shape: Shape) -> Tensor:
-    """Chessboard over height and width, the same in every channel: 1 where row + column is even."""
+    """Return a checkerboard over height and width, the same in every channel: 1 where row + column is even."""
     _, height, width = _image_shape(shape, "checkerboard")
     cells = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
     return cells.float().expand(shape).clone()
 
 
 def stripes(shape: Shape) -> Tensor:
-    """Every second element of the flattened image: 1 on even positions.
+    """Return a mask of every second element of the flattened image: 1 on even positions.
 
-    On an even width these are column stripes, not the chessboard for which they are easily taken: a stripe's
-    vertical neighbours are hidden together with it.
+    On an even width these are column stripes and not a checkerboard, as is easily assumed: an element's vertical
+    neighbours are masked together with it.
     """
     _image_shape(shape, "stripes")
     return even_odd((int(torch.Size(shape).numel()),)).reshape(shape)
 
 
 def channel(shape: Shape) -> Tensor:
-    """First half of the channels 1, second half 0."""
+    """Return 1 on the first half of the channels and 0 on the second."""
     channels, _, _ = _image_shape(shape, "channel")
     if channels < 2:
         raise ShapeError(f"a channel mask needs at least 2 channels, got {channels}; squeeze the image first")
@@ -39,12 +39,12 @@ def channel(shape: Shape) -> Tensor:
 
 
 def even_odd(shape: Shape) -> Tensor:
-    """Every second element of a flat vector: 1 on even positions."""
+    """Return a mask of every second element of a flat vector: 1 on even positions."""
     return (torch.arange(_dims(shape, "even_odd")) % 2 == 0).float()
 
 
 def halves(shape: Shape) -> Tensor:
-    """First half of a flat vector 1, second half 0."""
+    """Return 1 on the first half of a flat vector and 0 on the second."""
     dims = _dims(shape, "halves")
     return (torch.arange(dims) < dims // 2).float()
 
@@ -59,7 +59,11 @@ MASKS = {
 
 
 def make_mask(kind: str, shape: Shape) -> Tensor:
-    """Look a mask up by its name.
+    """Return the mask of a given name.
+
+    Args:
+        kind: A name of :data:`MASKS`.
+        shape: Event shape, (channels, height, width) or (dims,).
 
     Raises:
         ConfigError: If there is no mask of that name.

@@ -1,4 +1,4 @@
-"""Fixed permutations of the first axis of an event: dimensions of a vector, channels of an image."""
+"""Fixed permutations of the first axis of an event: the dimensions of a vector or the channels of an image."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,10 @@ from nf_mnist.bijectors.pixel_grid import PixelGrid
 
 
 class Permutation(Bijector):
-    """A fixed order of dimensions or channels: volume is kept, so the log-determinant is zero.
+    """A fixed permutation of dimensions or channels; its log-determinant is zero.
 
     Args:
-        order: Element i of the result is element ``order[i]`` of the input. It is part of the model and is stored with
-            its weights.
+        order: Element i of the result is element ``order[i]`` of the input. The order is stored with the weights.
     """
 
     order: Tensor
@@ -32,5 +31,5 @@ class Permutation(Bijector):
 
 
 def random_order(dims: int, seed: int) -> Tensor:
-    """Return a random permutation of 0 .. dims - 1 that depends on the seed alone."""
+    """Return a random permutation of 0 .. dims - 1 that depends only on the seed."""
     return torch.randperm(dims, generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Where the pixels of an image that was squeezed lie in the original image."""
+"""Positions in the original image of the pixels of a squeezed one."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -18,11 +18,11 @@ class PixelGrid(NamedTuple):
 
     @classmethod
     def whole(cls) -> "PixelGrid":
-        """Return the grid of an image of one channel that was not squeezed."""
+        """Return the grid of an unsqueezed image with one channel."""
         return cls(1, ((0, 0),))
 
     def squeezed(self) -> "PixelGrid":
-        """Return the grid after :class:`~nf_mnist.bijectors.Squeeze`: four channels for each, twice the stride."""
+        """Return the grid after a :class:`~nf_mnist.bijectors.Squeeze`: four times the channels, twice the stride."""
         corners = (
             (row + self.stride * down, column + self.stride * right)
             for row, column in self.corners
@@ -31,10 +31,10 @@ class PixelGrid(NamedTuple):
         return PixelGrid(2 * self.stride, tuple(corners))
 
     def select(self, channels: Sequence[int]) -> "PixelGrid":
-        """Return the grid of these channels, in this order."""
+        """Return the grid of some channels, in the given order."""
         return self._replace(corners=tuple(self.corners[channel] for channel in channels))
 
     def offset(self, channel: int) -> int:
-        """Return the number of a channel's pixel in its block of ``stride`` x ``stride`` pixels, row by row."""
+        """Return the index of a channel's pixel within its block of ``stride`` x ``stride`` pixels, row by row."""
         row, column = self.corners[channel]
         return row * self.stride + column

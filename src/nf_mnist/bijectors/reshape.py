@@ -1,4 +1,4 @@
-"""Bijectors that only move elements: flatten, squeeze, and factoring out channels."""
+"""Bijectors that only move elements: flatten, squeeze and factoring out channels."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,11 @@ from nf_mnist.errors import ShapeError
 
 
 class Flatten(Bijector):
-    """Turn an event of any shape into a flat vector."""
+    """Turn an event into a flat vector.
+
+    Args:
+        event_shape: Shape of the event.
+    """
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__()
@@ -28,7 +32,13 @@ class Flatten(Bijector):
 class Squeeze(Bijector):
     """Trade space for channels: (c, h, w) becomes (4c, h/2, w/2) (Dinh et al. 2017, section 3.6).
 
-    The four pixels of each 2x2 block become channels 4c to 4c + 3, row by row.
+    The four pixels of each 2x2 block of channel c become channels 4c to 4c + 3, row by row.
+
+    Args:
+        event_shape: (channels, height, width).
+
+    Attributes:
+        event_shape_out: Shape of the result.
 
     Raises:
         ShapeError: If a side is odd.
@@ -52,18 +62,18 @@ class Squeeze(Bijector):
 
 
 class FactorOut(Bijector):
-    """Send some channels to the latent at once and the others through the rest of the flow.
+    """Send some channels directly to the latent and the others through the rest of the flow.
 
-    This is the split of multi-scale flows (Dinh et al. 2017, equations 13 to 16), written so that it is one bijector:
-    nothing is thrown away, and the flat latent holds every scale.
+    This is the split of multi-scale flows (Dinh et al. 2017, equations 13 to 16), written as one bijector: nothing is
+    dropped, and the flat latent holds every scale.
 
     Args:
         event_shape: (channels, height, width).
-        n_kept: Number of channels, the first ones, that go on.
-        rest: The flow of those, from (n_kept, height, width) to a flat latent.
+        n_kept: Number of channels that go on; these are the first ones.
+        rest: Bijector from the kept channels, (n_kept, height, width), to a flat latent.
 
     Raises:
-        ShapeError: If no channel would be left on either side.
+        ShapeError: If all channels are kept, or none.
     """
 
     def __init__(self, event_shape: Shape, n_kept: int, rest: Bijector) -> None:

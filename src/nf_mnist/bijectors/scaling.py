@@ -1,4 +1,4 @@
-"""The two last layers of NICE (Dinh et al. 2015): a scale for each dimension, and its logistic prior."""
+"""The last two layers of NICE (Dinh et al. 2015): a scale for each dimension and a logistic prior."""
 
 import math
 
@@ -8,12 +8,16 @@ from torch.nn import functional as F
 
 from nf_mnist.bijectors.base import Bijector, Shape
 
-FAR = 30.0  # of a logistic variable, from where quantiles are solved for in logarithms
+FAR = 30.0  # beyond this distance from 0, quantiles are solved for in logarithms
 N_NEWTON = 4
 
 
 class Scaling(Bijector):
-    """A learned positive scale for each element, 1 to begin with (section 3.3)."""
+    """A learned positive scale for each element, initially 1 (section 3.3).
+
+    Args:
+        event_shape: Shape of the event.
+    """
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__()
@@ -27,16 +31,16 @@ class Scaling(Bijector):
 
 
 class LogisticToNormal(Bijector):
-    """The normal quantile of the standard logistic distribution function, elementwise.
+    """The elementwise map that takes a standard logistic variable to a standard normal one.
 
-    As the last layer it makes the prior of everything before it a standard logistic one (section 3.4), while latents
-    stay standard normal, as all diagnostics expect. The forward map computes in float64. Beyond ``FAR`` it solves for
-    the quantile in logarithms, since the tail's probability itself underflows 709 away.
+    As the last layer, it makes the prior of all layers before it a standard logistic distribution (section 3.4), while
+    the latents stay standard normal, as all diagnostics expect. The forward map computes in float64. Beyond ``FAR`` it
+    solves for the quantile in logarithms, because the tail's probability underflows at a distance of 709.
     """
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         wide = x.double()
-        # Quantiles are taken from the nearer tail, where floats are dense.
+        # Quantiles are taken in the nearer tail, where floats are dense.
         z = torch.where(wide < 0, 1.0, -1.0) * _lower_quantile(wide.abs())
         return z.to(x.dtype), _log_det(wide, z).to(x.dtype)
 
@@ -46,14 +50,14 @@ class LogisticToNormal(Bijector):
 
 
 def _lower_quantile(distance: Tensor) -> Tensor:
-    """Return z <= 0, below which a standard normal lies as often as a standard logistic lies below ``-distance``."""
+    """Return z <= 0 whose normal probability below equals the logistic probability below ``-distance``."""
     near, far = distance.clamp(max=FAR), distance.clamp(min=FAR)
     log_tail = F.logsigmoid(-far)
     with torch.no_grad():
         z = -(2 * far - (4 * math.pi * far).log()).sqrt()  # from the tail's leading terms, phi(z) / |z|
         for _ in range(N_NEWTON):
             z = _newton_step(z, log_tail)
-    # A last step from where z is right already has the derivative of the implicit function.
+    # The last step starts at the solution, so its derivative is that of the implicit function.
     return torch.where(distance < FAR, torch.special.ndtri(torch.sigmoid(-near)), _newton_step(z, log_tail))
 
 

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from nf_mnist.bijectors.coupling import MaskedCoupling
 from nf_mnist.errors import ConfigError
 
-# Floors that keep splines invertible in float32: under a bin's share of the interval, and under slopes at knots.
+# Lower bounds that keep splines invertible in float32: on a bin's share of the interval and on slopes at knots.
 SMALLEST_SHARE = 1e-3
 SMALLEST_SLOPE = 1e-3
-SLOPE_ONE = math.log(math.expm1(1 - SMALLEST_SLOPE))  # what softplus makes of it is 1, less the floor
+SLOPE_ONE = math.log(math.expm1(1 - SMALLEST_SLOPE))  # SMALLEST_SLOPE + softplus(SLOPE_ONE) = 1
 
 
 class Bin(NamedTuple):
-    """Part of a spline between two knots: its left and bottom sides, width and height, and the slopes at its ends."""
+    """The part of a spline between two knots: left and bottom sides, width, height, and the slopes at both ends."""
 
     left: Tensor
     bottom: Tensor
@@ -27,7 +27,7 @@ class Bin(NamedTuple):
     slope_right: Tensor
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map x in this bin; return also the logarithm of the slope there (section 3.1)."""
+        """Map x in this bin; return z and the logarithm of the slope at x (section 3.1)."""
         share, mean_slope = (x - self.left) / self.width, self.height / self.width
         mixed = share * (1 - share)
         denominator = mean_slope + (self.slope_left + self.slope_right - 2 * mean_slope) * mixed
@@ -42,13 +42,13 @@ class Bin(NamedTuple):
         a = self.height * (mean_slope - self.slope_left) + bend
         b = self.height * self.slope_left - bend
         c = -mean_slope * rise
-        # This form of the root adds numbers of one sign where the textbook's subtracts them.
+        # This form of the root adds numbers of one sign; the textbook form subtracts them and loses digits.
         share = 2 * c / (-b - (b.square() - 4 * a * c).clamp(min=0).sqrt())
         return self.left + share * self.width
 
 
 class Spline(NamedTuple):
-    """Knots (x, z) of monotone maps and the slopes at them, knots first: shape (n_bins + 1, batch, *event) each."""
+    """Knots (x, z) of monotone maps and the slopes at them, shape (n_bins + 1, batch, *event) each."""
 
     x: Tensor
     z: Tensor
@@ -56,14 +56,20 @@ class Spline(NamedTuple):
 
     @classmethod
     def from_parameters(cls, parameters: Tensor, n_bins: int, bound: float) -> "Spline":
-        """Read what a network predicted: widths, heights, slopes at inner knots, (3 n_bins - 1, batch, *event)."""
+        """Build splines from a network's predictions.
+
+        Args:
+            parameters: Raw widths, heights and slopes at inner knots, shape (3 n_bins - 1, batch, *event).
+            n_bins: Number of bins.
+            bound: Knots lie in [-bound, bound].
+        """
         widths, heights, slopes = parameters.split([n_bins, n_bins, n_bins - 1])
         one = torch.ones_like(parameters[:1])
         slopes = torch.cat([one, SMALLEST_SLOPE + F.softplus(slopes + SLOPE_ONE), one])
         return cls(_knots(widths, bound), _knots(heights, bound), slopes)
 
     def bin_of(self, value: Tensor, knots: Tensor) -> Bin:
-        """Return the bin in which each value lies among the knots, which are this spline's x or z."""
+        """Return the bin that each value lies in, among knots that are either this spline's x or its z."""
         left = (value >= knots[1:-1]).sum(0, keepdim=True)
 
         def ends(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,18 +82,18 @@ class Spline(NamedTuple):
 class SplineCoupling(MaskedCoupling):
     """Transform the masked-out elements by monotone splines whose knots are predicted from the kept ones.
 
-    Inside [-bound, bound] a spline is a quotient of quadratics on each bin, outside it is the identity ("linear tails",
+    Inside [-bound, bound] a spline is a quotient of quadratics on each bin; outside it is the identity ("linear tails",
     section 3.1). Its inverse is the root of a quadratic, in closed form.
 
     Args:
         mask: Shape (*event), 1 where the input passes unchanged.
-        net: Maps the kept elements, shape (batch, channels, ...), to ``3 n_bins - 1`` times as many channels; zeros
-            make the identity.
+        net: Maps the kept elements, shape (batch, channels, ...), to ``3 n_bins - 1`` times as many channels; an output
+            of zeros gives the identity.
         n_bins: Number of bins.
-        bound: Where the tails begin.
+        bound: Absolute value at which the tails begin.
 
     Raises:
-        ConfigError: If there are no bins, or more than a thousand, or the bound is not positive and finite.
+        ConfigError: If there are no bins, or 1000 or more, or the bound is not positive and finite.
     """
 
     def __init__(self, mask: Tensor, net: nn.Module, n_bins: int, bound: float) -> None:
@@ -121,7 +127,7 @@ class SplineCoupling(MaskedCoupling):
 
 
 def _knots(raw: Tensor, bound: float) -> Tensor:
-    """Return increasing knots from -bound to bound, of unnormalized logarithms of the distances between them."""
+    """Return increasing knots from -bound to bound, given unnormalized log-distances between them."""
     shares = SMALLEST_SHARE + (1 - SMALLEST_SHARE * len(raw)) * raw.softmax(0)
     end = torch.full_like(raw[:1], bound)
     return torch.cat([-end, bound * (2 * shares[:-1].cumsum(0) - 1), end])

@@ -1,4 +1,4 @@
-"""Mean and variance of a batch, per channel of an image or per dimension of a vector, over all processes."""
+"""Mean and variance of a batch over all processes, per channel of an image or per dimension of a vector."""
 
 import torch.distributed as dist
 from torch import Tensor
@@ -8,36 +8,36 @@ from nf_mnist.errors import ConfigError
 
 
 def statistics_shape(event_shape: Shape) -> Shape:
-    """Return the shape of one statistic: (channels, 1, 1) of an image event, (dims,) of a flat one."""
+    """Return the shape of a statistic: (channels, 1, 1) for an image event, (dims,) for a flat one."""
     return (event_shape[0], *[1] * (len(event_shape) - 1))
 
 
-def batch_moments(x: Tensor, n_least: int = 2) -> tuple[Tensor, Tensor]:
+def batch_moments(x: Tensor, min_count: int = 2) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of a batch.
 
     Args:
-        x: Shape (batch, channels, height, width): one pair per channel; or (batch, dims): one pair per dimension.
-        n_least: The fewest numbers that one statistic may be of; the variance of one is 0, whatever it is.
+        x: Shape (batch, channels, height, width) for one pair per channel, or (batch, dims) for one per dimension.
+        min_count: Smallest number of values per statistic; the variance of a single value is always 0.
 
     Returns:
-        Mean and variance, shape (channels, 1, 1) or (dims,). Differentiable, and the same on every process when
-        ``torch.distributed`` runs: those of the union of all processes' batches.
+        Mean and variance, shape (channels, 1, 1) or (dims,). They are differentiable. When ``torch.distributed`` runs
+        they are the statistics of the batches of all processes together, the same on every process.
 
     Raises:
-        ConfigError: If a statistic is of fewer than ``n_least`` numbers of this process.
+        ConfigError: If this process has fewer than ``min_count`` values per statistic.
     """
     axes = (0, *range(2, x.dim()))
     shape = statistics_shape(x.shape[1:])
-    n_numbers = x.numel() // x.shape[1]
-    if n_numbers < n_least:
+    count = x.numel() // x.shape[1]
+    if count < min_count:
         raise ConfigError(
-            f"a normalisation needs {n_least} numbers for each statistic, a batch of {len(x)} has {n_numbers}; raise "
+            f"a normalisation needs {min_count} numbers for each statistic, a batch of {len(x)} has {count}; raise "
             "data.batch_size"
         )
-    count = _sum_over_processes(x.new_tensor(float(n_numbers)))
-    mean = _sum_over_processes(x.sum(axes).reshape(shape)) / count
-    # Of centred values in a second pass: E[x^2] - E[x]^2 cancels in float32.
-    variance = _sum_over_processes((x - mean).square().sum(axes).reshape(shape)) / count
+    total_count = _sum_over_processes(x.new_tensor(float(count)))
+    mean = _sum_over_processes(x.sum(axes).reshape(shape)) / total_count
+    # The variance takes a second pass over centred values, because E[x^2] - E[x]^2 loses digits in float32.
+    variance = _sum_over_processes((x - mean).square().sum(axes).reshape(shape)) / total_count
     return mean, variance
 
 

@@ -1,4 +1,4 @@
-"""Parts that image flows have in common: what comes before the couplings, what normalises, masks in turn, the split."""
+"""Components that image flows share: preprocessing, normalisation, alternating masks and factoring out."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,15 @@ Norm = Callable[[Shape], list[Bijector]]
 
 
 def preprocessing(kind: str, logit_alpha: float, count_log_det: bool) -> Preprocess:
-    """Build what makes the map from the unit interval to the space of the couplings: event shape in, bijector out.
+    """Return a factory of the map from the unit interval to the space of the couplings.
 
     Args:
-        kind: ``logit``, ``gaussianize`` (each pixel alone, fitted on the training images), or ``none``.
+        kind: ``logit``, ``gaussianize`` (a map of each pixel, fitted on the training images) or ``none``.
         logit_alpha: Margin of the logit.
-        count_log_det: Whether the logit's log-determinant counts; see :class:`~nf_mnist.bijectors.Logit`.
+        count_log_det: Whether the logit's log-determinant is counted; see :class:`~nf_mnist.bijectors.Logit`.
+
+    Returns:
+        A function from the event shape to a bijector.
 
     Raises:
         ConfigError: If the kind is unknown, or the margin is out of range.
@@ -42,13 +45,16 @@ def preprocessing(kind: str, logit_alpha: float, count_log_det: bool) -> Preproc
 
 
 def normalization(kind: str, momentum: float, policy: str, eps: float) -> Norm:
-    """Build what makes the normalisation after each coupling: event shape in, list of bijectors out.
+    """Return a factory of normalisation layers.
 
     Args:
         kind: ``none``, ``batchnorm`` or ``actnorm``.
-        momentum: Of BatchNorm's running statistics.
-        policy: Of BatchNorm.
-        eps: Floor under the variance, of both.
+        momentum: Momentum of BatchNorm's running statistics; see :class:`~nf_mnist.bijectors.BatchNorm`.
+        policy: Policy of BatchNorm in training.
+        eps: Number added to the variance, for BatchNorm and ActNorm.
+
+    Returns:
+        A function from the event shape to a list of bijectors, which is empty for ``none``.
 
     Raises:
         ConfigError: If the kind is unknown.
@@ -63,12 +69,17 @@ def normalization(kind: str, momentum: float, policy: str, eps: float) -> Norm:
 
 
 def alternating_masks(mask: Tensor, n: int) -> list[Tensor]:
-    """Return n masks: the given one and its complement in turn."""
+    """Return n masks, alternating between the given one and its complement."""
     return [1 - mask if i % 2 else mask for i in range(n)]
 
 
 def factor_out_half(shape: Shape, rest: Callable[[Shape], list[Bijector]]) -> FactorOut:
-    """Send the second half of the channels to the latent, the first one through what ``rest`` makes of its shape."""
+    """Send the second half of the channels to the latent and the first half through further layers.
+
+    Args:
+        shape: (channels, height, width) of the input.
+        rest: Function from the shape of the first half to its layers, which end in a flat latent.
+    """
     channels, *sides = shape
     n_kept = channels // 2
     return FactorOut(shape, n_kept, Sequential(rest((n_kept, *sides))))

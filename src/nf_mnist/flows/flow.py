@@ -10,7 +10,11 @@ from nf_mnist.errors import ConfigError, ShapeError
 
 
 class StandardNormal(nn.Module):
-    """The base distribution: independent standard normals, ``dims`` of them."""
+    """The base distribution: ``dims`` independent standard normals.
+
+    Args:
+        dims: Number of dimensions.
+    """
 
     def __init__(self, dims: int) -> None:
         super().__init__()
@@ -23,8 +27,12 @@ class StandardNormal(nn.Module):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n latents, shape (n, dims), on the CPU in the default dtype.
 
-        They are the same on every machine, and whether a generator draws them at once or in parts: it fills sixteen
-        numbers at a time, and others at an end, so each latent takes a multiple of sixteen.
+        A generator gives the same latents on every machine, whether it draws them at once or in several calls. Torch
+        fills blocks of 16 numbers and treats the rest of a tensor differently, so each latent draws a multiple of 16.
+
+        Args:
+            n: Number of latents.
+            generator: A CPU generator; None uses the global random state.
         """
         return torch.randn(n, self.dims + -self.dims % 16, generator=generator)[:, : self.dims]
 
@@ -33,13 +41,13 @@ class Flow(nn.Module):
     """A density on images: ``log p(x) = log p(z) + log_det`` with ``z = bijector(x)`` standard normal.
 
     Args:
-        bijector: From data, shape (batch, *event_shape), to a flat latent, shape (batch, dims).
-        event_shape: Of the data.
-        n_classes: Number of class labels that the flow is conditioned on; 0 for none. The context is then a tensor of
-            labels, shape (batch,) and dtype int64.
+        bijector: Maps data, shape (batch, *event_shape), to a flat latent, shape (batch, dims).
+        event_shape: Shape of an image, (channels, height, width).
+        n_classes: Number of class labels that the flow is conditioned on; 0 for none. With labels, the context is a
+            tensor of labels, shape (batch,) and dtype int64.
 
     Attributes:
-        dims: Number of dimensions of data and latent alike (784 for MNIST).
+        dims: Number of dimensions of data and latent alike, 784 for MNIST.
     """
 
     bijector: Bijector
@@ -53,7 +61,12 @@ class Flow(nn.Module):
         self.base = StandardNormal(self.dims)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return latent, shape (batch, dims), and log p(x) in nats, shape (batch,): both from one pass."""
+        """Return the latent, shape (batch, dims), and log p(x) in nats, shape (batch,), from one pass.
+
+        Raises:
+            ConfigError: If the flow has labels and the context is missing, or the reverse.
+            ShapeError: If images or context have another shape.
+        """
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
         self._check_context(context, len(x))
@@ -61,11 +74,11 @@ class Flow(nn.Module):
         return z, self.base.log_prob(z) + log_det
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return log p(x) in nats, shape (batch,): a density per unit of x, not of levels."""
+        """Return log p(x) in nats, shape (batch,): the log-density of x, not the log-probability of levels."""
         return self(x, context)[1]
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map data to latents, shape (batch, dims), all scales included."""
+        """Map data to latents of all scales, shape (batch, dims)."""
         return self(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -86,10 +99,10 @@ class Flow(nn.Module):
         """Draw n images, shape (n, *event_shape).
 
         Args:
-            n: How many.
+            n: Number of images.
             temperature: Standard deviation of the latents; below 1, samples are more typical and less diverse.
-            context: Labels, shape (n,); None takes each in turn where the flow has labels.
-            generator: A CPU generator, for draws that can be repeated.
+            context: Labels, shape (n,); if None, a flow with labels cycles through its classes.
+            generator: A CPU generator, for repeatable draws; None uses the global random state.
 
         Raises:
             ConfigError: If n is below 1 or the temperature is negative.
@@ -103,28 +116,33 @@ class Flow(nn.Module):
         return self.decode(z.to(reference), context)
 
     def cycled_labels(self, n: int) -> Tensor | None:
-        """Return n labels, each class in turn, on the device of the flow; None if it has no classes."""
+        """Return n labels that cycle through the classes, on the device of the flow; None without classes."""
         if not self.n_classes:
             return None
         return torch.arange(n, device=next(self.parameters(), torch.empty(0)).device) % self.n_classes
 
     def context(self, labels: Tensor) -> Tensor | None:
-        """Return what this flow takes of a batch's labels, shape (batch,): all of them, or nothing."""
+        """Return the context for a batch's labels, shape (batch,): the labels, or None for an unconditional flow."""
         return labels if self.n_classes else None
 
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
-        """Return the context of a training batch; here that of its labels."""
+        """Return the context for a training batch; this class uses only the labels.
+
+        Args:
+            levels: Images, shape (batch, *event_shape) and dtype uint8.
+            labels: Class labels, shape (batch,).
+        """
         return self.context(labels)
 
     def validation_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
-        """Return the context of a validation batch; here that of its labels."""
+        """Return the context for a validation batch; the arguments are those of :meth:`training_context`."""
         return self.context(labels)
 
     def check_labels(self, labels: Tensor) -> None:
-        """Check the labels of a set of images, shape (n,), before any of them is used.
+        """Check all labels of a set of images, shape (n,), before training uses any of them.
 
         Raises:
-            ConfigError: If the flow is conditioned on labels and one of these is none of its classes.
+            ConfigError: If the flow is conditioned on labels and a label is not one of its classes.
         """
         low, high = labels.min().item(), labels.max().item()
         if self.n_classes and not 0 <= low <= high < self.n_classes:

@@ -1,4 +1,4 @@
-"""Where pixels lie in a hierarchy of halved images: the order of channels, nearest neighbours, groups."""
+"""Positions of pixels in a hierarchy of halved images: the order of channels, nearest neighbours and groups."""
 
 from itertools import product
 from operator import itemgetter
@@ -14,7 +14,14 @@ BAYER = torch.tensor([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 
 
 
 def pixel_groups(height: int, width: int, n_groups: int) -> Tensor:
-    """Return the group of each pixel, each group spread over the image: Bayer's ordered-dither matrix (Bayer 1973).
+    """Return the group of each pixel, shape (height, width); each group is spread over the whole image.
+
+    The groups follow the ordered-dither matrix of Bayer 1973.
+
+    Args:
+        height: Number of rows.
+        width: Number of columns.
+        n_groups: Number of groups.
 
     Raises:
         ConfigError: If there are fewer than 1 or more than 16 groups.
@@ -25,10 +32,14 @@ def pixel_groups(height: int, width: int, n_groups: int) -> Tensor:
     return BAYER[rows][:, columns] * n_groups // 16
 
 
-def nearest_known(n_kept: int, n_references: int) -> list[NeighbourPixel]:
-    """Return the pixels of channels 0 .. n_kept - 1 of a squeezed image that lie nearest to those of channel n_kept.
+def nearest_neighbours(n_kept: int, n_neighbours: int) -> list[NeighbourPixel]:
+    """Return the pixels of channels 0 .. n_kept - 1 of a squeezed image that are nearest to a pixel of channel n_kept.
 
-    Channels are in :data:`CHANNEL_ORDER`; distance is counted in the image before the squeeze, up to 2 pixels each way.
+    Distances are measured in the image before the squeeze, up to 2 pixels in each direction.
+
+    Args:
+        n_kept: Index of a channel in :data:`CHANNEL_ORDER`.
+        n_neighbours: Largest number of pixels to return.
     """
     row, column = divmod(CHANNEL_ORDER[n_kept], 2)
     found = []
@@ -37,4 +48,4 @@ def nearest_known(n_kept: int, n_references: int) -> list[NeighbourPixel]:
         channel = CHANNEL_ORDER.index(2 * in_row + in_column)
         if channel < n_kept:
             found.append((down**2 + right**2, NeighbourPixel(channel, rows, columns)))
-    return [reference for _, reference in sorted(found, key=itemgetter(0))[:n_references]]
+    return [neighbour for _, neighbour in sorted(found, key=itemgetter(0))[:n_neighbours]]

@@ -1,4 +1,4 @@
-"""The bijector that ``hierarchical`` and ``conditional`` share."""
+"""The hierarchy of couplings that ``hierarchical`` and ``conditional`` share."""
 
 from dataclasses import dataclass
 
@@ -21,29 +21,31 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_known, pixel_groups
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Levels, each of which halves the image and predicts three of every four pixels, one after another.
+    """A multi-scale bijector: each scale halves the image and predicts three of every four pixels from the fourth.
 
-    Of the channels that a squeeze makes, the first goes on to the next level, and each other is transformed given all
-    before it. The last image (7x7 for MNIST and two levels) is transformed in groups of pixels. Sampling takes
-    ``3 n_scales + n_groups`` passes of a network.
+    A squeeze makes four channels. The first goes on to the next scale; each of the others is transformed given all
+    channels before it. The coarsest image, 7x7 for MNIST and two scales, is transformed in groups of pixels. Sampling
+    takes ``3 n_scales + n_groups`` passes of a network.
 
     Attributes:
-        n_scales: Number of levels.
+        n_scales: Number of scales.
         channels: Width of the convolutional conditioners.
-        n_blocks: Residual blocks of each.
-        n_components: Logistics in each mixture.
-        n_references: Further logistics in those of a level, with means at the nearest known pixels.
-        n_frequent: Further logistics in those of a level, with means at the most frequent known levels above 0.
-        n_groups: Groups of pixels of the last image.
-        transformer_features: Width of the last image's transformer.
-        transformer_blocks: Number of its blocks.
-        transformer_heads: Heads of each of its attentions.
+        n_blocks: Number of residual blocks of each conditioner.
+        n_components: Number of logistics in each mixture.
+        n_references: Number of further logistics with means at the levels of the nearest known pixels; not used for the
+            coarsest image.
+        n_frequent: Number of further logistics with means at the most frequent known levels above 0; not used for the
+            coarsest image.
+        n_groups: Number of groups of pixels of the coarsest image.
+        transformer_features: Width of the transformer for the coarsest image.
+        transformer_blocks: Number of blocks of the transformer.
+        transformer_heads: Number of heads of each attention.
         n_classes: Number of class labels that condition everything; 0 for none.
         sees_observed: Whether an observed image conditions everything.
     """
@@ -62,10 +64,13 @@ class Hierarchy:
     sees_observed: bool
 
     def build(self, event_shape: Shape) -> Bijector:
-        """Return the bijector of grey images.
+        """Return the bijector for grey images.
+
+        Args:
+            event_shape: (1, height, width); the sides must halve ``n_scales`` times.
 
         Raises:
-            ConfigError: If there are no components, or the number of groups or of references is out of range.
+            ConfigError: If there are no components, or n_groups, n_references or n_frequent is out of range.
             ShapeError: If the image is not grey, or its sides do not halve often enough.
         """
         if event_shape[0] != 1:
@@ -78,29 +83,29 @@ class Hierarchy:
         return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole())
 
     def _scale(self, shape: Shape, n_left: int, grid: PixelGrid) -> Bijector:
-        """Return the bijector of an image whose pixels are the first channel of the grid."""
+        """Return the bijector of an image with ``n_left`` more scales, whose pixels are the channel of the grid."""
         if not n_left:
             return self._coarsest(shape, grid)
         squeeze = Squeeze(shape)
         four, grid = squeeze.event_shape_out, grid.squeezed().select(CHANNEL_ORDER)
-        # From data to latent the last channel comes first, while all before it are still data.
+        # From data to latent the last channel is transformed first, while the channels before it are still data.
         couplings = [self._coupling(four, n_kept, grid) for n_kept in (3, 2, 1)]
         rest = self._scale((1, *four[1:]), n_left - 1, grid.select([0]))
         return Sequential([squeeze, Permutation(torch.tensor(CHANNEL_ORDER)), *couplings, FactorOut(four, 1, rest)])
 
     def _coupling(self, shape: Shape, n_kept: int, grid: PixelGrid) -> Bijector:
-        observation = self._observed_pixels(grid, n_kept)
-        references = nearest_known(n_kept, self.n_references)
-        n_inputs = 2 * n_kept + _n_features(observation)
-        n_outputs = n_parameters(self.n_components, len(references) + self.n_frequent)
+        observed_pixels = self._observed_pixels(grid, n_kept)
+        neighbours = nearest_neighbours(n_kept, self.n_references)
+        n_inputs = 2 * n_kept + _n_features(observed_pixels)
+        n_outputs = n_parameters(self.n_components, len(neighbours) + self.n_frequent)
         net = ContextResNet(n_inputs, self.channels, self.n_blocks, n_outputs, self.n_classes)
         _spread_components(net.conv_out, self.n_components)
-        return DiscretizedMixture(shape, n_kept, net, references, self.n_frequent, observation)
+        return DiscretizedMixture(shape, n_kept, net, neighbours, self.n_frequent, observed_pixels)
 
     def _coarsest(self, shape: Shape, grid: PixelGrid) -> Bijector:
-        observation = self._observed_pixels(grid, 0)
+        observed_pixels = self._observed_pixels(grid, 0)
         groups = pixel_groups(shape[1], shape[2], self.n_groups)
-        features, n_observed = self.transformer_features, _n_features(observation)
+        features, n_observed = self.transformer_features, _n_features(observed_pixels)
         net = GroupedTransformer(
             groups,
             2,
@@ -109,22 +114,22 @@ class Hierarchy:
             self.transformer_heads,
             n_parameters(self.n_components),
             self.n_classes,
-            ContextResNet(n_observed, 2 * features, self.n_blocks, features) if observation else None,
+            ContextResNet(n_observed, 2 * features, self.n_blocks, features) if observed_pixels else None,
         )
         _spread_components(net.proj_out, self.n_components)
-        return Sequential([GroupedMixture(groups, net, observation), Flatten(shape)])
+        return Sequential([GroupedMixture(groups, net, observed_pixels), Flatten(shape)])
 
     def _observed_pixels(self, grid: PixelGrid, channel: int) -> ObservedPixels | None:
         return ObservedPixels(grid.stride, grid.offset(channel)) if self.sees_observed else None
 
 
-def _n_features(observation: ObservedPixels | None) -> int:
-    return 0 if observation is None else 2 * observation.stride**2
+def _n_features(observed_pixels: ObservedPixels | None) -> int:
+    return 0 if observed_pixels is None else 2 * observed_pixels.stride**2
 
 
 @torch.no_grad()
 def _spread_components(last: nn.Conv2d | nn.Linear, n_components: int) -> None:
-    """Start with components spread over the levels, so that they do not all learn the same."""
+    """Initialize the means of the components spread over the levels, so that they do not all learn the same."""
     bias = torch.zeros(last.weight.shape[0])
     _, _, means, log_scales = bias[: n_parameters(n_components)].split([1, *[n_components] * 3])
     means.copy_(torch.linspace(-1, 1, n_components) if n_components > 1 else torch.zeros(1))

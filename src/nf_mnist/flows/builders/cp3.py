@@ -1,4 +1,7 @@
-"""The simplified Real NVP to which the diary compares: flat couplings, flow BatchNorm and random shuffles."""
+"""CP3, a simplified Real NVP known to us only from its authors' report: flat couplings, BatchNorm and shuffles.
+
+The diary (notes of a student whose flow did not work; the origin of this project) compares its own flow with CP3.
+"""
 
 import torch
 from torch import nn
@@ -29,19 +32,19 @@ def cp3(
     scale_activation: str,
     permutation_seed: int,
 ) -> Flow:
-    """Build ``n_couplings`` times [coupling, normalisation, shuffle] on the flattened image.
+    """Build ``n_couplings`` blocks of [coupling, normalisation, shuffle] on the flattened image.
 
-    Masks cycle through even, odd, first half, second half; scale and shift both end in a tanh.
+    Masks cycle through even, odd, first half and second half. Scale and shift networks both end in a tanh.
 
     Args:
         event_shape: (channels, height, width).
-        preprocess: Makes what comes first, of the event shape.
-        norm: What follows each coupling.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation after each coupling; see :func:`~nf_mnist.flows.normalization`.
         n_couplings: Number of couplings.
         hidden_channels: Width of the first convolution.
         mlp_features: Width of the first linear layer.
-        scale_activation: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
-        permutation_seed: Of the shuffles.
+        scale_activation: Function that bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        permutation_seed: Seed for the shuffles.
     """
     dims = torch.Size(event_shape).numel()
     even, first = make_mask("even_odd", (dims,)), make_mask("halves", (dims,))

@@ -28,18 +28,19 @@ def glow(
     scale_activation: str,
     n_classes: int,
 ) -> Flow:
-    """Build at each scale a squeeze and ``n_steps`` times [normalisation, 1x1 convolution, coupling], then the split.
+    """Build scales of a squeeze, ``n_steps`` steps of [normalisation, 1x1 convolution, coupling] and factoring out.
 
-    What is factored out has a Gaussian with mean and deviation predicted from what goes on: one more affine coupling.
+    The channels that are factored out are Gaussian, with mean and deviation predicted from the channels that go on: one
+    more affine coupling.
 
     Args:
         event_shape: (channels, height, width); the sides must halve ``n_scales`` times.
-        preprocess: Makes what comes first, of the event shape.
-        norm: What opens each step.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation that opens each step; see :func:`~nf_mnist.flows.normalization`.
         n_scales: Number of scales.
         n_steps: Number of steps at each scale.
         hidden_channels: Width of the networks.
-        scale_activation: What bounds the log-scales of the steps; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        scale_activation: Function that bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
         n_classes: Number of class labels that condition everything; 0 for none.
 
     Raises:
@@ -66,7 +67,16 @@ def glow_scales(
     coupling: Callable[[Shape], Bijector],
     prior: Callable[[Shape], list[Bijector]],
 ) -> list[Bijector]:
-    """Return Glow's scales (figure 2) with any coupling; ``prior`` makes what comes before each split."""
+    """Return the layers of Glow's scales (figure 2) with a coupling of one's own.
+
+    Args:
+        shape: (channels, height, width) of the input.
+        n_scales: Number of scales.
+        n_steps: Number of steps at each scale.
+        norm: Factory of the normalisation that opens each step.
+        coupling: Factory of the coupling of a step, from the squeezed shape.
+        prior: Factory of the layers before each factoring out, from the squeezed shape.
+    """
     squeeze = Squeeze(shape)
     squeezed = squeeze.event_shape_out
     layers: list[Bijector] = [squeeze]

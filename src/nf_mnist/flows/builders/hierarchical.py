@@ -1,7 +1,7 @@
-"""A hierarchy of couplings that predict distributions over grey levels, coarse to fine.
+"""A hierarchy of couplings that predict distributions over grey levels, from coarse to fine.
 
-Said plainly: a block-autoregressive discrete model, written as an exactly invertible flow. Its density is constant
-on the box of each image of levels, so its gradient with respect to x is zero.
+It is a block-autoregressive discrete model, written as an exactly invertible flow. Its density is constant on the box
+of each image of levels, so its gradient with respect to x is zero.
 """
 
 from nf_mnist.bijectors import Shape
@@ -18,7 +18,8 @@ def hierarchical(*, event_shape: Shape, n_classes: int, **sizes: int) -> Flow:
         sizes: The other attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:
-        ConfigError, ShapeError: As :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
+        ConfigError: If a size is out of range; see :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
+        ShapeError: If the image is not grey, or its sides do not halve often enough.
     """
     hierarchy = Hierarchy(n_classes=n_classes, sees_observed=False, **sizes)
     return Flow(hierarchy.build(event_shape), event_shape, n_classes)

@@ -27,14 +27,14 @@ def nice(
     n_hidden: int,
     n_classes: int,
 ) -> Flow:
-    """Build additive couplings on the flattened image, a scale for each dimension, and a logistic prior (section 5.1).
+    """Build additive couplings on the flattened image, a scale for each dimension and a logistic prior (section 5.1).
 
-    Masks are even and odd dimensions in turn. Networks read all dimensions, those that are transformed as zeros.
+    Masks alternate between even and odd dimensions. Networks read all dimensions; the transformed ones are zeros.
 
     Args:
         event_shape: (channels, height, width).
-        preprocess: Makes what comes first, of the event shape.
-        norm: What follows each coupling.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation after each coupling; see :func:`~nf_mnist.flows.normalization`.
         n_couplings: Number of couplings.
         hidden_features: Width of the hidden layers.
         n_hidden: Number of hidden layers of each network.

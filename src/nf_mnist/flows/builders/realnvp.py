@@ -25,15 +25,16 @@ def realnvp(
     n_blocks: int,
     n_classes: int,
 ) -> Flow:
-    """Build three checkerboard couplings, a squeeze, three channel couplings, and the split; the last scale is four.
+    """Build scales of three checkerboard couplings, a squeeze, three channel couplings and factoring out.
 
-    Those are checkerboard couplings (section 3.6). Networks are residual ones with BatchNorm; of the paper's
-    they lack weight normalization and skips to their end, and have as many channels at each scale.
+    The last scale has four checkerboard couplings (section 3.6). The networks are residual networks with BatchNorm.
+    Unlike the paper's they have no weight normalization and no skips to the output, and their width is the same at each
+    scale.
 
     Args:
         event_shape: (channels, height, width); the sides must halve ``n_scales - 1`` times.
-        preprocess: Makes what comes first, of the event shape.
-        norm: What follows each coupling.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation after each coupling; see :func:`~nf_mnist.flows.normalization`.
         n_scales: Number of scales.
         hidden_channels: Width of the residual blocks.
         n_blocks: Number of residual blocks in each network.

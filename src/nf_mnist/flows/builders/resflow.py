@@ -1,6 +1,7 @@
 """The diary's multi-scale coupling flow with residual conditioners.
 
-Not the residual flow of Chen et al. 2019, whose residual blocks are themselves invertible: here they only compute
+The diary is the notes of a student whose flow did not work; this project grew out of it. ``resflow`` is not the
+residual flow of Chen et al. 2019, whose residual blocks are themselves invertible: here residual networks only compute
 scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
 """
 
@@ -22,19 +23,20 @@ def resflow(
     mask: str,
     scale_activation: str,
 ) -> Flow:
-    """Build ``[C C S C C]``, half of the channels factored out, and so on; the last scale is ``[C C]``.
+    """Build scales of ``[C C S C C]``, each followed by factoring out half of the channels; the last one is ``[C C]``.
 
-    C is a coupling, S a squeeze. With three scales a 1x28x28 image is factored at 4x14x14, 8x7x7 and 4x7x7.
+    C is a coupling and S a squeeze. With three scales the shapes of a 1x28x28 image are 4x14x14 and 8x7x7 where
+    channels are factored out, and 4x7x7 in the last scale.
 
     Args:
         event_shape: (channels, height, width); the sides must halve ``n_scales - 1`` times.
-        preprocess: Makes what comes first, of the event shape.
-        norm: What follows each coupling.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation after each coupling; see :func:`~nf_mnist.flows.normalization`.
         n_scales: Number of scales.
         hidden_channels: Width of the residual blocks.
         mlp_features: Width of the MLP heads; 0 for none.
         mask: ``checkerboard``, or ``stripes`` as in the diary.
-        scale_activation: What bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
+        scale_activation: Function that bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
 
     Raises:
         ConfigError: If ``n_scales`` is below 1.

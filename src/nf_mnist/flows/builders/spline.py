@@ -20,22 +20,22 @@ def spline(
     bound: float,
     n_classes: int,
 ) -> Flow:
-    """Build Glow's scales and steps with rational-quadratic spline couplings, whose networks are residual ones.
+    """Build Glow's scales and steps with rational-quadratic spline couplings and residual networks.
 
     Args:
         event_shape: (channels, height, width); the sides must halve ``n_scales`` times.
-        preprocess: Makes what comes first, of the event shape.
-        norm: What opens each step; splines bend only what it brings inside their bound.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation that opens each step; splines bend only values inside their bound.
         n_scales: Number of scales.
         n_steps: Number of steps at each scale.
         hidden_channels: Width of the residual blocks.
         n_blocks: Number of residual blocks in each network.
         n_bins: Number of bins of each spline.
-        bound: Beyond which splines are the identity.
+        bound: Absolute value beyond which splines are the identity.
         n_classes: Number of class labels that condition everything; 0 for none.
 
     Raises:
-        ConfigError: As :class:`~nf_mnist.bijectors.SplineCoupling`.
+        ConfigError: If ``n_bins`` or ``bound`` is out of range; see :class:`~nf_mnist.bijectors.SplineCoupling`.
         ShapeError: If the sides do not halve often enough.
     """
 

@@ -1,7 +1,7 @@
-"""The flows of the UvA deep learning tutorial on image modelling (tutorial 11, P. Lippe), and its flow of noise.
+"""The flows of the UvA deep learning tutorial on image modelling (tutorial 11, P. Lippe), and its dequantization flow.
 
-Their couplings bound the log-scale by a learned tanh, and their networks have three gated residual blocks. Elements are
-scaled and then shifted, in the tutorial the other way round: the same maps with other parameters.
+Couplings bound the log-scale by a learned tanh, and networks have three gated residual blocks. Elements are scaled and
+then shifted; the tutorial shifts first, which gives the same maps with other parameters.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ def uva(
     hidden_channels_at: Sequence[int],
     n_classes: int,
 ) -> Flow:
-    """Build checkerboard couplings at full resolution; at each further scale a squeeze and channel couplings.
+    """Build checkerboard couplings at full resolution, and a squeeze and channel couplings at each further scale.
 
-    Between those half of the channels are factored out. One scale is the tutorial's simple flow, three are its
-    multi-scale flow.
+    Half of the channels are factored out between the further scales. One scale is the tutorial's simple flow, three are
+    its multi-scale flow.
 
     Args:
-        event_shape: (channels, height, width); the sides must halve once less often than there are scales.
-        preprocess: Makes what comes first, of the event shape.
-        norm: What follows each coupling.
+        event_shape: (channels, height, width); with n scales, the sides must halve n - 1 times.
+        preprocess: Factory of the first layer; see :func:`~nf_mnist.flows.preprocessing`.
+        norm: Factory of the normalisation after each coupling; see :func:`~nf_mnist.flows.normalization`.
         n_couplings_at: Number of couplings at each scale.
         hidden_channels_at: Width of the networks at each scale.
         n_classes: Number of class labels that condition everything; 0 for none.
@@ -65,10 +65,10 @@ def uva(
 
 
 def uva_noise(*, event_shape: Shape, n_couplings: int, hidden_channels: int) -> Bijector:
-    """Build the flow of noise for variational dequantization: checkerboard couplings conditioned on an image.
+    """Build the flow for variational dequantization: checkerboard couplings on noise, conditioned on an image.
 
     Args:
-        event_shape: (channels, height, width), of noise and image alike.
+        event_shape: (channels, height, width) of the noise and of the image.
         n_couplings: Number of couplings.
         hidden_channels: Width of the networks.
     """
