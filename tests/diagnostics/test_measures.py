@@ -11,7 +11,6 @@ from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
     fullest_sixteenth,
     generalisation_gap,
-    largest_log_scale,
     magnification,
     make_batch,
     most_frequent_share,
@@ -122,10 +121,10 @@ def test_scale_functions_are_probed_for_their_bound():
     def coupling(scale_activation: str) -> AffineCoupling:
         return AffineCoupling(make_mask("halves", (4,)), nn.Linear(4, 4), nn.Linear(4, 4), scale_activation)
 
-    assert largest_log_scale(nn.Linear(1, 1)) is None
-    assert largest_log_scale(coupling("tanh")) == pytest.approx(1)
-    assert largest_log_scale(coupling("double_tanh")) == pytest.approx(math.tanh(1))
-    assert largest_log_scale(nn.ModuleList([coupling("tanh"), coupling("none")])) == pytest.approx(100)
+    assert Flatten((4,)).largest_log_scale(100) is None
+    assert coupling("tanh").largest_log_scale(100) == pytest.approx(1)
+    assert coupling("double_tanh").largest_log_scale(100) == pytest.approx(math.tanh(1))
+    assert Sequential([coupling("tanh"), Flatten((4,)), coupling("none")]).largest_log_scale(100) == pytest.approx(100)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])

@@ -97,6 +97,15 @@ class Bijector(nn.Module, ABC):
         for part in self.parts():
             part.make_exact()
 
+    def largest_log_scale(self, raw: float) -> float | None:
+        """Return the largest log-scale that networks can cause by predicting this raw one; None if they predict none.
+
+        Args:
+            raw: A large number; the result is small if something bounds the log-scales, and as large if nothing does.
+        """
+        scales = (part.largest_log_scale(raw) for part in self.parts())
+        return max((scale for scale in scales if scale is not None), default=None)
+
     def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the part of the log-determinant that :meth:`forward_and_log_det` omits, in nats, shape (batch,).
 

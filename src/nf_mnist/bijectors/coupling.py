@@ -126,6 +126,10 @@ class AffineCoupling(MaskedCoupling):
         self.shift_net = shift_net
         self.scale_activation = scale_activation if callable(scale_activation) else SCALE_ACTIVATIONS[scale_activation]
 
+    @torch.no_grad()
+    def largest_log_scale(self, raw: float) -> float:
+        return self.scale_activation(torch.full_like(self.mask, raw)[None]).max().item()
+
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._parameters_given(x, context)
         return x * log_scale.exp() + shift, log_scale.flatten(1).sum(1)

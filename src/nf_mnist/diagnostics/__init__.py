@@ -5,7 +5,6 @@ from nf_mnist.diagnostics.batch import Batch, make_batch
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
 from nf_mnist.diagnostics.checks import CHECKS
 from nf_mnist.diagnostics.contract import Invertible, violations
-from nf_mnist.diagnostics.couplings import largest_log_scale
 from nf_mnist.diagnostics.external import as_flow
 from nf_mnist.diagnostics.gradients import Slope, Slopes, slopes_of_log_p
 from nf_mnist.diagnostics.jacobian import LogDet, Stretch, exact_log_det, stretch
@@ -47,7 +46,6 @@ __all__ = [
     "first_layer",
     "fullest_sixteenth",
     "generalisation_gap",
-    "largest_log_scale",
     "likeness",
     "magnification",
     "make_batch",

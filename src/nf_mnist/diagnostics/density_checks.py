@@ -105,9 +105,7 @@ def bits_are_possible(task: DiagnosisTask) -> Measurement:
     bits = bits_per_dim(task.scores.log_ratio, 0.0, task.flow.dims).mean().item()
     size = max(-bits, bits - 8)
     if bits > 8:
-        cause = (
-            "worse than the uniform model: untrained, diverged, on other data, or the checkpoint is incomplete"
-        )
+        cause = "worse than the uniform model: untrained, diverged, on other data, or the checkpoint is incomplete"
         remedy = "train longer, optimizer.lr=1e-4, callbacks=recompute_statistics"
         return Measurement(size, f"{bits:.4g} bpd", cause, remedy)
     return Measurement(max(size, 0.0), f"{bits:.4g} bpd")
