@@ -267,6 +267,22 @@ def test_a_rerun_of_nothing_is_refused(run, said, files, tmp_path):
     refuses("train", [f"rerun={files}/{run}", f"output_dir={tmp_path}/run"], said, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "said"),
+    [
+        ("train", "trained=rest", "trained is now trainable"),
+        ("train", "+trained=rest", "trained is now trainable"),
+        ("train", "model.flow.scale=tanh", "model.flow.scale is now model.flow.scale_activation"),
+        ("train", "model.flow.n_levels=2", "model.flow.n_levels is now model.flow.n_scales"),
+        ("train", "model.flow.trained_on=[upper]", "model.flow.trained_on is now model.flow.training_mask"),
+        ("evaluate", "against=fashion_mnist", "against is now ood_data"),
+        ("inpaint", "corruption=cp3", "corruption=cp3 is now corruption=gaussian_noise"),
+    ],
+)
+def test_an_old_name_of_a_setting_is_refused_with_its_present_one(command, given, said, tmp_path):
+    refuses(command, [f"output_dir={tmp_path}/run", given], said, tmp_path)
+
+
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_train_refuses_a_gpu_that_is_not_there(accelerator, files, tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor
 from nf_mnist import load_flow
 from nf_mnist.app.building import build_flow
 from nf_mnist.app.trained import load_trained
+from nf_mnist.checkpoints.old_names import current_config, current_parameter
 from nf_mnist.checkpoints.reading import load_weights
 from nf_mnist.errors import CheckpointError
 from tests.support.helpers import compose_config, first_difference, run_command, tiny_overrides, write_images
@@ -85,6 +86,28 @@ def test_a_checkpoint_is_read_once(folder, tmp_path, monkeypatch):
         assert len(reads) == 1, command
 
 
+def test_settings_and_parameters_of_an_older_checkpoint_are_read_under_their_present_names(checkpoint, tmp_path):
+    config = checkpoint["config"]
+    config["trained"] = config.pop("trainable")
+    config["model"]["flow"]["scale"] = config["model"]["flow"].pop("scale_activation")
+    config["trainer"]["plugins"] = [{"_target_": "nf_mnist.training.whole_files.WholeFiles"}]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    cfg = load_trained(tmp_path / "old.ckpt").cfg
+    assert ("trained" in cfg, "scale" in cfg.model.flow) == (False, False)
+    assert (cfg.trainable, cfg.model.flow.scale_activation) == (None, "tanh")
+    assert cfg.trainer.plugins[0]._target_ == "nf_mnist.training.checkpoint_io.AtomicCheckpointIO"
+    flow = {"n_levels": 2, "trained_on": ["random", "upper", "left"]}
+    assert current_config({"model": {"flow": flow}})["model"]["flow"] == {
+        "n_scales": 2,
+        "training_mask": ["random", "lower", "right"],
+    }
+    assert current_config({"data": {"n_levels": 2}, "scale": "upper"}) == {"data": {"n_levels": 2}, "scale": "upper"}
+    known = {"net.conv_in.weight": None, "net.proj_out.bias": None}
+    for old, new in (("net.enter.weight", "net.conv_in.weight"), ("net.leave.bias", "net.proj_out.bias")):
+        assert current_parameter(old, known) == new
+    assert current_parameter("net.enter.bias", known) == "net.enter.bias"
+
+
 def test_a_missing_file_is_refused(folder):
     refused(folder / "missing.ckpt", "there is no checkpoint")
     refused(folder, "there is no checkpoint")
@@ -94,13 +117,29 @@ def test_a_missing_file_is_refused(folder):
 def test_a_truncated_file_is_refused(share, folder, tmp_path):
     content = (folder / "last.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(content[: int(share * len(content))])
-    refused(tmp_path / "cut.ckpt", "")
+    refused(tmp_path / "cut.ckpt", "is truncated or not a checkpoint")
 
 
-@pytest.mark.parametrize("content", [b"\0" * 5000, random.Random(0).randbytes(5000), b"PK\3\4", b"\x80\2}.", b"text"])
-def test_a_file_of_another_kind_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0" * 5000, "is truncated or not a checkpoint"),
+        (random.Random(0).randbytes(5000), "is refused: it is damaged"),
+        (b"PK\3\4", "is truncated or not a checkpoint"),
+        (b"\x80\2}.", "is truncated or not a checkpoint"),
+        (b"text", "is truncated or not a checkpoint"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(content, said, tmp_path):
     (tmp_path / "other.ckpt").write_bytes(content)
-    refused(tmp_path / "other.ckpt", "")
+    refused(tmp_path / "other.ckpt", said)
+
+
+def test_a_refusal_does_not_pass_on_the_advice_to_load_without_protection(tmp_path):
+    (tmp_path / "tar.ckpt").write_bytes(b"\0" * 5000)
+    with pytest.raises(CheckpointError) as refusal:
+        load_flow(tmp_path / "tar.ckpt")
+    assert "False" not in str(refusal.value)
 
 
 class Hostile:
@@ -122,26 +161,31 @@ def test_a_pickle_with_code_is_refused_and_the_code_does_not_run(key, zipped, ch
     assert not (tmp_path / "created").exists()
 
 
+LACKS = "was not written by nf_mnist: it lacks a state_dict or a config"
+UNBUILT = "has a configuration from which no flow can be built"
+MORE = "was not written by nf_mnist: its state_dict holds more than tensors"
+
+
 @pytest.mark.parametrize(
-    "foreign",
+    ("foreign", "said"),
     [
-        [1, 2],
-        torch.zeros(3),
-        {"weight": torch.zeros(3)},
-        {"state_dict": {"weight": torch.zeros(3)}},
-        {"state_dict": {}, "config": {}},
-        {"state_dict": {}, "config": {"model": None}},
-        {"state_dict": {}, "config": {"model": {"flow": 3}}},
-        {"state_dict": {}, "config": {"model": {"flow": {torch.zeros(1): 3}}}},
-        {"state_dict": [], "config": {}},
-        {"state_dict": {"weight": 3}, "config": {}},
-        {"state_dict": {3: torch.zeros(3)}, "config": {}},
+        ([1, 2], LACKS),
+        (torch.zeros(3), LACKS),
+        ({"weight": torch.zeros(3)}, LACKS),
+        ({"state_dict": {"weight": torch.zeros(3)}}, LACKS),
+        ({"state_dict": {}, "config": {}}, UNBUILT),
+        ({"state_dict": {}, "config": {"model": None}}, UNBUILT),
+        ({"state_dict": {}, "config": {"model": {"flow": 3}}}, UNBUILT),
+        ({"state_dict": {}, "config": {"model": {"flow": {torch.zeros(1): 3}}}}, UNBUILT),
+        ({"state_dict": [], "config": {}}, "was not written by nf_mnist: its state_dict or config is no dict"),
+        ({"state_dict": {"weight": 3}, "config": {}}, MORE),
+        ({"state_dict": {3: torch.zeros(3)}, "config": {}}, MORE),
     ],
     ids=repr,
 )
-def test_a_checkpoint_of_another_project_is_refused(foreign, tmp_path):
+def test_a_checkpoint_of_another_project_is_refused(foreign, said, tmp_path):
     torch.save(foreign, tmp_path / "foreign.ckpt")
-    refused(tmp_path / "foreign.ckpt", "")
+    refused(tmp_path / "foreign.ckpt", said)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +195,7 @@ def test_tensors_that_are_no_weights_are_refused(spoil, checkpoint, tmp_path):
     name = list(checkpoint["state_dict"])[-2]
     checkpoint["state_dict"][name] = spoil(checkpoint["state_dict"][name])
     torch.save(checkpoint, tmp_path / "spoilt.ckpt")
-    refused(tmp_path / "spoilt.ckpt", "")
+    refused(tmp_path / "spoilt.ckpt", f"is damaged or foreign: {name.removeprefix('flow.')} is no dense tensor of")
 
 
 HOSTILE_TARGETS = [

@@ -1,23 +1,35 @@
-"""What an error has to say to a user, in one line."""
+"""The message of an error in one line, for a user who can correct the mistake."""
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.errors import NFMnistError
 
+PLUGINS = ("hydra/launcher", "hydra/sweeper")
+
 
 def one_line(error: BaseException) -> str:
-    """Say in one line what an error that a user can mend has to say."""
+    """Return the message of an error in one line."""
     if isinstance(error.__cause__, NFMnistError):
         return one_line(error.__cause__)
     if isinstance(error, OmegaConfBaseException):
-        return str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2]
+        return _first_line(error).rpartition(" raised while resolving interpolation: ")[2]
     if isinstance(error, HydraException):
-        causes = [error, error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [error]
-        text = " ".join(str(cause).partition("\n    full_key")[0] for cause in causes)
-        text = " ".join(text.partition("Config search path")[0].split())
-        needs_extra = "hydra/launcher" in text or "hydra/sweeper" in text
-        return text + "; all but basic come with: pip install 'nf_mnist[sweep]'" * needs_extra
+        return _of_hydra(error)
     if isinstance(error, OSError) and not isinstance(error, NFMnistError):
         return f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
     return " ".join(str(error).split())
+
+
+def _of_hydra(error: HydraException) -> str:
+    """Return the message of an error of Hydra, without the folders it has searched."""
+    text = str(error).partition("\n    full_key")[0].partition("Config search path")[0]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        text = f"{text} {_first_line(error.__cause__)}"
+    if isinstance(error, MissingConfigException) and str(error.missing_cfg_file).startswith(PLUGINS):
+        text = f"{text}; all but basic come with: pip install 'nf_mnist[sweep]'"
+    return " ".join(text.split()).replace(" ;", ";")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

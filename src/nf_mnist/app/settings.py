@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf
 
+from nf_mnist.checkpoints import old_names
 from nf_mnist.errors import ConfigError
 
 WHOLE, REAL, POSITIVE = "a whole number", "a number", "a number above 0"
@@ -82,6 +83,23 @@ NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
 NULLABLE_IN_EVALUATE = {key for key in RANGES if key.startswith("evaluation.")}  # null: as in the training run
 
 SPLITS = ("validation", "test")
+
+
+def check_names(arguments: Iterable[str]) -> None:
+    """Refuse the names that settings had in earlier versions.
+
+    Args:
+        arguments: The arguments of a command, such as ``seed=1``.
+
+    Raises:
+        ConfigError: Naming the present name of the setting.
+    """
+    for argument in arguments:
+        setting = argument.lstrip("+~").partition("=")[0]
+        if setting in old_names.SETTINGS:
+            raise ConfigError(f"{setting} is now {old_names.SETTINGS[setting]}")
+        if argument in old_names.VALUES:
+            raise ConfigError(f"{argument} is now {old_names.VALUES[argument]}")
 
 
 def check_ranges(cfg: DictConfig, nullable: Iterable[str] = NULLABLE) -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-SETTINGS = {  # full name of a setting of training: its last part today
+SETTINGS = {
     "trained": "trainable",
-    "model.flow.scale": "scale_activation",
-    "model.flow.n_levels": "n_scales",
-    "model.flow.trained_on": "training_mask",
+    "model.flow.scale": "model.flow.scale_activation",
+    "model.flow.n_levels": "model.flow.n_scales",
+    "model.flow.trained_on": "model.flow.training_mask",
+    "against": "ood_data",
 }
-# The half that is observed was named there; today the one that is hidden is.
+VALUES = {"corruption=cp3": "corruption=gaussian_noise"}  # of settings that kept their name
+# model.flow.trained_on named the half that is observed; model.flow.training_mask names the one that is hidden.
 OPPOSITE = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
 TARGETS = {
     "nf_mnist.config.load_classifier": "nf_mnist.app.trained.load_classifier",
@@ -20,7 +22,7 @@ PARAMETERS = {".enter.": (".conv_in.", ".proj_in."), ".leave.": (".conv_out.", "
 
 
 def current_config(config: Any, prefix: str = "") -> Any:
-    """Return the configuration of a checkpoint or a run, plain dicts and lists, with the names of today.
+    """Return the configuration of a checkpoint or a run, plain dicts and lists, with present names.
 
     Args:
         config: The configuration, or a part of it.
@@ -28,7 +30,7 @@ def current_config(config: Any, prefix: str = "") -> Any:
     """
     if isinstance(config, Mapping):
         return {
-            SETTINGS.get(f"{prefix}{key}", key): current_config(value, f"{prefix}{key}.")
+            _current_key(f"{prefix}{key}", key): current_config(value, f"{prefix}{key}.")
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
@@ -38,7 +40,11 @@ def current_config(config: Any, prefix: str = "") -> Any:
     return OPPOSITE.get(config, config) if prefix == "model.flow.trained_on." else TARGETS.get(config, config)
 
 
+def _current_key(setting: str, key: Any) -> Any:
+    return SETTINGS[setting].rpartition(".")[2] if setting in SETTINGS else key
+
+
 def current_parameter(name: str, known: Mapping[str, Any]) -> str:
-    """Return what a parameter of a checkpoint is called today: the first new name that is ``known``, or its own."""
+    """Return the present name of a parameter of a checkpoint: the first new name that is ``known``, or its own."""
     candidates = [name.replace(old, new) for old, names in PARAMETERS.items() if old in name for new in names]
     return next((candidate for candidate in candidates if candidate in known), name)

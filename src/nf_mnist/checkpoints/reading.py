@@ -68,7 +68,7 @@ def _unpickled(path: Path) -> Any:
             "code; nothing of it was run"
         ) from error
     except Exception as error:  # a damaged file can raise anything in the zip reader and the unpickler
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]  # without torch's advice
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {reason}") from error
 
 

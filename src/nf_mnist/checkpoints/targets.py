@@ -1,4 +1,4 @@
-"""Which targets the configuration of a checkpoint may name: building from it calls them, and the file may be hostile."""
+"""Which targets the configuration of a checkpoint may name: building calls them, and the file may be hostile."""
 
 import importlib
 import pkgutil
