@@ -66,8 +66,8 @@ def machine(monkeypatch, tmp_path) -> Callable[..., None]:
 
 def test_jobs_share_the_threads(machine):
     machine(8)
-    for given, threads in ((launcher(n_jobs=3), "2"), (launcher(n_jobs=20), "1"), (launcher(cpus_per_task=4), "4")):
-        with devices.reserve_devices(given, trainer()) as environment:
+    for settings, threads in ((launcher(n_jobs=3), "2"), (launcher(n_jobs=20), "1"), (launcher(cpus_per_task=4), "4")):
+        with devices.reserve_devices(settings, trainer()) as environment:
             assert environment == {"OMP_NUM_THREADS": threads}
     with devices.reserve_devices(launcher(), trainer()) as environment:
         assert environment == {}, "one job has the whole machine"

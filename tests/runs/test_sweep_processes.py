@@ -61,16 +61,16 @@ def test_a_machine_without_slurm_is_a_one_line_error(images, tmp_path, monkeypat
     assert "needs sbatch" in refused.err
 
 
-def sweep_command(images: Path, folder: Path, *given: str) -> list[str]:
+def sweep_command(images: Path, folder: Path, *overrides: str) -> list[str]:
     base = [*tiny_overrides(images, folder), "trainer.max_steps=150", "callbacks.last.every_n_train_steps=5"]
     base += ["trainer.val_check_interval=20", "evaluation.n_draws=1"]
-    return [sys.executable, "-m", "nf_mnist.train", "-m", *merge(base, given)]
+    return [sys.executable, "-m", "nf_mnist.train", "-m", *merge(base, overrides)]
 
 
-def start_sweep(images: Path, folder: Path, *given: str) -> subprocess.Popen:
+def start_sweep(images: Path, folder: Path, *overrides: str) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder.parent)}
     output = folder.with_suffix(".txt").open("w")
-    return subprocess.Popen(sweep_command(images, folder, *given), stdout=output, stderr=output, env=environment)
+    return subprocess.Popen(sweep_command(images, folder, *overrides), stdout=output, stderr=output, env=environment)
 
 
 def wait_for_run(folder: Path, *overrides: str) -> int:
@@ -91,8 +91,8 @@ def wait_for_run(folder: Path, *overrides: str) -> int:
 @pytest.mark.slow
 def test_twelve_jobs_of_which_some_diverge_one_is_killed_and_some_are_refused(tmp_path):
     images, folder = write_images(tmp_path / "images.npz", n=400), tmp_path / "sweep"
-    given = ["model.flow.hidden_channels=2,3,0", "optimizer.lr=0.001,0.002,0.003,1e+30"]
-    process = start_sweep(images, folder, *given, "launcher=joblib")
+    overrides = ["model.flow.hidden_channels=2,3,0", "optimizer.lr=0.001,0.002,0.003,1e+30"]
+    process = start_sweep(images, folder, *overrides, "launcher=joblib")
     os.kill(wait_for_run(folder, "model.flow.hidden_channels=3", "optimizer.lr=0.001"), signal.SIGKILL)
     assert process.wait(1200) == 1
     rows = sweep_rows(folder)
@@ -110,7 +110,7 @@ def test_twelve_jobs_of_which_some_diverge_one_is_killed_and_some_are_refused(tm
             assert row["status"] == COMPLETED, row
             assert row["test bpd"] > 0
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.json")}
-    assert start_sweep(images, folder, *given).wait(1200) == 1, "those that are refused are refused again"
+    assert start_sweep(images, folder, *overrides).wait(1200) == 1, "those that are refused are refused again"
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
     assert not [row for row in sweep_rows(folder) if row["status"] == KILLED]
 
@@ -134,14 +134,14 @@ def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path):
 @pytest.mark.slow
 def test_a_search_that_is_interrupted_goes_on(tmp_path):
     images, folder = write_images(tmp_path / "images.npz", n=400), tmp_path / "sweep"
-    given = ["sweep=optuna_resflow", "hydra.sweeper.n_trials=3", "trainer.max_steps=200"]
-    process = start_sweep(images, folder, *given)
+    overrides = ["sweep=optuna_resflow", "hydra.sweeper.n_trials=3", "trainer.max_steps=200"]
+    process = start_sweep(images, folder, *overrides)
     wait_for_run(folder)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
     (record,) = run_records(folder).values()
     assert record["status"] == "interrupted"
-    assert start_sweep(images, folder, *given).wait(1200) == 0, folder.with_suffix(".txt").read_text()
+    assert start_sweep(images, folder, *overrides).wait(1200) == 0, folder.with_suffix(".txt").read_text()
     records = run_records(folder).values()
     assert [each["status"] for each in records] == [COMPLETED] * 3
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder}/study.db")

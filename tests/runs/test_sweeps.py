@@ -26,14 +26,14 @@ def images(tmp_path) -> Path:
     return write_images(tmp_path / "images.npz")
 
 
-def rate_of(given: Sequence[str]) -> float:
-    return next(float(text.partition("=")[2]) for text in given if text.startswith("optimizer.lr="))
+def rate_of(overrides: Sequence[str]) -> float:
+    return next(float(text.partition("=")[2]) for text in overrides if text.startswith("optimizer.lr="))
 
 
-def pretend(folder: Path, given: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
+def pretend(folder: Path, overrides: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
     """Pretend to train: rate 1e-4 diverges, 2e-4 is killed the first time, 3e-4 is refused, and others complete."""
-    update_record(folder, overrides=list(given))
-    rate = rate_of(given)
+    update_record(folder, overrides=list(overrides))
+    rate = rate_of(overrides)
     with (folder / "output.txt").open("a") as output:
         output.write("begun\n")
     if rate == 2e-4 and (folder / "output.txt").read_text() == "begun\n":
@@ -53,9 +53,9 @@ def pretended(monkeypatch) -> list[float]:
     """Replace training by :func:`pretend`; return the list of the rates of started runs."""
     started: list[float] = []
 
-    def train(folder: Path, given: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
-        started.append(rate_of(given))
-        return pretend(folder, given, environment)
+    def train(folder: Path, overrides: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
+        started.append(rate_of(overrides))
+        return pretend(folder, overrides, environment)
 
     monkeypatch.setattr(job, "_train", train)
     return started
@@ -80,12 +80,12 @@ def test_a_sweep_outlives_its_failures_and_does_only_what_is_missing(pretended, 
 
 
 @pytest.mark.parametrize(
-    "given",
+    "overrides",
     [["model=resflow,cp3"], ["sweep=grid_resflow", "model.norm=none,actnorm", "model.flow.scale_activation=tanh"]],
 )
-def test_a_sweep_without_a_name_keeps_all_its_runs_in_one_folder(given, pretended, tmp_path, monkeypatch):
+def test_a_sweep_without_a_name_keeps_all_its_runs_in_one_folder(overrides, pretended, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    finished = run_command("train", "-m", *given, "optimizer.lr=4e-4")
+    finished = run_command("train", "-m", *overrides, "optimizer.lr=4e-4")
     assert finished.code == 0, finished.err
     assert len(pretended) == 2
     (folder,) = {path.parent for path in tmp_path.rglob("sweep.json")}
@@ -165,11 +165,11 @@ def test_a_folder_serves_one_sweep(images, tmp_path, pretended):
     assert run_command("train", *base, "launcher=basic", "optimizer.lr=4e-4").code == 0, "launchers may change"
 
 
-@pytest.mark.parametrize("given", ["ckpt=auto", "rerun=elsewhere"])
-def test_a_sweep_refuses_settings_of_a_single_run(given, images, tmp_path, pretended):
-    refused = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=4e-4", given)
+@pytest.mark.parametrize("override", ["ckpt=auto", "rerun=elsewhere"])
+def test_a_sweep_refuses_settings_of_a_single_run(override, images, tmp_path, pretended):
+    refused = run_command("train", "-m", *tiny_overrides(images, tmp_path / "sweep"), "optimizer.lr=4e-4", override)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
-    assert f"leave out {given}" in refused.err
+    assert f"leave out {override}" in refused.err
     assert not pretended
     assert not (tmp_path / "sweep").exists()
 
@@ -185,9 +185,9 @@ def test_a_report_that_fails_hides_no_run_without_a_result(images, tmp_path, pre
 
 
 def test_a_sweep_may_be_of_data_without_bits(images, tmp_path):
-    given = ["sweep=base", "data.dequantizer=cp3", "data.count_log_det=false", "trainer.max_steps=2"]
-    given += ["trainer.val_check_interval=1", "logger.tensorboard=null"]
-    run = fit(merge(tiny_overrides(images, tmp_path / "run"), given))
+    overrides = ["sweep=base", "data.dequantizer=cp3", "data.count_log_det=false", "trainer.max_steps=2"]
+    overrides += ["trainer.val_check_interval=1", "logger.tensorboard=null"]
+    run = fit(merge(tiny_overrides(images, tmp_path / "run"), overrides))
     assert run.trainer.global_step == 2
 
 

@@ -45,16 +45,16 @@ def test_outliers_are_no_digits_but_keep_the_shape_and_range():
 
 def test_a_budget_of_time_ends_the_training(tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
-    given = ["data=array", f"path={images}", "run_dir=x", "trainer.accelerator=cpu", "trainer.max_time=00:00:01:00"]
-    trainer = build_trainer(compose_config(given, "train_classifier"))
+    settings = ["data=array", f"path={images}", "run_dir=x", "trainer.accelerator=cpu", "trainer.max_time=00:00:01:00"]
+    trainer = build_trainer(compose_config(settings, "train_classifier"))
     (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))
     assert timer.time_remaining() == 60
 
 
 def test_a_training_leaves_metrics_and_a_checkpoint_that_loads(tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
-    given = ["data=array", f"path={images}", "classifier.channels=4", "trainer.max_epochs=2", "data.batch_size=16"]
-    run = [*given, "trainer.accelerator=cpu", "trainer.precision=32-true", f"output_dir={tmp_path}/run"]
+    settings = ["data=array", f"path={images}", "classifier.channels=4", "trainer.max_epochs=2", "data.batch_size=16"]
+    run = [*settings, "trainer.accelerator=cpu", "trainer.precision=32-true", f"output_dir={tmp_path}/run"]
     finished = run_command("train_classifier", *run)
     assert finished.code == 0, finished.err
     assert "test accuracy" in finished.out
@@ -70,16 +70,16 @@ def test_a_training_leaves_metrics_and_a_checkpoint_that_loads(tmp_path):
 @pytest.mark.parametrize("n_steps", [3, 7])
 def test_a_budget_that_ends_within_an_epoch_leaves_the_metrics_of_the_last_weights(n_steps, tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
-    given = ["data=array", f"path={images}", "classifier.channels=4", f"trainer.max_steps={n_steps}"]
-    run = [*given, "data.batch_size=16", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    settings = ["data=array", f"path={images}", "classifier.channels=4", f"trainer.max_steps={n_steps}"]
+    run = [*settings, "data.batch_size=16", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     finished = run_command("train_classifier", *run, "trainer.max_epochs=-1", f"output_dir={tmp_path}/run")
     assert finished.code == 0, finished.err
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == n_steps
     validation, _ = split(array_file(str(images), 0.15, 0).train, 0.15, 0)
-    found = load_classifier(checkpoint).probabilities(validation.levels).argmax(1) == validation.labels
+    is_right = load_classifier(checkpoint).probabilities(validation.levels).argmax(1) == validation.labels
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["validation_accuracy"] == pytest.approx(found.double().mean().item(), abs=1e-6)
+    assert metrics["validation_accuracy"] == pytest.approx(is_right.double().mean().item(), abs=1e-6)
 
 
 def test_a_budget_of_time_in_another_format_is_refused_in_one_line(tmp_path):

@@ -22,8 +22,8 @@ SCALARS = ("train", "val", "latent", "inpaint", "health")
 def train(folder: Path, rate: float, views: Sequence[str], *settings: str) -> Path:
     """Train for a few steps; return the folder that TensorBoard reads."""
     images = write_images(folder / "images.npz")
-    given = [*tiny_overrides(images, folder / f"rate_{rate}", views=views), "evaluation=null", *settings]
-    finished = run_command("train", *given, f"optimizer.lr={rate}", "callbacks.progress.every_n_steps=1")
+    overrides = [*tiny_overrides(images, folder / f"rate_{rate}", views=views), "evaluation=null", *settings]
+    finished = run_command("train", *overrides, f"optimizer.lr={rate}", "callbacks.progress.every_n_steps=1")
     assert finished.code == 0, finished.err
     return folder / f"rate_{rate}" / "tensorboard"
 
@@ -91,8 +91,8 @@ def dashboard(tmp_path_factory):
 def test_a_tab_is_filled(tab, selector, texts, dashboard, tmp_path):
     dashboard.open(tab)
     for _ in range(20):  # rows and cards come one after another
-        found = "\n".join(dashboard.find(selector))
-        missing = [text for text in texts if text not in found]
+        shown = "\n".join(dashboard.find(selector))
+        missing = [text for text in texts if text not in shown]
         if not missing:
             break
         time.sleep(0.5)

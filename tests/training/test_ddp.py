@@ -69,12 +69,12 @@ def test_a_process_without_a_batch_is_refused(tmp_path):
 def test_the_learning_rate_is_that_of_the_first_process(tmp_path, monkeypatch):
     """Each process has its own clock; here the first process sets a quarter of the peak rate."""
 
-    def broadcast(self, given, src=0):
-        return 0.25 if isinstance(given, float) else given
+    def broadcast(self, value, src=0):
+        return 0.25 if isinstance(value, float) else value
 
     monkeypatch.setattr(SingleDeviceStrategy, "broadcast", broadcast)
-    given = ["trainer.max_time=00:00:01:00", "trainer.max_steps=3", "logger.tensorboard=null", "optimizer.lr=1.0e-3"]
-    trainer, module, _ = fit([*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), *given])
+    settings = ["trainer.max_time=00:00:01:00", "trainer.max_steps=3", "logger.tensorboard=null", "optimizer.lr=1.0e-3"]
+    trainer, module, _ = fit([*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), *settings])
     assert module.rate_factors == [0.25] * 3
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0.25e-3
 

@@ -38,9 +38,9 @@ def test_singular_values_go_through_the_published_polynomial_which_keeps_them_ne
     monkeypatch.setattr(muon, "has_bfloat16", lambda device: False)
     values = torch.logspace(-1.5, 0, 12, dtype=torch.float64)
     left, right = (torch.linalg.qr(torch.randn(n, 12, dtype=torch.float64)).Q for n in (12, 30))
-    found = left.mT @ orthogonalize((left * values @ right.mT)[None].float())[0].double() @ right
+    turned = left.mT @ orthogonalize((left * values @ right.mT)[None].float())[0].double() @ right
     relative = values / values.norm()
-    assert_close(found.diagonal(), iterated(relative), rtol=1e-4, atol=0)
+    assert_close(turned.diagonal(), iterated(relative), rtol=1e-4, atol=0)
     reached = iterated(torch.linspace(relative.min().item(), 1, 100_001, dtype=torch.float64))
     assert reached.min() > 0.68
     assert reached.max() < 1.21

@@ -12,8 +12,8 @@ N_STEPS = 5  # that conf/debug/profile.yaml records
 
 
 def test_a_profiled_training_writes_a_trace_of_its_steps(tmp_path):
-    given = tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run")
-    overrides = [text for text in given if not text.startswith("evaluation.")]  # a debug run has none
+    base = tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run")
+    overrides = [text for text in base if not text.startswith("evaluation.")]  # a debug run has none
     fit([*overrides, "debug=profile", "logger.tensorboard=null", "callbacks.health=null"])
     (trace,) = (tmp_path / "run" / "profile").glob("*.pt.trace.json")
     names = [event["name"] for event in json.loads(trace.read_text())["traceEvents"] if event.get("ph") == "X"]

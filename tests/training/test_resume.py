@@ -220,8 +220,8 @@ def test_two_processes_do_not_train_one_run(images, tmp_path):
 
 
 def slow_settings(images: Path, folder: Path, n_steps: int) -> list[str]:
-    given = [f"trainer.max_steps={n_steps}", "callbacks.last.every_n_train_steps=3", "trainer.val_check_interval=10"]
-    return [*tiny_overrides(images, folder), *given, "evaluation=null", "logger.tensorboard=null"]
+    settings = [f"trainer.max_steps={n_steps}", "callbacks.last.every_n_train_steps=3", "trainer.val_check_interval=10"]
+    return [*tiny_overrides(images, folder), *settings, "evaluation=null", "logger.tensorboard=null"]
 
 
 @pytest.mark.slow

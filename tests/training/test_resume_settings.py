@@ -25,15 +25,16 @@ def run(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "override",
     ["seed=1", "data.batch_size=8", "data.source.test_fraction=0.5", "optimizer.lr=1.0e-05", "scheduler.warmup=0.5"],
 )
-def test_a_run_goes_on_with_the_settings_that_it_began_with(given, run):
+def test_a_run_goes_on_with_the_settings_that_it_began_with(override, run):
     last = run / "run" / "checkpoints" / "last.ckpt"
     refused = run_command(
-        "train", *merge(tiny_overrides(run / "images.npz", run / "run"), [f"ckpt={last}", "trainer.max_steps=3", given])
+        "train",
+        *merge(tiny_overrides(run / "images.npz", run / "run"), [f"ckpt={last}", "trainer.max_steps=3", override]),
     )
-    key, _, value = given.partition("=")
+    key, _, value = override.partition("=")
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert f"{key} is {float(value):g}, but the run of {last} has" in refused.err
     assert f"init_from={last}" in refused.err
@@ -50,8 +51,8 @@ def test_settings_that_change_no_weight_or_that_older_checkpoints_lack_may_diffe
 
 def test_a_run_goes_on_in_its_own_folder(run, tmp_path):
     last = run / "run" / "checkpoints" / "last.ckpt"
-    given = [*tiny_overrides(run / "images.npz", tmp_path / "other"), f"ckpt={last}", "trainer.max_steps=3"]
-    refused = run_command("train", *given)
+    overrides = [*tiny_overrides(run / "images.npz", tmp_path / "other"), f"ckpt={last}", "trainer.max_steps=3"]
+    refused = run_command("train", *overrides)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert f"{last} is not in {tmp_path}/other/checkpoints" in refused.err
     assert not (tmp_path / "other" / "checkpoints").exists()

@@ -43,8 +43,8 @@ def gradient(flow: Flow, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return torch.cat([value.grad.flatten() for value in flow.parameters() if value.grad is not None])
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    return ((actual - expected).norm() / expected.norm()).item()
 
 
 @pytest.mark.parametrize("name", ["glow", "spline", "hierarchical"])
@@ -70,11 +70,11 @@ def test_gradients_with_channels_last_are_those_of_the_default_layout(name):
 
 def test_gradients_with_statistics_of_patches_are_those_of_the_layers(monkeypatch):
     flow, x = flow_and_batch("resflow")
-    found = []
+    gradients = []
     for least_saving in (0, sys.maxsize):
         monkeypatch.setattr(normed_conv, "LEAST_SAVING", least_saving)
-        found.append(gradient(flow, x))
-    assert 0 < relative_error(*found) < 1e-5
+        gradients.append(gradient(flow, x))
+    assert 0 < relative_error(*gradients) < 1e-5
 
 
 @pytest.mark.slow
@@ -92,12 +92,12 @@ def test_gradients_of_compiled_networks_are_those_of_eager_ones(name):
 def test_a_training_in_bfloat16_ends_where_one_in_float32_does_within_the_noise_of_seeds(tmp_path):
     images = write_images(tmp_path / "images.npz", n=400)
     reached: dict[str, list[float]] = {"32-true": [], "bf16-mixed": []}
-    for precision, found in reached.items():
+    for precision, bpds in reached.items():
         for seed in range(3):
-            given = tiny_overrides(images, tmp_path / f"{precision}-{seed}")
+            base = tiny_overrides(images, tmp_path / f"{precision}-{seed}")
             settings = ["trainer.max_steps=60", "trainer.val_check_interval=60", "logger.tensorboard=null"]
-            trained = fit([*given, *settings, f"trainer.precision={precision}", f"seed={seed}"])
-            found.append(trained.trainer.callback_metrics["val/bpd"].item())
+            trained = fit([*base, *settings, f"trainer.precision={precision}", f"seed={seed}"])
+            bpds.append(trained.trainer.callback_metrics["val/bpd"].item())
     noise = max(reached["32-true"]) - min(reached["32-true"])
     assert abs(mean(reached["bf16-mixed"]) - mean(reached["32-true"])) < noise
 
@@ -194,14 +194,14 @@ def test_flows_of_other_libraries_are_of_the_same_size(kind):
     [("32-true", torch.float32, False), ("bf16-mixed", torch.float32, True), ("64-true", torch.float64, False)],
 )
 @pytest.mark.parametrize(
-    ("command", "package", "works", "given", "metrics"),
+    ("command", "package", "works", "options", "metrics"),
     [
         ("sample", sampling, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
         ("inpaint", completion, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json"),
     ],
 )
 def test_a_command_works_in_the_precision_that_is_asked_for(
-    command, package, works, given, metrics, precision, dtype, is_mixed, tmp_path, monkeypatch
+    command, package, works, options, metrics, precision, dtype, is_mixed, tmp_path, monkeypatch
 ):
     work, seen = getattr(package, works), []
 
@@ -212,7 +212,7 @@ def test_a_command_works_in_the_precision_that_is_asked_for(
 
     monkeypatch.setattr(package, works, watched)
     settings = ["ckpt=pretrained:resflow", f"precision={precision}", "device=cpu", f"output_dir={tmp_path}/run"]
-    finished = run_command(command, *settings, *(value.format(tmp_path) for value in given))
+    finished = run_command(command, *settings, *(value.format(tmp_path) for value in options))
     assert finished.code == 0, finished.err
     assert seen == [(dtype, is_mixed)]
     assert json.loads((tmp_path / metrics).read_text())["precision"] == precision

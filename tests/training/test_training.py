@@ -82,8 +82,8 @@ class Clock(L.Callback):
 def test_the_rate_follows_the_schedule_over_a_budget_of_time(overrides, monkeypatch):
     recorder, clock = Recorder(), Clock(seconds=0.5)
     monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=clock.monotonic))
-    given = ["trainer.max_time=00:00:00:04", "scheduler.warmup=0.25", "scheduler.final=0.1", "optimizer.lr=0.01"]
-    fit([*overrides, *given], [recorder, clock])
+    settings = ["trainer.max_time=00:00:00:04", "scheduler.warmup=0.25", "scheduler.final=0.1", "optimizer.lr=0.01"]
+    fit([*overrides, *settings], [recorder, clock])
     assert recorder.rates == pytest.approx([0.01 * Schedule(0.25, 0.1).factor(step / 8) for step in range(8)])
 
 
