@@ -1,5 +1,6 @@
 """A run goes on with its own settings, in its own folder, and with its best checkpoint."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from nf_mnist.checkpoints.reading import check_settings
 from nf_mnist.errors import ConfigError
 from nf_mnist.runs.record import read_record
 from nf_mnist.training.callbacks import SaveBest
-from tests.support.helpers import merge, run_command, step_of, tiny_overrides, write_images
+from tests.support.helpers import first_difference, merge, run_command, step_of, tiny_overrides, write_images
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,36 @@ def test_settings_that_change_no_weight_or_that_older_checkpoints_lack_may_diffe
     check_settings({"config": {**then, "trainer": {"max_steps": 5}}}, now, "last.ckpt")
     with pytest.raises(ConfigError, match=r"^model.flow.n is 2, but the run of last.ckpt has 1; .*=last.ckpt$"):
         check_settings({"config": then}, {**now, "model": {"flow": {"n": 2}}}, "last.ckpt")
+
+
+def test_a_run_of_an_earlier_version_goes_on_from_the_names_that_it_had(tmp_path):
+    images = write_images(tmp_path / "images.npz", side=16)
+    settings = ["trainer.val_check_interval=1", "logger.tensorboard=null", "evaluation=null"]
+
+    def train(name: str, *overrides: str) -> Path:
+        finished = run_command("train", *tiny_overrides(images, tmp_path / name, "hierarchical"), *settings, *overrides)
+        assert finished.code == 0, finished.err
+        return tmp_path / name / "checkpoints" / "last.ckpt"
+
+    last = train("whole", "trainer.max_steps=2")
+    checkpoint = torch.load(last, weights_only=True)
+    new = list(checkpoint["state_dict"])
+    checkpoint["state_dict"] = {with_old_names(name): value for name, value in checkpoint["state_dict"].items()}
+    assert any(".enter." in name for name in checkpoint["state_dict"])
+    flow, optimizer = checkpoint["config"]["model"]["flow"], checkpoint["config"]["optimizer"]
+    flow["n_levels"] = flow.pop("n_scales")
+    optimizer["adam"] = ["enter", "leave", "position", "label"]
+    shutil.copytree(tmp_path / "whole", tmp_path / "old")
+    torch.save(checkpoint, tmp_path / "old" / "checkpoints" / "last.ckpt")
+    ends = [train(name, "trainer.max_steps=4", "ckpt=auto") for name in ("whole", "old")]
+    expected, actual = (torch.load(path, weights_only=True) for path in ends)
+    assert list(actual["state_dict"]) == new
+    for key in ("state_dict", "optimizer_states", "global_step"):
+        assert first_difference(actual[key], expected[key]) == "", key
+
+
+def with_old_names(name: str) -> str:
+    return re.sub(r"\.(conv|proj)_(in|out)\.", lambda match: {"in": ".enter.", "out": ".leave."}[match.group(2)], name)
 
 
 def test_a_run_goes_on_in_its_own_folder(run, tmp_path):

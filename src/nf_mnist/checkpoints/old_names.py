@@ -8,11 +8,15 @@ SETTINGS = {
     "model.flow.scale": "model.flow.scale_activation",
     "model.flow.n_levels": "model.flow.n_scales",
     "model.flow.trained_on": "model.flow.training_mask",
+    "callbacks.skip.most_in_a_row": "callbacks.skip.max_consecutive",
     "against": "ood_data",
 }
 VALUES = {"corruption=cp3": "corruption=gaussian_noise"}  # of settings that kept their name
-# model.flow.trained_on named the half that is observed; model.flow.training_mask names the one that is hidden.
-OPPOSITE = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
+RECORDED_VALUES = {  # the present values of settings in the configurations of checkpoints and runs
+    # model.flow.trained_on named the half that is observed; model.flow.training_mask names the one that is hidden.
+    "model.flow.trained_on": {"upper": "lower", "lower": "upper", "left": "right", "right": "left"},
+    "optimizer.adam": {"enter": "conv_in|proj_in", "leave": "conv_out|proj_out"},
+}
 TARGETS = {
     "nf_mnist.config.load_classifier": "nf_mnist.app.trained.load_classifier",
     "nf_mnist.training.loggers.LastingCSVLogger": "nf_mnist.training.csv_logger.ResumableCSVLogger",
@@ -37,7 +41,7 @@ def current_config(config: Any, prefix: str = "") -> Any:
         return type(config)(current_config(value, prefix) for value in config)
     if not isinstance(config, str):
         return config
-    return OPPOSITE.get(config, config) if prefix == "model.flow.trained_on." else TARGETS.get(config, config)
+    return RECORDED_VALUES.get(prefix.removesuffix("."), TARGETS).get(config, config)
 
 
 def _current_key(setting: str, key: Any) -> Any:

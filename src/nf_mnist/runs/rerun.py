@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.hardware import describe
@@ -66,7 +67,7 @@ def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
         raise ConfigError(f"rerun= repeats {run} with its own settings; leave out {' '.join(others)}")
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"{run} holds no run to repeat: there is no {run / 'config.yaml'}")
-    repeated = OmegaConf.load(run / "config.yaml")
+    repeated = OmegaConf.create(current_config(OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))))
     assert isinstance(repeated, DictConfig)
     _move(repeated, run.resolve(), cfg)
     last = run / "checkpoints" / "last.ckpt"

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import nn
 from torch.optim import Optimizer
 
+from nf_mnist.checkpoints.old_names import current_parameter
 from nf_mnist.training.loader import Batch
 from nf_mnist.training.schedule import Schedule
 from nf_mnist.training.seeds import mixed_seed
@@ -76,6 +77,10 @@ class ScheduledModule(L.LightningModule):
         checkpoint["rate_factors"] = torch.tensor(self.rate_factors, dtype=torch.float64)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = self.state_dict()
+        checkpoint["state_dict"] = {
+            current_parameter(name, own): value for name, value in checkpoint["state_dict"].items()
+        }
         if "rate_factors" in checkpoint:
             self.rate_factors = checkpoint["rate_factors"].tolist()
 
