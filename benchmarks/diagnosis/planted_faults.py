@@ -130,7 +130,7 @@ def statistics_of_the_batch(flow: Flow) -> Planted:
 
 
 def collapsed_latents(flow: Flow) -> Planted:
-    """Trained with log-determinants averaged over the event beside a base summed over it, then mended the average."""
+    """Trained with log-determinants averaged over the event and a base summed over it, then replaced mean by sum."""
     flow = copy.deepcopy(flow)
     flow.bijector.__class__ = log_dets.TotalMeanOverDims
     case = trained_on(flow)

@@ -21,9 +21,9 @@ SLOW = pytest.mark.slow
 )
 def test_healthy_flows_trained_for_seconds_fail_no_check(name):
     flow = FLOWS[name]()
-    found = results(make_task(trained(flow, bars(1000, flow.event_shape[1]), 60)))
-    assert not {name: result for name, result in found.items() if result.status == "fail"}
-    of_the_map = [found[name] for name in NAMES[: NAMES.index("every log-determinant counts")]]
+    by_name = results(make_task(trained(flow, bars(1000, flow.event_shape[1]), 60)))
+    assert not {name: result for name, result in by_name.items() if result.status == "fail"}
+    of_the_map = [by_name[name] for name in NAMES[: NAMES.index("every log-determinant counts")]]
     assert {result.status for result in of_the_map} <= {"pass", "skip"}, of_the_map
 
 
@@ -39,11 +39,11 @@ def test_each_violation_of_the_contract_is_the_first_check_that_fails(fault):
 
 @pytest.mark.parametrize("fault", [Transposed, Failing, InPlace])
 def test_checks_that_need_a_failed_one_are_skipped_and_the_others_go_on(fault):
-    found = results(task_of_four_numbers(fault()))
-    assert list(found) == NAMES
-    assert found["log-determinant is that of the Jacobian"].status == "skip"
-    assert "says nothing while this is broken" in found["the norm of z is a shell"].measured
-    assert found["data are dithered"].status == "pass"
+    by_name = results(task_of_four_numbers(fault()))
+    assert list(by_name) == NAMES
+    assert by_name["log-determinant is that of the Jacobian"].status == "skip"
+    assert "says nothing while this is broken" in by_name["the norm of z is a shell"].measured
+    assert by_name["data are dithered"].status == "pass"
 
 
 def test_any_object_with_both_directions_is_measured():
@@ -56,9 +56,9 @@ def test_any_object_with_both_directions_is_measured():
         def inverse_and_log_det(self, z):
             return 2 * z.reshape(-1, 4), z.new_full((len(z),), 4 * math.log(2))
 
-    found = results(task_of_four_numbers(Halved()))
+    by_name = results(task_of_four_numbers(Halved()))
     names = NAMES[: NAMES.index("images come back in float32")]
-    assert {found[name].status for name in names} == {"pass"}
+    assert {by_name[name].status for name in names} == {"pass"}
 
 
 JACOBIAN = "log-determinant is that of the Jacobian"
@@ -71,8 +71,8 @@ def test_a_log_determinant_without_gradient_is_named(fault, status):
     for layer in flow.modules():
         if isinstance(layer, AffineCoupling):
             layer.__class__ = fault
-    found = results(make_task(flow), [JACOBIAN, GRADIENTS])
-    assert (found[JACOBIAN].status, found[GRADIENTS].status) == ("pass", status), found
+    by_name = results(make_task(flow), [JACOBIAN, GRADIENTS])
+    assert (by_name[JACOBIAN].status, by_name[GRADIENTS].status) == ("pass", status), by_name
 
 
 def test_slopes_are_those_of_a_density_that_is_known():
@@ -97,8 +97,9 @@ def test_slopes_are_those_of_a_density_that_is_known():
 
 
 def test_undithered_levels_are_named_and_so_is_the_remedy():
-    found = results(make_task(make_flow("resflow", torch.float32), "none"), ["data are dithered"])["data are dithered"]
-    assert (found.status, found.remedy) == ("fail", "data.dequantizer=uniform")
+    task = make_task(make_flow("resflow", torch.float32), "none")
+    (result,) = results(task, ["data are dithered"]).values()
+    assert (result.status, result.remedy) == ("fail", "data.dequantizer=uniform")
 
 
 def test_spikes_on_levels_are_found_from_outside():
@@ -112,8 +113,8 @@ def test_spikes_on_levels_are_found_from_outside():
         def inverse_and_log_det(self, z, context=None):
             raise NotImplementedError
 
-    found = results(make_task(Flow(Spikes(), (1, 8, 8)).eval()), ["no spikes on grey levels"])
-    assert found["no spikes on grey levels"].status == "fail"
+    (result,) = results(make_task(Flow(Spikes(), (1, 8, 8)).eval()), ["no spikes on grey levels"]).values()
+    assert result.status == "fail"
 
 
 def test_a_logit_that_is_not_counted_fails_where_there_are_bits_and_passes_where_there_are_none():
@@ -131,9 +132,9 @@ def test_running_statistics_that_never_saw_data_and_a_variance_at_the_floor_are_
     names = ["running statistics fit the data", "normalisation does not magnify"]
     norms = [layer for layer in flow.bijector.layers() if isinstance(layer, BatchNorm)]
     norms[-1].running_var.zero_()
-    found = results(make_task(flow), names)
-    assert [found[name].status for name in names] == ["fail", "fail"]
-    assert "316 times" in found[names[1]].measured, "1 / sqrt(1e-5)"
+    by_name = results(make_task(flow), names)
+    assert [by_name[name].status for name in names] == ["fail", "fail"]
+    assert "316 times" in by_name[names[1]].measured, "1 / sqrt(1e-5)"
 
 
 def test_an_unbounded_scale_function_is_warned_of():
@@ -141,9 +142,9 @@ def test_an_unbounded_scale_function_is_warned_of():
     name = "scales are bounded"
     assert results(make_task(flow), [name])[name].status == "pass"
     next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale_activation = lambda raw: raw
-    found = results(make_task(flow), [name])[name]
-    assert found.status == "warn"
-    assert "model.flow.scale_activation=tanh" in found.remedy
+    result = results(make_task(flow), [name])[name]
+    assert result.status == "warn"
+    assert "model.flow.scale_activation=tanh" in result.remedy
 
 
 def test_a_base_without_its_constant_is_named():

@@ -47,9 +47,9 @@ def best(folder) -> str:
 
 
 def test_diagnose_prints_the_result_of_each_check_and_writes_a_page_and_json(best, tmp_path):
-    finished = run_command("diagnose", best, f"out={tmp_path}/found", "n_images=10")
+    finished = run_command("diagnose", best, f"out={tmp_path}/diagnosis", "n_images=10")
     assert finished.code == 0, finished.err
-    report = json.loads((tmp_path / "found" / "report.json").read_text())
+    report = json.loads((tmp_path / "diagnosis" / "report.json").read_text())
     assert [result["check"] for result in report["results"]] == NAMES
     assert (report["split"], report["n_images"]) == ("validation", 10)
     status = {result["check"]: result["status"] for result in report["results"]}
@@ -58,20 +58,20 @@ def test_diagnose_prints_the_result_of_each_check_and_writes_a_page_and_json(bes
     for result in report["results"]:
         assert (result["status"] in ("warn", "fail")) == bool(result["cause"]) == bool(result["remedy"])
         assert result["remedy"] in words
-    html = (tmp_path / "found" / "report.html").read_text()
+    html = (tmp_path / "diagnosis" / "report.html").read_text()
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(pictures) == 6
     assert all(base64.b64decode(picture).startswith(PNG) for picture in pictures)
     assert "<script" not in html
     assert not re.search(r'(src|href)="(?!data:)', html), "one file"
-    assert {path.name for path in (tmp_path / "found").iterdir()} == {"report.html", "report.json"}
+    assert {path.name for path in (tmp_path / "diagnosis").iterdir()} == {"report.html", "report.json"}
 
 
 def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
     given = ["flow._target_=tests.diagnostics.test_diagnose_command.Averaged", "trust=[tests]", "n_images=10"]
-    finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/found")
+    finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/diagnosis")
     assert finished.code == 0, "whatever the results"
-    report = json.loads((tmp_path / "found" / "report.json").read_text())
+    report = json.loads((tmp_path / "diagnosis" / "report.json").read_text())
     failed = next(result for result in report["results"] if result["status"] == "fail")
     assert failed["check"] == "log-determinant is that of the Jacobian"
     assert "averaged over the 196 dimensions" in failed["cause"]

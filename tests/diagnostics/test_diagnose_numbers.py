@@ -40,26 +40,25 @@ def test_a_parameter_that_is_nan_is_the_first_failure_and_its_layer_is_named():
     assert failure.measured.endswith(f"in {name} (AffineCoupling)")
     assert "model.flow.scale_activation=tanh" in failure.remedy
     names = ["shapes", failure.check, "inputs are left alone", "log-likelihoods are finite"]
-    found = results(make_task(flow, n=20), names)
-    assert [result.status for result in found.values()] == ["pass", "fail", "pass", "fail"], (
-        "the last counts the images"
-    )
+    by_name = results(make_task(flow, n=20), names)
+    statuses = [result.status for result in by_name.values()]
+    assert statuses == ["pass", "fail", "pass", "fail"], "the last counts the images"
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_few_images_are_too_few_and_the_flow_is_not_to_blame(n):
-    found = results(exact_task(n), list(OF_MANY))
-    assert {result.status for result in found.values()} == {"skip"}
-    assert all("n_images=200" in result.measured for result in found.values())
+    by_name = results(exact_task(n), list(OF_MANY))
+    assert {result.status for result in by_name.values()} == {"skip"}
+    assert all("n_images=200" in result.measured for result in by_name.values())
     norms = results(make_task(make_flow("cp3", torch.float32), n=n), ["running statistics fit the data"])
     assert [result.status for result in norms.values()] == ["skip"]
 
 
 @pytest.mark.parametrize("n", [20, 200])
 def test_an_exact_flow_passes_as_soon_as_there_are_enough(n):
-    found = results(exact_task(n), list(OF_MANY))
-    assert not {name: result for name, result in found.items() if result.status == "fail"}
-    assert n < 200 or {result.status for result in found.values()} == {"pass"}
+    by_name = results(exact_task(n), list(OF_MANY))
+    assert not {name: result for name, result in by_name.items() if result.status == "fail"}
+    assert n < 200 or {result.status for result in by_name.values()} == {"pass"}
 
 
 @pytest.mark.parametrize(("log_q", "status"), [(torch.zeros(30), "fail"), (torch.randn(30), "skip")])

@@ -27,9 +27,9 @@ def test_offenders_are_the_dimensions_off_in_mean_or_deviation():
     z = torch.randn(4000, 8)
     z[:, 2] += 3
     z[:, 5] *= 0.1
-    found = offenders(z)
-    assert (found.share, found.worst) == (2 / 8, 2)
-    assert found.mean == pytest.approx(3, abs=0.1)
+    off = offenders(z)
+    assert (off.share, off.worst) == (2 / 8, 2)
+    assert off.mean == pytest.approx(3, abs=0.1)
 
 
 def test_projections_of_a_normal_are_normal_and_of_a_wider_one_are_not():
@@ -97,10 +97,10 @@ def test_statistics_of_a_batch_are_compared_in_running_deviations(float64):
     norm.running_var.fill_(4.0)
     flow = Flow(Sequential([norm, Flatten((1, 8, 8))]), (1, 8, 8))
     x = 3 + torch.randn(4000, 1, 8, 8)
-    (found,) = norm_statistics(flow, x)
-    assert found.name == "bijector.bijectors.0"
-    assert found.shift == pytest.approx(1, abs=0.01)  # (3 - 1) / 2
-    assert found.ratio == pytest.approx(math.log(2), abs=0.01)
+    (statistics,) = norm_statistics(flow, x)
+    assert statistics.name == "bijector.bijectors.0"
+    assert statistics.shift == pytest.approx(1, abs=0.01)  # (3 - 1) / 2
+    assert statistics.ratio == pytest.approx(math.log(2), abs=0.01)
 
 
 def test_the_largest_magnification_is_that_of_the_smallest_variance():
@@ -111,9 +111,9 @@ def test_the_largest_magnification_is_that_of_the_smallest_variance():
         norms[1].log_scale.fill_(math.log(20))
     flow = nn.Sequential(*norms, nn.BatchNorm1d(12))
     flow[-1].running_var.zero_()  # inside networks a dead channel does no harm
-    found = magnification(flow)
-    assert (found.name, found.n_near_floor) == ("0", 1)
-    assert found.factor == pytest.approx(100)
+    largest = magnification(flow)
+    assert (largest.name, largest.n_near_floor) == ("0", 1)
+    assert largest.factor == pytest.approx(100)
     assert magnification(nn.Linear(1, 1)) is None
 
 
@@ -137,18 +137,18 @@ def test_an_inverse_that_is_off_changes_pixels_in_every_precision(precision):
 
     x = torch.rand(3, 1, 8, 8)
     assert round_trip(Flow(Stretched(2.0), (1, 8, 8)), x, precision=precision).changed == 0
-    found = round_trip(Flow(Leaky(2.0), (1, 8, 8)), x, precision=precision)
-    assert found.changed == pytest.approx(1 / 4)
-    assert found.largest == pytest.approx(2, rel=1e-3)
+    trip = round_trip(Flow(Leaky(2.0), (1, 8, 8)), x, precision=precision)
+    assert trip.changed == pytest.approx(1 / 4)
+    assert trip.largest == pytest.approx(2, rel=1e-3)
 
 
 def test_layers_are_reached_parts_first_and_with_their_own_values():
     flow = make_flow("resflow")
     x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
-    found = reached_layers(flow.bijector, x)
-    names = [reached.name for reached in found]
+    layers = reached_layers(flow.bijector, x)
+    names = [reached.name for reached in layers]
     assert names[0] == "bijectors.0"
-    assert torch.equal(found[0].x, x)
+    assert torch.equal(layers[0].x, x)
     assert all(names.index(name) > names.index(f"{name}.rest") for name in names if f"{name}.rest" in names)
 
 

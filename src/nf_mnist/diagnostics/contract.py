@@ -63,9 +63,9 @@ def wrong_dtypes(bijector: Invertible, x: Tensor) -> str | None:
 @torch.no_grad()
 def written_inputs(bijector: Invertible, x: Tensor) -> str | None:
     """A call does not change its input."""
-    given = x.clone()
-    z, _ = bijector.forward_and_log_det(given)
-    if not _same(given, x):
+    passed = x.clone()
+    z, _ = bijector.forward_and_log_det(passed)
+    if not _same(passed, x):
         return "forward writes to its input"
     kept = z.clone()
     bijector.inverse_and_log_det(z)

@@ -54,10 +54,10 @@ class WithContext(nn.Module):
 @torch.no_grad()
 def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None) -> list[ReachedLayer]:
     """Return every bijector inside another one, in the order in which their calls end: inner before outer ones."""
-    found: list[ReachedLayer] = []
+    reached: list[ReachedLayer] = []
 
     def record(name: str, layer: Bijector, args: tuple[Any, ...]) -> None:
-        found.append(ReachedLayer(name, layer, args[0].clone(), args[1] if len(args) > 1 else None))
+        reached.append(ReachedLayer(name, layer, args[0].clone(), args[1] if len(args) > 1 else None))
 
     hooks = [
         layer.register_forward_hook(lambda layer, args, _, name=name: record(name, layer, args))
@@ -69,7 +69,7 @@ def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None)
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return reached
 
 
 def first_layer(

@@ -91,15 +91,15 @@ def log_dets_are_negatives(task: DiagnosisTask) -> Measurement:
 def log_det_is_that_of_the_jacobian(task: DiagnosisTask) -> Measurement:
     """The difference between claimed and exact, for one image in float64, whose rounding is 1e-14; float32: 1e-5."""
     flow, few = task.precise
-    one = few.first(1)
-    total = exact_log_det(WithContext(flow.bijector, one.context), one.x)
+    event = few.first(1)
+    total = exact_log_det(WithContext(flow.bijector, event.context), event.x)
     size = abs(total.claimed - total.exact) / flow.dims / task.slack
     text = f"claimed {total.claimed:.6g} nats, exact {total.exact:.6g}"
     if size <= 1e-10:
         return Measurement(size, text)
     if size <= 1e-5:
         return Measurement(size, text, "a part of the sum is computed in float32", "accumulate in the dtype of x")
-    reached = first_layer(flow.bijector, one.x, one.context, _log_det_is_wrong)
+    reached = first_layer(flow.bijector, event.x, event.context, _log_det_is_wrong)
     if reached is None:
         return Measurement(size, text, relation(total.claimed, total.exact, flow.dims))
     of_layer = exact_log_det(WithContext(reached.layer, reached.context), reached.x)

@@ -56,20 +56,15 @@ def norm_statistics(flow: Flow, x: Tensor, context: Tensor | None = None) -> lis
         x: Images, shape (batch, *event).
         context: Context of the flow, or None.
     """
-    found: list[NormStatistics] = []
+    statistics: list[NormStatistics] = []
 
-    def compare(name: str, norm: Any, values: Tensor) -> None:
-        channels = values.double().transpose(0, 1).flatten(1)  # no all-reduce: other processes may not be here
-        mean, variance = channels.mean(1), channels.var(1, correction=0)
-        eps = getattr(norm, "eps", 1e-5)
-        running_mean, running_var = norm.running_mean.double().flatten(), norm.running_var.double().flatten()
-        if mean.shape == running_mean.shape:
-            shift = (mean - running_mean) / (running_var + eps).sqrt()
-            ratio = 0.5 * ((variance + eps).log() - (running_var + eps).log())
-            found.append(NormStatistics(name, *(part.square().mean().sqrt().item() for part in (shift, ratio))))
+    def record(name: str, norm: Any, values: Tensor) -> None:
+        channels = values.double().transpose(0, 1).flatten(1)
+        if len(channels) == norm.running_mean.numel():
+            statistics.append(_compare(name, norm, channels))
 
     hooks = [
-        norm.register_forward_pre_hook(lambda _, args, name=name, norm=norm: compare(name, norm, args[0]))
+        norm.register_forward_pre_hook(lambda _, args, name=name, norm=norm: record(name, norm, args[0]))
         for name, norm in running_norms(flow)
     ]
     try:
@@ -77,7 +72,7 @@ def norm_statistics(flow: Flow, x: Tensor, context: Tensor | None = None) -> lis
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return statistics
 
 
 @torch.no_grad()
@@ -86,15 +81,32 @@ def magnification(flow: nn.Module) -> Magnification | None:
 
     torch's own BatchNorm is left out: it stands inside networks, where a dead channel does no harm.
     """
-    found = []
+    return max(_magnifications(flow), key=lambda layer: layer.factor, default=None)
+
+
+def _compare(name: str, norm: Any, channels: Tensor) -> NormStatistics:
+    """Compare running statistics with the values of each channel, shape (n_channels, n).
+
+    There is no all-reduce: other processes of a distributed training do not come here.
+    """
+    mean, variance = channels.mean(1), channels.var(1, correction=0)
+    running_mean, running_var = norm.running_mean.double().flatten(), norm.running_var.double().flatten()
+    shift = (mean - running_mean) / (running_var + _eps(norm)).sqrt()
+    ratio = 0.5 * ((variance + _eps(norm)).log() - (running_var + _eps(norm)).log())
+    return NormStatistics(name, *(values.square().mean().sqrt().item() for values in (shift, ratio)))
+
+
+def _magnifications(flow: nn.Module) -> Iterator[Magnification]:
     for name, norm in running_norms(flow):
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            eps = getattr(norm, "eps", 1e-5)
-            factor = (norm.running_var.double() + eps).rsqrt()
-            found.append(Magnification(name, factor.max().item(), int((norm.running_var < 10 * eps).sum())))
+            factor = (norm.running_var.double() + _eps(norm)).rsqrt()
+            yield Magnification(name, factor.max().item(), int((norm.running_var < 10 * _eps(norm)).sum()))
     for name, norm in flow.named_modules():
         if isinstance(norm, ActNorm):
             factor = norm.log_scale.double().exp()
-            n_near_floor = int((factor > (10 * norm.eps) ** -0.5).sum())
-            found.append(Magnification(name, factor.max().item(), n_near_floor))
-    return max(found, key=lambda layer: layer.factor, default=None)
+            yield Magnification(name, factor.max().item(), int((factor > (10 * norm.eps) ** -0.5).sum()))
+
+
+def _eps(norm: Any) -> float:
+    """Return the floor of the variance of a layer, which not every library calls eps."""
+    return getattr(norm, "eps", 1e-5)

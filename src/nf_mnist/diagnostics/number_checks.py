@@ -116,9 +116,9 @@ def neither_direction_explodes(task: DiagnosisTask) -> Measurement:
     black pixel by up to 1e5.
     """
     flow, few = task.precise
-    one = few.first(1)
+    event = few.first(1)
     try:
-        both = stretch(WithContext(flow.bijector, one.context), one.x, n_iterations=10)
+        both = stretch(WithContext(flow.bijector, event.context), event.x, n_iterations=10)
     except (RuntimeError, NotImplementedError) as error:
         raise NotMeasured(f"autograd cannot take products with this Jacobian: {first_line(error)}") from error
     size = torch.tensor(both).clamp(min=1e-300).log10().max().item()

@@ -6,6 +6,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 
+from nf_mnist.data import Images
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch
 from nf_mnist.training.callbacks.base import check_counts, flow_module, tensorboard_writers
 from nf_mnist.training.module import FlowModule
@@ -40,7 +41,7 @@ class LogHealth(L.Callback):
                 writer.add_scalar(f"health/{name}", value, trainer.global_step)
             writer.add_text("health/results", _markdown(results), trainer.global_step)
 
-    def _diagnose(self, module: FlowModule, images: Any) -> list[Result]:
+    def _diagnose(self, module: FlowModule, images: Images) -> list[Result]:
         # Validation runs in inference mode, whose tensors some checks cannot use.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(module.device.type, enabled=False):
             batch = make_batch(module.flow, module.dequantizer, images, self.n_images, self.seed)
