@@ -21,8 +21,8 @@ def sample_quality(run: Run) -> dict[str, float]:
     """Return the share of samples that the classifier is confident in, and their Frechet distance from images."""
     classifier = load_classifier()
     samples = draw_levels(run.flow, N_SAMPLES, batch_size=100, seed=SEED).levels
-    features, probabilities = classifier.judge(samples)
-    of_images, _ = classifier.judge(run.validation.levels[:N_SAMPLES])
+    features, probabilities = classifier.features_and_probabilities(samples)
+    of_images, _ = classifier.features_and_probabilities(run.validation.levels[:N_SAMPLES])
     return {
         "confident_share": confident_share(probabilities),
         "frechet_distance": frechet_distance(features, of_images),

@@ -1,8 +1,8 @@
-"""Flows built with normflows, nflows and zuko as bijectors of this project.
+"""Adapters that turn flows built with normflows, nflows and zuko into bijectors of this project.
 
-The adapters import none of these libraries; they call what the library's objects are known to have. They pass on what
-they get: latents keep their shape, and a log-determinant keeps its values and its dtype, so that a diagnosis sees the
-library and not the adapter. Around them the bijectors of this project do the rest::
+The adapters import none of these libraries; they call methods that the libraries' objects have. They change nothing:
+latents keep their shape, and log-determinants keep their values and dtype, so that a diagnosis measures the library and
+not the adapter. Bijectors of this project complete the flow::
 
     flow = Flow(Sequential([Logit(), FromNflows(transform), Flatten((4, 14, 14))]), (1, 28, 28))  # on images
     flow = Flow(Sequential([Logit(), Flatten((1, 28, 28)), FromZuko(zuko.flows.NSF(784))]), (1, 28, 28))  # on vectors
@@ -23,22 +23,22 @@ class FromNormflows(Bijector):
 
     Args:
         flow: A ``NormalizingFlow``, a ``MultiscaleFlow``, or a single flow such as ``GlowBlock`` or ``Composite``.
-        latent_shapes: Shapes of a ``MultiscaleFlow``'s latents, in the order of its bases; they are joined to a flat
-            latent. None for every other flow.
+        latent_shapes: Shapes of a ``MultiscaleFlow``'s latents, in the order of its bases; they are concatenated to a
+            flat latent. None for every other flow.
     """
 
     def __init__(self, flow: nn.Module, latent_shapes: Sequence[Shape] | None = None) -> None:
         super().__init__()
         self.flow = flow
         self.latent_shapes = latent_shapes
-        # A single flow returns the log-determinant from forward and inverse; the models do from these two only.
+        # Single flows return the log-determinant from forward and inverse, models only from the two longer names.
         self.to_data = _method(flow, "forward_and_log_det", "forward")
         self.to_latent = _method(flow, "inverse_and_log_det", "inverse")
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = self.to_latent(x, *_context_arguments(context))
         if self.latent_shapes is not None:
-            z = torch.cat([part.flatten(1) for part in z], 1)
+            z = torch.cat([scale.flatten(1) for scale in z], 1)
         return z, _per_event(log_det, x)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -49,12 +49,16 @@ class FromNormflows(Bijector):
         if self.latent_shapes is None:
             return z
         shapes = [torch.Size(shape) for shape in self.latent_shapes]
-        parts = z.split([shape.numel() for shape in shapes], 1)
-        return [part.reshape(len(z), *shape) for part, shape in zip(parts, shapes, strict=True)]
+        scales = z.split([shape.numel() for shape in shapes], 1)
+        return [scale.reshape(len(z), *shape) for scale, shape in zip(scales, shapes, strict=True)]
 
 
 class FromNflows(Bijector):
-    """A transform of nflows (Durkan et al. 2020), whose forward runs from data to latent, as ours does."""
+    """A transform of nflows (Durkan et al. 2020), whose forward runs from data to latent, as in this project.
+
+    Args:
+        transform: A transform, such as ``CompositeTransform``.
+    """
 
     def __init__(self, transform: nn.Module) -> None:
         super().__init__()
@@ -73,7 +77,7 @@ class FromZuko(Bijector):
     """A lazy flow or transform of zuko (Rozet et al. 2022), which makes a transform from data to latent per context.
 
     Args:
-        lazy: A ``zuko.lazy.Flow`` or ``zuko.lazy.LazyTransform``; its base, if it has one, is not used.
+        lazy: A ``zuko.lazy.Flow``, whose base is ignored, or a ``zuko.lazy.LazyTransform``.
     """
 
     def __init__(self, lazy: nn.Module) -> None:
@@ -90,11 +94,11 @@ class FromZuko(Bijector):
 
     def _transform(self, context: Tensor | None) -> Any:
         made = self.lazy(context)
-        return getattr(made, "transform", made)  # a flow makes a distribution, which holds the transform
+        return getattr(made, "transform", made)  # a flow makes a distribution that has the transform
 
 
 def _method(owner: Any, *names: str) -> Callable[..., Any]:
-    """Return the first of the methods that the object has.
+    """Return the first of these methods that an object has.
 
     Raises:
         ConfigError: If it has none of them.
@@ -112,7 +116,7 @@ def _context_arguments(context: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def _per_event(log_det: Tensor | float, like: Tensor) -> Tensor:
-    """Return a log-determinant of shape (batch,), of one that is constant or elementwise; its dtype is kept."""
+    """Return a constant or elementwise log-determinant as one of shape (batch,), in its own dtype."""
     if not isinstance(log_det, Tensor):
         return like.new_full((len(like),), log_det)
     return log_det.flatten(1).sum(1) if log_det.dim() > 1 else log_det.expand(len(like))

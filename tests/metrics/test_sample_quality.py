@@ -125,7 +125,7 @@ def test_the_confident_share_counts_images_above_95_per_cent():
 def test_features_are_those_from_which_the_probabilities_come():
     classifier = Classifier(4).eval()
     levels = torch.randint(256, (230, 1, 28, 28), dtype=torch.uint8)
-    features, probabilities = classifier.judge(levels)
+    features, probabilities = classifier.features_and_probabilities(levels)
     assert features.shape == (230, 128)
     torch.testing.assert_close(classifier.last(features).softmax(1), probabilities)
     torch.testing.assert_close(classifier(levels.float() / 255).softmax(1), probabilities)

@@ -72,7 +72,7 @@ def test_gradients_with_statistics_of_patches_are_those_of_the_layers(monkeypatc
     flow, x = flow_and_batch("resflow")
     gradients = []
     for least_saving in (0, sys.maxsize):
-        monkeypatch.setattr(normed_conv, "LEAST_SAVING", least_saving)
+        monkeypatch.setattr(normed_conv, "MIN_CHANNELS_PER_ELEMENT", least_saving)
         gradients.append(gradient(flow, x))
     assert 0 < relative_error(*gradients) < 1e-5
 

@@ -98,10 +98,10 @@ class Bijector(nn.Module, ABC):
             part.make_exact()
 
     def largest_log_scale(self, raw: float) -> float | None:
-        """Return the largest log-scale that networks can cause by predicting this raw one; None if they predict none.
+        """Return the largest log-scale of the map when networks predict a raw log-scale; None if they predict none.
 
         Args:
-            raw: A large number; the result is small if something bounds the log-scales, and as large if nothing does.
+            raw: The raw log-scale, a large number. The result is small if log-scales are bounded, else as large.
         """
         scales = (part.largest_log_scale(raw) for part in self.parts())
         return max((scale for scale in scales if scale is not None), default=None)

@@ -1,4 +1,4 @@
-"""Reading images as uint8 levels, augmenting and dequantizing them."""
+"""Images as uint8 levels: reading, augmenting, masking and dequantizing them."""
 
 from nf_mnist.data.augment import affine, random_distortion, random_maps, random_shift
 from nf_mnist.data.dequantize import (

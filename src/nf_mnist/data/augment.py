@@ -6,15 +6,15 @@ from torch.nn import functional as F
 
 
 def random_shift(levels: Tensor, max_shift: int) -> Tensor:
-    """Return each image as it is or, with probability 1/2, moved by whole pixels; what enters at an edge is black.
+    """Shift each image by whole pixels with probability 1/2; pixels that enter at an edge are black.
 
-    A density of this mixture gives an image at least half of the density that its own would: learning shifted images
-    as well costs one bit per image at most.
+    Half of the images are unchanged, so a density of this mixture gives an image at least half of its own density:
+    learning shifted images as well costs at most one bit per image.
 
     Args:
-        levels: Shape (batch, 1, height, width).
+        levels: Images, shape (batch, 1, height, width).
         max_shift: Rows and columns are drawn from -max_shift .. max_shift, from the global random state of the levels'
-            device; 0 draws nothing.
+            device. With 0, images are returned as they are and nothing is drawn.
     """
     if not max_shift:
         return levels
@@ -29,16 +29,16 @@ def random_shift(levels: Tensor, max_shift: int) -> Tensor:
 
 
 def random_distortion(levels: Tensor, amount: float) -> Tensor:
-    """Return each image as it is or, with probability 1/2, turned, stretched and sheared about its centre of mass.
+    """Rotate, stretch and shear each image about its centre of mass with probability 1/2.
 
-    The centre of mass stays where it is: MNIST's digits are centred by it (LeCun et al. 1998, section III.A), so that a
-    part of an image tells where the rest is, and a shift would undo that. Grey levels are interpolated, so distorted
-    images alone would teach others than the data has.
+    The centre of mass stays in place. MNIST's digits are centred by it (LeCun et al. 1998, section III.A), so a part of
+    an image tells where the rest is; a shift would destroy that information. Interpolation makes grey levels that the
+    data does not have, so half of the images are unchanged.
 
     Args:
-        levels: Shape (batch, 1, height, width).
-        amount: The elements of the 2x2 matrix move from the identity by a uniform draw in [-amount, amount], from the
-            global random state of the levels' device; 0 draws nothing.
+        levels: Images, shape (batch, 1, height, width).
+        amount: Each element of the 2x2 matrix is that of the identity plus a uniform draw from [-amount, amount], from
+            the global random state of the levels' device. With 0, images are returned as they are and nothing is drawn.
     """
     if not amount:
         return levels
@@ -52,19 +52,28 @@ def random_distortion(levels: Tensor, amount: float) -> Tensor:
 
 
 def random_maps(images: Tensor, n_columns: int, amount: float) -> Tensor:
-    """Draw a linear (2 columns) or affine (3) map for each image, shape (batch, 2, n_columns).
+    """Draw a random linear or affine map for each image.
 
-    Its elements move from the identity by a uniform draw in [-amount, amount], from the global random state.
+    Args:
+        images: Images, for their number and device.
+        n_columns: 2 for linear maps, 3 for affine ones.
+        amount: Each element is that of the identity plus a uniform draw from [-amount, amount], from the global random
+            state.
+
+    Returns:
+        Maps, shape (batch, 2, n_columns).
     """
     draws = torch.rand(len(images), 2, n_columns, device=images.device)
     return torch.eye(2, n_columns, device=images.device) + amount * (2 * draws - 1)
 
 
 def affine(images: Tensor, maps: Tensor, mode: str) -> Tensor:
-    """Move the pixels of each image, shape (batch, 1, height, width), by its own affine map, shape (batch, 2, 3).
+    """Move the pixels of each image by its own affine map; pixels that enter at an edge are black.
 
-    Coordinates are (column, row) from -1 to 1; what enters at an edge is black. ``mode`` is that of
-    :func:`torch.nn.functional.grid_sample`.
+    Args:
+        images: Images, shape (batch, 1, height, width) and of a float dtype.
+        maps: Maps of coordinates (column, row) from -1 to 1, shape (batch, 2, 3).
+        mode: Interpolation, as for :func:`torch.nn.functional.grid_sample`.
     """
     with torch.autocast(images.device.type, enabled=False):
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
@@ -72,7 +81,7 @@ def affine(images: Tensor, maps: Tensor, mode: str) -> Tensor:
 
 
 def _centres_of_mass(images: Tensor) -> Tensor:
-    """Return (column, row) of each image's centre of mass, from -1 to 1, shape (batch, 2); that of black is (0, 0)."""
+    """Return (column, row) of the centres of mass, from -1 to 1, shape (batch, 2); (0, 0) for a black image."""
     height, width = images.shape[2:]
     columns, rows = ((torch.arange(side, device=images.device) + 0.5) * 2 / side - 1 for side in (width, height))
     moments = torch.stack([(images * columns).sum((1, 2, 3)), (images * rows[:, None]).sum((1, 2, 3))], 1)

@@ -1,11 +1,4 @@
-"""From 8-bit levels to real numbers, and back.
-
-A dequantizer is called with levels, shape (batch, 1, height, width) and dtype uint8, and with noise: whole numbers
-``k`` in 0 .. 2^15 - 1 of the same shape. It returns x in the default dtype and log q(x | levels) in nats, shape
-(batch,). ``is_discrete`` tells whether log p(x) - log q(x | levels) bounds a probability of levels, and thus whether
-bits per dimension are defined. ``unit`` names that difference, and ``logit_unit`` what it is where the flow leaves out
-its logit's log-determinant.
-"""
+"""Dequantization: from 8-bit levels to real numbers, and back."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,7 +11,14 @@ NOISE_BITS = 15
 
 
 class Dequantizer(nn.Module, ABC):
-    """What every dequantizer does; see the module's docstring."""
+    """A random map from levels to real numbers, with its log-density.
+
+    Attributes:
+        is_discrete: Whether log p(x) - log q(x | levels) bounds a log-probability of levels, so that bits per dimension
+            are defined.
+        unit: Name of that difference.
+        logit_unit: Name of that difference for a flow that does not count its logit's log-determinant.
+    """
 
     is_discrete: bool
     unit: str
@@ -26,13 +26,21 @@ class Dequantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x, shape of the levels, and log q(x | levels) in nats, shape (batch,)."""
+        """Dequantize images.
+
+        Args:
+            levels: Images, shape (batch, 1, height, width) and dtype uint8.
+            noise: Integers in 0 .. 2^15 - 1 of the same shape; see :func:`draw_noise` and :func:`evaluation_noise`.
+
+        Returns:
+            x in the default dtype, shape of the levels, and log q(x | levels) in nats, shape (batch,).
+        """
 
 
 class UniformDequantizer(Dequantizer):
     """``x = (v + u) / 256`` with ``u = (k + 1/2) / 2^15``.
 
-    Exact in float32 and strictly inside (0, 1), where ``v + rand()`` can round up to the next level.
+    This is exact in float32 and strictly inside (0, 1), whereas ``v + rand()`` can round up to the next level.
     """
 
     is_discrete = True
@@ -47,13 +55,13 @@ class UniformDequantizer(Dequantizer):
 class VariationalDequantizer(UniformDequantizer):
     """``x = (v + u) / 256`` with u from a learned distribution q(u | v) (Ho et al. 2019, "Flow++", section 3.1).
 
-    The logits of uniform noise go through a flow that is conditioned on the image, and come back through a sigmoid,
-    which keeps ``MARGIN`` from 0 and 1 so that x does not round up to the next level. On average
-    ``log p(x) - log q(x | v)`` bounds log P(v) from below, whatever the flow; the better the flow, the closer.
+    The logits of uniform noise go through a flow that is conditioned on the image, and then through a sigmoid. The
+    result keeps a distance of ``MARGIN`` from 0 and 1, so that x does not round up to the next level. For any flow, the
+    mean of ``log p(x) - log q(x | v)`` is a lower bound of log P(v); a better flow makes it tighter.
 
     Args:
-        bijector: The flow of noise, a :class:`~nf_mnist.bijectors.Bijector` of the images' event shape. Its context is
-            the image, levels scaled to [-1, 1].
+        bijector: The flow on the noise, a :class:`~nf_mnist.bijectors.Bijector` of the images' event shape. Its context
+            is the image, with levels scaled to [-1, 1].
     """
 
     MARGIN = 2.0**-16
@@ -72,7 +80,10 @@ class VariationalDequantizer(UniformDequantizer):
 
 
 class NoDequantizer(Dequantizer):
-    """``x = v / 255``, the diary's mistake: a density on isolated points has no upper bound and is no likelihood."""
+    """``x = v / 255``: no dequantization. The density on isolated points has no upper bound and is not a likelihood.
+
+    This was a mistake in the diary, the notes of a student whose flow did not work. It is kept to show its effect.
+    """
 
     is_discrete = False
     unit = "log-density of undithered levels (unbounded, not a likelihood)"
@@ -86,7 +97,8 @@ class NoDequantizer(Dequantizer):
 class CP3Dequantizer(Dequantizer):
     """CP3's protocol: ``v / 255 + u / 256``, then each image rescaled from its own extremes to [1e-4, 1 - 1e-4].
 
-    The rescaling differs from image to image, so it is no fixed bijection and there are no bits per dimension.
+    CP3 is a simplified Real NVP known to us only from its authors' report. The rescaling differs from image to image,
+    so it is not a fixed bijection and bits per dimension are not defined.
     """
 
     is_discrete = False
@@ -109,14 +121,17 @@ DEQUANTIZERS: dict[str, type[Dequantizer]] = {
 
 
 def to_levels(x: Tensor) -> Tensor:
-    """Return the uint8 levels of images in [0, 1]: uniform dequantization undone; others are clipped."""
+    """Return the uint8 levels of images in [0, 1], the inverse of uniform dequantization; other values are clipped."""
     return (x * 256).floor().clamp(0, 255).to(torch.uint8)
 
 
 def draw_noise(levels: Tensor) -> Tensor:
-    """Draw dequantization noise from the global random state of the levels' device, for training.
+    """Draw dequantization noise for training from the global random state of the levels' device.
 
-    Each random number of 64 bits is read as four of 16, of which 15 are kept.
+    Each random number of 64 bits is split into four of 16 bits, of which 15 are used.
+
+    Returns:
+        Integers in 0 .. 2^15 - 1, shape of the levels.
     """
     n = levels.numel()
     words = torch.empty(math.ceil(n / 4), dtype=torch.int64, device=levels.device).random_()
@@ -124,19 +139,19 @@ def draw_noise(levels: Tensor) -> Tensor:
 
 
 def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, seed: int) -> Tensor:
-    """Return dequantization noise that depends on nothing but the image's index, the draw and the seed.
+    """Return dequantization noise that depends only on the image's index, the draw and the seed.
 
-    So that a figure does not change with batch size, order, device or number of processes. The numbers come from a
-    counter, mixed by SplitMix64's finalizer (Steele et al. 2014, figure 15), whose 64-bit products wrap around.
+    Metrics therefore do not change with batch size, order, device or number of processes. The numbers are a counter,
+    mixed by the finalizer of SplitMix64 (Steele et al. 2014, figure 15), whose 64-bit products wrap around.
 
     Args:
-        index: Of each image in its set, shape (batch,).
-        event_shape: Of one image.
-        draw: Number of the draw, from 0.
-        seed: Of the evaluation.
+        index: Index of each image in its set, shape (batch,).
+        event_shape: Shape of one image.
+        draw: Index of the draw, from 0.
+        seed: Seed of the evaluation.
 
     Returns:
-        Whole numbers in 0 .. 2^15 - 1, shape (batch, *event_shape).
+        Integers in 0 .. 2^15 - 1, shape (batch, *event_shape).
     """
     dims = math.prod(event_shape)
     stream = _mix(_mix(torch.tensor(seed, device=index.device)) + draw)
@@ -146,17 +161,17 @@ def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, see
 
 
 def _unit_interval(noise: Tensor) -> Tensor:
-    """Return noise as numbers strictly inside (0, 1), in the default dtype."""
+    """Return noise as real numbers strictly inside (0, 1), in the default dtype."""
     return (noise.to(torch.get_default_dtype()) + 0.5).div_(2**NOISE_BITS)
 
 
 def _log_logistic(y: Tensor) -> Tensor:
-    """Return the log-density of standard logistics at y; the slope of their sigmoid is the density, too."""
+    """Return the log-density of standard logistics at y, which is also the logarithm of the sigmoid's slope."""
     return F.logsigmoid(y) + F.logsigmoid(-y)
 
 
 def _mix(value: Tensor) -> Tensor:
-    value = value - 0x61C8864680B583EB  # adds the golden gamma 0x9E3779B97F4A7C15, as a signed number
+    value = value - 0x61C8864680B583EB  # adds 0x9E3779B97F4A7C15 (the golden gamma), as a signed number
     value = (value ^ _shift_right(value, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
     value = (value ^ _shift_right(value, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     return value ^ _shift_right(value, 31)

@@ -1,4 +1,4 @@
-"""A user's own picture as grey levels."""
+"""Reading a user's own picture as grey levels."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def read_picture(path: str | Path) -> Tensor:
     """Return the grey levels of a picture, shape (1, height, width) and dtype uint8.
 
     Raises:
-        DataError: If the file is missing or no picture.
+        DataError: If the file is missing or is not a picture.
     """
     try:
         with Image.open(path) as picture:

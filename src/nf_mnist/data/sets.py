@@ -1,9 +1,10 @@
-"""Image sets as uint8 tensors: the bundled MNIST, torchvision's sets of the same shape, and a user's own arrays."""
+"""Image sets as uint8 tensors: the bundled MNIST, torchvision's sets of the same shape and a user's own arrays."""
 
 import gzip
 import hashlib
 import zipfile
 import zlib
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,22 +14,32 @@ from torch import Tensor
 
 from nf_mnist.errors import DataError
 
-ASSETS = Path(__file__).parent.parent / "assets" / "mnist"
+ASSETS = Path(str(files("nf_mnist"))) / "assets" / "mnist"
 
 
 class Images(NamedTuple):
-    """Levels, shape (n, 1, height, width) and dtype uint8, and labels, shape (n,) and dtype int64."""
+    """Images and their labels.
+
+    Attributes:
+        levels: Grey levels, shape (n, 1, height, width) and dtype uint8.
+        labels: Class labels, shape (n,) and dtype int64.
+    """
 
     levels: Tensor
     labels: Tensor
 
     def select(self, index: Tensor) -> "Images":
-        """Return the images of these indices; for whole images ``index_select`` is several times as fast as ``[]``."""
-        return Images(*(part.index_select(0, index) for part in self))
+        """Return the images of some indices, shape (k,); ``index_select`` is several times as fast as ``[]`` here."""
+        return Images(*(tensor.index_select(0, index) for tensor in self))
 
 
 class ImageSet(NamedTuple):
-    """The images to train and validate on, and those of the official test."""
+    """An image set.
+
+    Attributes:
+        train: Images for training and validation.
+        test: Images of the official test set.
+    """
 
     train: Images
     test: Images
@@ -37,8 +48,11 @@ class ImageSet(NamedTuple):
 def mnist(folder: str | Path = ASSETS) -> ImageSet:
     """Read the four official MNIST files, gzipped, without unpacking them to disk.
 
+    Args:
+        folder: Folder of the files and of ``SHA256SUMS``, the checksums of their unzipped content.
+
     Raises:
-        DataError: If a file is missing, or its content differs from the checksum in ``SHA256SUMS``.
+        DataError: If a file is missing, or its content does not have its checksum.
     """
     folder = Path(folder)
     lines = _read(folder / "SHA256SUMS").decode().splitlines()
@@ -55,11 +69,11 @@ def mnist(folder: str | Path = ASSETS) -> ImageSet:
 
 
 def torchvision_set(name: str, root: str) -> ImageSet:
-    """Read a set of MNIST's shape through torchvision, which downloads it to ``root`` if it is not there.
+    """Read a set of MNIST's shape through torchvision, which downloads it if it is not in ``root``.
 
     Args:
-        name: A class of ``torchvision.datasets``, such as FashionMNIST or KMNIST.
-        root: The folder of downloads.
+        name: Name of a class of ``torchvision.datasets``, such as FashionMNIST or KMNIST.
+        root: Folder for downloads.
 
     Raises:
         DataError: If the download fails.
@@ -82,16 +96,16 @@ def torchvision_set(name: str, root: str) -> ImageSet:
 def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
     """Read a user's own grey images from an ``.npz`` file.
 
-    The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images``
-    and ``test_labels``. Without test images a seeded random part of the images serves as test set.
+    The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images`` and
+    ``test_labels``. Without test images, a random part of the images becomes the test set.
 
     Args:
-        path: The file.
-        test_fraction: Share of the images that are held out, if the file has no test images.
-        split_seed: Of that choice.
+        path: Path of the file.
+        test_fraction: Share of the images that is held out if the file has no test images.
+        split_seed: Seed for the choice of held-out images.
 
     Raises:
-        DataError: If the file cannot be read, lacks images, or they are not uint8 of three axes.
+        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
     """
     arrays = _read_npz(path)
     images = _images_of(arrays, "images", "labels", path)
@@ -105,15 +119,23 @@ def array_event_shape(path: str | None) -> list[int]:
     """Return (1, height, width) of the images in a user's ``.npz`` file.
 
     Raises:
-        DataError: As :func:`array_file`.
+        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
     """
     return list(_images_of(_read_npz(path), "images", "labels", path).levels.shape[1:])
 
 
 def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Images]:
-    """Split images at random into a first part of ``n_first`` images (a share if below 1) and the rest.
+    """Split images at random into two parts.
 
-    Both parts are in random order, so that the beginning of either is itself a random sample.
+    Both parts are in random order, so the beginning of either part is itself a random sample.
+
+    Args:
+        images: Images to split.
+        n_first: Number of images in the first part, or their share if below 1.
+        seed: Seed for the split.
+
+    Returns:
+        The first part, and the rest.
 
     Raises:
         DataError: If either part would be empty.
@@ -128,9 +150,14 @@ def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Imag
 
 
 def random_subset(images: Images, n: int | None, seed: int) -> tuple[Images, Tensor]:
-    """Return n images drawn without replacement, and their indices; all of them in their order if n is None.
+    """Return n images drawn without replacement, and their indices; all images in their order if n is None.
 
-    A seeded sample and not the first n: the first test images of MNIST are easier than the rest.
+    The sample is random because the first test images of MNIST are easier than the rest.
+
+    Args:
+        images: Images to draw from.
+        n: Number of images, or None.
+        seed: Seed for the sample.
     """
     total = len(images.levels)
     if n is None or n >= total:

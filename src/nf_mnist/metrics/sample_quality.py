@@ -50,7 +50,7 @@ class ReferenceImages:
 
     def __init__(self, classifier: Classifier, images: Tensor, train: Tensor) -> None:
         self.classifier, self.images, self.train = classifier, images, train
-        self.features, probabilities = classifier.judge(images)
+        self.features, probabilities = classifier.features_and_probabilities(images)
         self.histogram = class_histogram(probabilities)
         self.distances = self._to_training_images(images)
 
@@ -71,7 +71,7 @@ class ReferenceImages:
         return self._measure(self.train[chosen], self.distances)
 
     def _measure(self, levels: Tensor, distances: Tensor) -> Quality:
-        features, probabilities = self.classifier.judge(levels)
+        features, probabilities = self.classifier.features_and_probabilities(levels)
         histogram = class_histogram(probabilities)
         return Quality(
             frechet_distance(features, self.features),

@@ -1,4 +1,4 @@
-"""Plain networks that the couplings call; they know nothing of flows."""
+"""Plain networks that couplings call as conditioners; they know nothing of flows."""
 
 from nf_mnist.nets.classifier import Classifier
 from nf_mnist.nets.context_resnet import ContextResNet

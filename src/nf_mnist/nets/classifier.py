@@ -1,4 +1,4 @@
-"""A small classifier of digits, by which samples are judged."""
+"""A small classifier of digits, for measuring the quality of samples."""
 
 from itertools import pairwise
 
@@ -8,14 +8,16 @@ from torch.nn import functional as F
 
 N_CLASSES = 10
 N_FEATURES = 128
-BATCH = 100  # images judged at a time
+BATCH_SIZE = 100  # images in one pass
 
 
 class Classifier(nn.Module):
-    """Three stages of two 3x3 convolutions with BatchNorm (Simonyan & Zisserman 2014, with one stage each side halved).
+    """Three stages of two 3x3 convolutions with BatchNorm and a pooling that halves each side.
+
+    The design is that of Simonyan & Zisserman 2014.
 
     Args:
-        channels: Width of the first stage; the others have twice and four times as many.
+        channels: Number of channels of the first stage; the other two have twice and four times as many.
     """
 
     def __init__(self, channels: int) -> None:
@@ -30,18 +32,22 @@ class Classifier(nn.Module):
         return self.last(F.dropout(self.features(images), 0.3, self.training))
 
     def features(self, images: Tensor) -> Tensor:
-        """Map images to what the last layer sees of them, shape (batch, 128)."""
+        """Map images in [0, 1] to the inputs of the last layer, shape (batch, 128)."""
         return F.relu(self.hidden(self.stages(2 * images - 1).mean((2, 3))))
 
     def probabilities(self, levels: Tensor) -> Tensor:
-        """Return the probability of each digit, shape (batch, 10), of images as levels, shape (batch, 1, 28, 28)."""
-        return self.judge(levels)[1]
+        """Return the probability of each digit, shape (n, 10), on the CPU, for levels of shape (n, 1, 28, 28)."""
+        return self.features_and_probabilities(levels)[1]
 
     @torch.no_grad()
-    def judge(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features, shape (n, 128), and probabilities, shape (n, 10), of images as levels, both on the CPU."""
+    def features_and_probabilities(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features, shape (n, 128), and probabilities, shape (n, 10), on the CPU.
+
+        Args:
+            levels: Images, shape (n, 1, 28, 28) and dtype uint8.
+        """
         device = self.last.weight.device
-        features = [self.features(batch.to(device).float() / 255) for batch in levels.split(BATCH)]
+        features = [self.features(batch.to(device).float() / 255) for batch in levels.split(BATCH_SIZE)]
         probabilities = [self.last(batch).softmax(1) for batch in features]
         return torch.cat(features).cpu(), torch.cat(probabilities).cpu()
 

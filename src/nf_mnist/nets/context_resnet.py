@@ -1,4 +1,4 @@
-"""Residual networks with global context: the conditioners of ``hierarchical`` on images."""
+"""Residual networks with global context: the convolutional conditioners of ``hierarchical``."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,10 +7,11 @@ from nf_mnist.nets.labels import ClassBias
 
 
 class ContextBlock(nn.Module):
-    """Two 3x3 convolutions inside a skip (He et al. 2016, "Identity mappings", figure 4e), and a path through the mean.
+    """A residual block of two 3x3 convolutions and a path through the mean over all pixels.
 
-    The path through the overall mean lets each pixel know of the whole image, which convolutions reach only in steps.
-    The last convolution starts at zero, so that a deep network starts as its skips.
+    The residual block is that of He et al. 2016, "Identity mappings", figure 4e. The path through the mean gives each
+    pixel information about the whole image, which convolutions spread only step by step. The last convolution starts at
+    zero, so that each block starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -30,10 +31,10 @@ class ContextResNet(nn.Module):
     """A convolution, residual blocks, and a pointwise convolution to the output, which starts at zero.
 
     Args:
-        in_channels: Of the input.
-        channels: Of the blocks.
+        in_channels: Number of channels of the input.
+        channels: Number of channels of the blocks.
         n_blocks: Number of blocks.
-        out_channels: Of the output.
+        out_channels: Number of channels of the output.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
     """
 
@@ -46,5 +47,6 @@ class ContextResNet(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width); labels are (batch,)."""
         hidden = self.label(self.conv_in(x), label)
         return self.conv_out(F.relu(self.blocks(hidden)))

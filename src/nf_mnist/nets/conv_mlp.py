@@ -9,17 +9,18 @@ KERNEL = 4
 
 
 class ConvMLP(nn.Module):
-    """Three 4x4 convolutions (128, 64 with stride 2, 8 channels), then linear layers 256, 128 and back to the image.
+    """Three 4x4 convolutions, the second with stride 2, then linear layers back to the size of the image.
 
-    The flat event is read as an image, whatever shuffle it went through.
+    In CP3, a simplified Real NVP known to us only from its authors' report, the convolutions have 128, 64 and 8
+    channels and the linear layers 256, 128 and 784 outputs. The flat input is read as an image even after shuffles.
 
     Args:
-        image_shape: (channels, height, width) as which the flat input is read; at least 13x13.
-        hidden_channels: Channels of the first convolution; the second has half as many, the third a sixteenth.
-        mlp_features: Width of the first linear layer; the second has half as many.
+        image_shape: (channels, height, width) of the image that the flat input is read as; at least 13x13.
+        hidden_channels: Channels of the first convolution; the second has a half and the third a sixteenth of them.
+        mlp_features: Width of the first linear layer; the second is half as wide.
 
     Raises:
-        ConfigError: If a width is too small to be divided.
+        ConfigError: If ``hidden_channels`` is below 16 or ``mlp_features`` below 2.
         ShapeError: If the image is too small for the convolutions.
     """
 
@@ -55,6 +56,7 @@ class ConvMLP(nn.Module):
         self.apply(_orthogonal)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map flat events, shape (batch, dims), to the same shape."""
         return self.layers(x.reshape(len(x), *self.image_shape))
 
 

@@ -8,21 +8,25 @@ from nf_mnist.nets.labels import ClassBias
 
 
 class ConcatELU(nn.Module):
-    """``[elu(x), elu(-x)]``, twice the channels (Salimans et al. 2017, "PixelCNN++")."""
+    """Concatenate ``elu(x)`` and ``elu(-x)``, which doubles the channels (Salimans et al. 2017, "PixelCNN++")."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([F.elu(x), F.elu(-x)], 1)
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalization over the channels of each pixel alone (Ba et al. 2016)."""
+    """Layer normalization over the channels of each pixel (Ba et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class GatedBlock(nn.Module):
-    """``x + value * sigmoid(gate)``, both from a 3x3 and a pointwise convolution (Ho et al. 2019, section 3.3)."""
+    """``x + value * sigmoid(gate)``, both from a 3x3 and a pointwise convolution (Ho et al. 2019, section 3.3).
+
+    Args:
+        channels: Number of channels.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,10 +46,11 @@ class GatedResNet(nn.Module):
     """A convolution, gated blocks each followed by a normalization, and a convolution that starts at zero.
 
     Args:
-        in_channels: Of the input and, if there is one, of an image it is conditioned on.
-        channels: Of the blocks.
+        in_channels: Number of channels of the input, plus those of the image that the network is conditioned on, if
+            there is one.
+        channels: Number of channels of the blocks.
         n_blocks: Number of blocks.
-        out_channels: Of the output.
+        out_channels: Number of channels of the output.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
     """
 

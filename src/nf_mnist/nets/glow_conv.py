@@ -1,4 +1,4 @@
-"""Glow's convolutions (Kingma and Dhariwal 2018, section 4 and the authors' code)."""
+"""The networks of Glow (Kingma and Dhariwal 2018, section 4 and the authors' code)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,11 @@ from nf_mnist.nets.labels import ClassBias
 
 
 class ZeroConv(nn.Module):
-    """A 3x3 convolution that starts at zero, each output channel times ``exp(3 a)`` with a learned ``a``, 0 at first.
+    """A 3x3 convolution that starts at zero; each output channel is scaled by ``exp(3 a)`` with a learned ``a``.
 
     Args:
-        in_channels: Of the input.
-        out_channels: Of the output.
+        in_channels: Number of channels of the input.
+        out_channels: Number of channels of the output.
         n_classes: Number of class labels the output is conditioned on; 0 for none.
     """
 
@@ -30,14 +30,15 @@ class ZeroConv(nn.Module):
 
 
 class GlowConv(nn.Module):
-    """Three convolutions, 3x3, 1x1 and 3x3, with ReLUs between them; the last starts at zero.
+    """Three convolutions, 3x3, 1x1 and 3x3, with ReLUs between them; the last one starts at zero.
 
-    The hidden layers have no activation normalization; their weights are drawn as Glow's, with deviation 0.05.
+    Unlike Glow's, the hidden layers have no activation normalization. As in Glow, their initial weights have standard
+    deviation 0.05.
 
     Args:
-        in_channels: Of the input.
-        channels: Of the hidden layers.
-        out_channels: Of the output.
+        in_channels: Number of channels of the input.
+        channels: Number of channels of the hidden layers.
+        out_channels: Number of channels of the output.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
     """
 

@@ -1,14 +1,14 @@
-"""How networks are conditioned on class labels."""
+"""Conditioning of networks on class labels."""
 
 from torch import Tensor, nn
 
 
 class ClassBias(nn.Module):
-    """Add to each channel a number of its own for each class, zero to begin with; without classes, add nothing.
+    """Add a learned bias per class and channel, initially zero; without classes, return the input unchanged.
 
     Args:
         n_classes: Number of class labels; 0 for none.
-        channels: Of what it is added to.
+        channels: Number of channels of the input.
     """
 
     def __init__(self, n_classes: int, channels: int) -> None:
@@ -18,7 +18,7 @@ class ClassBias(nn.Module):
             nn.init.zeros_(self.embedding.weight)
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
-        """Return x, shape (batch, channels, ...), with what belongs to the labels, shape (batch,)."""
+        """Return x, shape (batch, channels, ...), plus the bias of its labels, shape (batch,)."""
         if self.embedding is None or label is None:
             return x
         return x + self.embedding(label).reshape(*x.shape[:2], *[1] * (x.dim() - 2))

@@ -11,7 +11,7 @@ class MLP(nn.Module):
     """Linear layers with ReLUs between them, from a flat event to one of the same size.
 
     Args:
-        dims: Size of input and output.
+        dims: Number of dimensions of input and output.
         features: Width of the hidden layers.
         n_hidden: Number of hidden layers.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
@@ -23,7 +23,7 @@ class MLP(nn.Module):
         self.proj_in = nn.Linear(dims, widths[0])
         self.label = ClassBias(n_classes, widths[0])
         layers = [(nn.ReLU(), nn.Linear(width, next_width)) for width, next_width in pairwise(widths)]
-        self.rest = nn.Sequential(*(part for pair in layers for part in pair))
+        self.rest = nn.Sequential(*(layer for pair in layers for layer in pair))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map (batch, dims) to (batch, dims)."""

@@ -1,4 +1,4 @@
-"""A convolution of few channels into many, and the batch normalization of what comes out."""
+"""A fast convolution from few channels to many, followed by batch normalization."""
 
 from typing import cast
 
@@ -6,25 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAST_SAVING = 7  # output channels per element of a patch, below which statistics of patches cost more than they save
+# With fewer output channels per element of a patch than this, the statistics of patches cost more than they save.
+MIN_CHANNELS_PER_ELEMENT = 7
 
 
 def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Return ``norm(conv(x))``; in training without passing over the many output channels to find their statistics.
+    """Return ``norm(conv(x))``, in training without a pass over the output channels for their statistics.
 
-    Each output is linear in a patch of the input, so the mean and variance of channel c over a batch are
-    ``w_c m + b_c`` and ``w_c' S w_c``, with m and S the mean and covariance of the patches. The normalization (Ioffe &
-    Szegedy 2015, algorithm 1) then is a rescaling of the kernel, and its passes over the memory of all output channels,
-    forward and backward, are saved: on a CPU they take as long as the convolution. Where there are not many more output
-    channels than elements in a patch, nothing is saved, and the two layers run as they are.
+    Each output is linear in a patch of the input, so mean and variance of channel c over a batch are ``w_c m + b_c``
+    and ``w_c' S w_c``, where m and S are the mean and covariance of the patches. The normalization (Ioffe & Szegedy
+    2015, algorithm 1) is then a rescaling of the kernel. This saves its passes over all output channels, forward and
+    backward, which on a CPU take as long as the convolution. If there are not many more output channels than elements
+    in a patch, nothing is saved, and the two layers run one after the other.
 
     Args:
-        x: Shape (batch, channels, height, width).
-        conv: With a bias, zeros as padding, without dilation or groups.
-        norm: Its running statistics are updated in training, as it would have done.
+        x: Input, shape (batch, channels, height, width).
+        conv: Convolution with a bias and zero padding, without dilation or groups.
+        norm: Batch normalization; its running statistics are updated in training as usual.
     """
-    is_worthwhile = len(conv.weight) >= LEAST_SAVING * conv.weight[0].numel()
-    if not norm.training or not is_worthwhile or not isinstance(norm, nn.BatchNorm2d):  # a SyncBatchNorm, for one
+    is_worthwhile = len(conv.weight) >= MIN_CHANNELS_PER_ELEMENT * conv.weight[0].numel()
+    if not norm.training or not is_worthwhile or not isinstance(norm, nn.BatchNorm2d):  # for example a SyncBatchNorm
         return norm(conv(x))
     with torch.autocast(x.device.type, enabled=False):
         mean, variance, n = _output_statistics(x.to(conv.weight.dtype), conv)
@@ -36,7 +37,7 @@ def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tenso
 
 
 def _output_statistics(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor, int]:
-    """Return mean and (biased) variance of each channel of ``conv(x)``, and over how many numbers they are taken."""
+    """Return mean and biased variance of each channel of ``conv(x)``, and the number of values per channel."""
     patches = _patches(x, conv)
     n = patches.shape[1]
     mean = patches.mean(1)
@@ -47,7 +48,7 @@ def _output_statistics(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor, int]
 
 
 def _patches(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Return what ``conv`` sees of x, shape (elements, patches); going back is faster than with ``F.unfold``."""
+    """Return the patches of x that ``conv`` sees, shape (elements, patches); the backward pass beats ``F.unfold``'s."""
     (high, wide), (down, right) = cast(tuple[int, int], conv.kernel_size), cast(tuple[int, int], conv.stride)
     vertical, horizontal = cast(tuple[int, int], conv.padding)
     padded = F.pad(x, (horizontal, horizontal, vertical, vertical)).transpose(0, 1)

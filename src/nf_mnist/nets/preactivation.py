@@ -28,10 +28,10 @@ class PreactivationResNet(nn.Module):
     """A 3x3 convolution, residual blocks, and a pointwise convolution to the output, which starts at zero.
 
     Args:
-        in_channels: Of the input.
-        channels: Of the blocks.
+        in_channels: Number of channels of the input.
+        channels: Number of channels of the blocks.
         n_blocks: Number of blocks.
-        out_channels: Of the output.
+        out_channels: Number of channels of the output.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
     """
 

@@ -10,7 +10,12 @@ from nf_mnist.nets.normed_conv import convolve_and_normalize
 
 
 class MLPHead(nn.Module):
-    """Flatten an image, one hidden layer, and back: each output pixel sees each input pixel."""
+    """A hidden layer between all pixels of an image, so that each output pixel sees each input pixel.
+
+    Args:
+        event_shape: (channels, height, width) of input and output.
+        features: Width of the hidden layer.
+    """
 
     def __init__(self, event_shape: Shape, features: int) -> None:
         super().__init__()
@@ -22,7 +27,13 @@ class MLPHead(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + head(norm(conv(relu(norm(conv(x))))))`` with 3x3 convolutions; the head is optional."""
+    """``x + head(norm(conv(relu(norm(conv(x))))))`` with 3x3 convolutions.
+
+    Args:
+        channels: Number of channels of input and output.
+        hidden_channels: Number of channels between the convolutions.
+        head: Last layer inside the skip; None for none.
+    """
 
     def __init__(self, channels: int, hidden_channels: int, head: nn.Module | None = None) -> None:
         super().__init__()
@@ -50,7 +61,7 @@ class ResidualNet(nn.Sequential):
     Args:
         event_shape: (channels, height, width) of input and output.
         hidden_channels: Width of the convolutions.
-        mlp_features: Width of the MLP head; 0 leaves the head out, and the network sees no further than 9x9 pixels.
+        mlp_features: Width of the MLP head. 0 leaves the head out; an output pixel then sees 9x9 pixels.
     """
 
     def __init__(self, event_shape: Shape, hidden_channels: int, mlp_features: int) -> None:

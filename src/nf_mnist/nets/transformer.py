@@ -10,9 +10,13 @@ from nf_mnist.errors import ConfigError
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries to keys and values, written as matmul and softmax.
+    """Multi-head attention of queries to content, written as matmul and softmax.
 
-    On a CPU in bf16 the fused ``scaled_dot_product_attention`` is many times slower at this number of tokens.
+    On a CPU in bf16 the fused ``scaled_dot_product_attention`` is many times slower with so few tokens.
+
+    Args:
+        features: Width of the tokens.
+        n_heads: Number of heads.
     """
 
     def __init__(self, features: int, n_heads: int) -> None:
@@ -23,11 +27,18 @@ class Attention(nn.Module):
         self.out = nn.Linear(features, features)
 
     def forward(self, queries: Tensor, content: Tensor, allowed: Tensor) -> Tensor:
+        """Return the result for each query, shape (batch, tokens, features).
+
+        Args:
+            queries: Query tokens, shape (batch, tokens, features).
+            content: Content tokens, shape (batch, tokens, features).
+            allowed: Which content (columns) each query (row) may see, shape (tokens, tokens) and dtype bool.
+        """
         query = self._heads(self.query(queries))
-        key, value = (self._heads(part) for part in self.key_value(content).chunk(2, -1))
+        key, value = (self._heads(half) for half in self.key_value(content).chunk(2, -1))
         scores = (query @ key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1) * allowed  # a row without content attends to nothing
+        weights = scores.softmax(-1) * allowed  # a query without any allowed content gets zeros
         return self.out((weights @ value).transpose(1, 2).flatten(2))
 
     def _heads(self, tokens: Tensor) -> Tensor:
@@ -35,7 +46,12 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each normalised before and added after (Xiong et al. 2020)."""
+    """Attention and a two-layer perceptron, each with layer normalization before it and a skip (Xiong et al. 2020).
+
+    Args:
+        features: Width of the tokens.
+        n_heads: Number of heads of the attention.
+    """
 
     def __init__(self, features: int, n_heads: int) -> None:
         super().__init__()
@@ -51,23 +67,23 @@ class Block(nn.Module):
 class GroupedTransformer(nn.Module):
     """Predict each pixel from all pixels of earlier groups, in one pass.
 
-    Two streams, as in XLNet (Yang et al. 2019, section 2.3): content tokens hold position and value and attend to
-    their own and earlier groups; query tokens hold the position alone and attend to earlier groups only.
+    There are two streams, as in XLNet (Yang et al. 2019, section 2.3). Content tokens hold position and value, and
+    attend to their own and earlier groups. Query tokens hold only the position and attend to earlier groups.
 
     Args:
         groups: Group of each pixel, shape (height, width).
-        in_channels: Features of a pixel.
+        in_channels: Number of features of a pixel.
         features: Width of the tokens.
         n_blocks: Number of blocks.
-        n_heads: Heads of each attention.
-        out_channels: Numbers predicted for a pixel.
+        n_heads: Number of heads of each attention.
+        out_channels: Number of values predicted for a pixel.
         n_classes: Number of class labels the network is conditioned on; 0 for none.
-        condition: Maps the image that the network is conditioned on instead to one of ``features`` channels, which is
-            added to the tokens. It must see all of the image: tokens of the first group attend to nothing. None: the
-            network is not conditioned on an image.
+        condition: Network for conditioning on an image instead of labels: it maps the image to ``features`` channels,
+            which are added to the tokens. It must see the whole image, because the first group attends to nothing. None
+            for no such conditioning.
 
     Raises:
-        ConfigError: If the width of the tokens is no multiple of the heads.
+        ConfigError: If ``features`` is not a multiple of ``n_heads``.
     """
 
     sees_own: Tensor
@@ -104,21 +120,31 @@ class GroupedTransformer(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width).
 
-        The context is labels, shape (batch,), or what ``condition`` takes, shape (batch, channels, height, width).
+        Args:
+            x: Features of pixels.
+            context: Labels, shape (batch,), or the input of ``condition``, shape (batch, channels, height, width).
+
+        Raises:
+            ConfigError: If there is a context and the network was built without conditioning.
         """
         content = self.proj_in(_tokens(x)) + self.position
         queries = self.query_position.expand(len(x), -1, -1)
         if context is not None:
-            if self.label is not None:
-                shift = self.label(context)[:, None]
-            elif self.condition is not None:
-                shift = _tokens(self.condition(context))
+            shift = self._shift(context)
             content, queries = content + shift, queries + shift
         for block in self.blocks:
             queries = block(queries, content, self.sees_earlier)
             content = block(content, content, self.sees_own)
         predicted = self.proj_out(F.gelu(queries))
         return predicted.transpose(1, 2).unflatten(2, x.shape[2:])
+
+    def _shift(self, context: Tensor) -> Tensor:
+        """Return what the context adds to the tokens."""
+        if self.label is not None:
+            return self.label(context)[:, None]
+        if self.condition is not None:
+            return _tokens(self.condition(context))
+        raise ConfigError("this transformer is not conditioned on anything; leave the context out")
 
 
 def _tokens(x: Tensor) -> Tensor:
