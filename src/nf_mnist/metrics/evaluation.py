@@ -152,10 +152,10 @@ def _passes(
 
 def _radii(latents: Tensor) -> dict[str, float | int]:
     """Return the moments of the norms of latents, and those of a standard normal."""
-    found, (expected, std_expected) = radius(latents), chi_moments(latents.shape[1])
+    norms, (expected, std_expected) = radius(latents), chi_moments(latents.shape[1])
     return {
-        "radius_mean": found.mean,
-        "radius_std": found.std,
+        "radius_mean": norms.mean,
+        "radius_std": norms.std,
         "radius_expected": expected,
         "radius_std_expected": std_expected,
     }

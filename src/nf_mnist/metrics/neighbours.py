@@ -49,8 +49,8 @@ def nearest_distance(x: Tensor, others: Tensor) -> Tensor:
         others: Points to search, shape (m, dims).
     """
     squares = others.square().sum(1)
-    found = [torch.addmm(squares, chunk, others.T, alpha=-2).argmin(1) for chunk in x.split(CHUNK)]
-    return (x - others[torch.cat(found)]).norm(dim=1)
+    nearest = [torch.addmm(squares, chunk, others.T, alpha=-2).argmin(1) for chunk in x.split(CHUNK)]
+    return (x - others[torch.cat(nearest)]).norm(dim=1)
 
 
 def _share_among(points: Tensor, members: Tensor, k: int) -> float:
