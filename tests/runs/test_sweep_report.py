@@ -22,6 +22,7 @@ def sweep(tmp_path) -> Path:
         overrides = ["model=resflow", f"model.flow.hidden_channels={width}", f"model.flow.scale_activation={scale}"]
         update_record(folder, overrides=overrides, seconds=90.0)
         if number < 2:
+            update_record(folder, overrides=[*overrides, f"output_dir={folder}", "ckpt=auto"])
             update_record(folder, status=COMPLETED, val_loss=900.0 - number, val_bpd=1.5 - number / 10)
             (folder / "metrics.json").write_text(json.dumps({"split": "test", "bpd": 1.6 - number / 10}))
     with pytest.raises(ZeroDivisionError), recorded(tmp_path / "run2", overrides):
@@ -43,7 +44,8 @@ def test_the_report_has_a_row_for_each_run_and_the_best_command(sweep, capsys):
     assert (by_name["run2"]["status"], by_name["run2"]["cause"]) == ("failed", "division by zero")
     assert by_name["run3"]["status"] == "running"
     assert (by_name["run4"]["status"], by_name["run4"]["cause"]) == (KILLED, "its process ended without a word")
-    assert "model" not in rows[0], "which is the same in all runs"
+    assert "model" not in rows[0], "it is the same in all runs"
+    assert "ckpt" not in rows[0], "it is no setting of a run"
     assert f"rerun={sweep}/run1" in out
     for text in ("hidden_channels", "division by zero", "2 of 5 runs completed", "1.4"):
         assert text in out

@@ -15,6 +15,9 @@ from nf_mnist.app.tables import print_table
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
 from nf_mnist.runs.record import COMPLETED, run_records
+from nf_mnist.runs.sweep.names import key_of
+
+JOB_OVERRIDES = ("output_dir", "ckpt")  # a job adds them to the settings of its run
 
 Row = dict[str, Any]
 
@@ -98,7 +101,8 @@ def _text(value: Any) -> str:
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, str]:
-    return dict(text.partition("=")[::2] for text in record.get("overrides", []) if "output_dir" not in text)
+    overrides = record.get("overrides", [])
+    return dict(text.partition("=")[::2] for text in overrides if key_of(text) not in JOB_OVERRIDES)
 
 
 def _differing_keys(settings: Sequence[Mapping[str, str]]) -> list[str]:
