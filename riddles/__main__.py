@@ -15,33 +15,28 @@ import torch
 
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.hardware import describe, keep_freed_memory
-from riddles import inpainting as riddles_inpainting
-from riddles import latents as riddles_latents
-from riddles import likelihood as riddles_likelihood
-from riddles import log_det as riddles_log_det
-from riddles import networks as riddles_networks
-from riddles import norms as riddles_norms
+from riddles import inpainting, latents, likelihood, log_det, networks, norms
 from riddles.runs import Outcome, Riddle, riddles
 
 RESULT = Path(__file__).parent.parent / "results" / "riddles.json"
 MEASURES: dict[int, Callable[[Riddle], Outcome]] = {
-    1: riddles_likelihood.nan_loss,
-    2: riddles_log_det.log_det_without_mask,
-    3: riddles_likelihood.noisy_samples,
-    4: riddles_likelihood.positive_log_p,
-    5: riddles_latents.flat_norm,
-    6: riddles_latents.fresh_z,
-    7: riddles_norms.batchnorm_explodes,
-    8: riddles_inpainting.inpainting_in_pixel_space,
-    9: riddles_inpainting.double_tanh,
-    10: riddles_latents.sensitive_to_noise,
-    11: riddles_inpainting.inpaints_at_once,
-    12: riddles_latents.round_trip_error,
-    13: riddles_networks.no_mlp_heads,
-    14: riddles_networks.initialization,
-    15: riddles_norms.batchnorm_batch_size,
-    16: riddles_networks.too_complex_to_climb,
-    17: riddles_inpainting.inpaints_given_time,
+    1: likelihood.nan_loss,
+    2: log_det.log_det_without_mask,
+    3: likelihood.noisy_samples,
+    4: likelihood.positive_log_p,
+    5: latents.flat_norm,
+    6: latents.fresh_z,
+    7: norms.batchnorm_explodes,
+    8: inpainting.inpainting_in_pixel_space,
+    9: inpainting.double_tanh,
+    10: latents.sensitive_to_noise,
+    11: inpainting.inpaints_at_once,
+    12: latents.round_trip_error,
+    13: networks.no_mlp_heads,
+    14: networks.initialization,
+    15: norms.batchnorm_batch_size,
+    16: networks.too_complex_to_climb,
+    17: inpainting.inpaints_given_time,
 }
 
 

@@ -45,7 +45,7 @@ class Riddle:
         diary: The complaint, paraphrased.
         belief: What we believed before the run.
         refuted_if: What would refute the belief.
-        remedy: Overrides of the training that cure it.
+        remedy: Overrides of the training that fix it.
         cured_run: Command of the cured run.
     """
 

@@ -1,4 +1,4 @@
-"""The wheel, installed in an environment of its own and far from the checkout, has all that it needs."""
+"""The wheel works in an environment of its own, far from the checkout."""
 
 import json
 import os
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a program in a folder, without this environment's own paths; return what it prints."""
+    """Run a program in a folder, without the paths of this environment; return its output."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     finished = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -47,14 +47,14 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory) -> Path:
-    """Return the interpreter of an environment with the wheel; torch and the like come from this one."""
+    """Return the interpreter of an environment that has the wheel, and shares the other packages of this one."""
     folder = tmp_path_factory.mktemp("environment") / "env"
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     (site,) = folder.glob("lib/python*/site-packages")
-    # Of a folder that a .pth file names the .pth files are not read: an editable nf_mnist there stays unknown.
-    (site / "of_the_tests.pth").write_text(sysconfig.get_paths()["purelib"])
+    # Python does not read .pth files in folders that a .pth file names, so it does not find an editable nf_mnist there.
+    (site / "shared_packages.pth").write_text(sysconfig.get_paths()["purelib"])
     return python
 
 

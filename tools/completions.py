@@ -50,5 +50,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--mask", default="lower")
-    given = parser.parse_args()
-    picture(rows(given.mask)).savefig(given.out, dpi=100)
+    options = parser.parse_args()
+    picture(rows(options.mask)).savefig(options.out, dpi=100)

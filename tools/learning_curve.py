@@ -63,10 +63,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--against", choices=("minutes", "epochs"), default="minutes")
-    given = parser.parse_args()
-    curves = read(given.run, given.against)
-    (ROOT / "results" / f"learning_curve_{given.name}.json").write_text(json.dumps(curves) + "\n")
-    draw(curves, given.against).savefig(ROOT / "docs" / "images" / f"learning_curve_{given.name}.png", dpi=100)
+    options = parser.parse_args()
+    curves = read(options.run, options.against)
+    (ROOT / "results" / f"learning_curve_{options.name}.json").write_text(json.dumps(curves) + "\n")
+    draw(curves, options.against).savefig(ROOT / "docs" / "images" / f"learning_curve_{options.name}.png", dpi=100)
 
 
 if __name__ == "__main__":

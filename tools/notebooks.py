@@ -11,6 +11,7 @@ import tempfile
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
+from nbformat import NotebookNode
 
 from tools.from_results import ROOT
 
@@ -27,7 +28,7 @@ def write_page(name: str) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": NOTEBOOKS}}).execute()
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = _joined([output for output in cell.outputs if output.get("name") != "stderr"])
     page, extracted = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
     )
@@ -41,6 +42,17 @@ def write_page(name: str) -> None:
     for picture, content in extracted["outputs"].items():
         (PAGES / picture).write_bytes(content)
     (PAGES / f"{name}.md").write_text("\n".join(line.rstrip() for line in page.strip().splitlines()) + "\n")
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join what a cell prints in several pieces, which may end within a line."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 if __name__ == "__main__":

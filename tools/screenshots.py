@@ -130,13 +130,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logdir", type=Path)
     parser.add_argument("out", type=Path, nargs="?", default=IMAGES)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    with Dashboard(given.logdir) as dashboard:
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with Dashboard(options.logdir) as dashboard:
         for name, tab in PICTURES.items():
             dashboard.open(tab)
             time.sleep(3)  # charts are drawn only when visible
-            dashboard.save(given.out / f"tensorboard_{name}.png")
+            dashboard.save(options.out / f"tensorboard_{name}.png")
 
 
 if __name__ == "__main__":

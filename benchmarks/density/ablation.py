@@ -64,15 +64,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
-    given = parser.parse_args()
-    for name in given.variants:
-        key = f"{name}, {given.minutes:g} min, {describe()}"
+    options = parser.parse_args()
+    for name in options.variants:
+        key = f"{name}, {options.minutes:g} min, {describe()}"
         if key in rows_of(RESULT):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            metrics = train(VARIANTS[name], given.minutes, Path(folder) / "run")
+            metrics = train(VARIANTS[name], options.minutes, Path(folder) / "run")
         measured = {key: metrics[key] for key in ("bpd", "parameters", "n_images", "hardware")}
-        settings = {"minutes": given.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
+        settings = {"minutes": options.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
         add_row(RESULT, key, {"variant": name, **settings, **measured})
         print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)
 

@@ -93,16 +93,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
-    for seed in given.seeds:
-        for name in given.models:
+    options = parser.parse_args()
+    for seed in options.seeds:
+        for name in options.models:
             key = f"{name}, seed {seed}"
-            there = rows_of(given.out).get(key, {})
-            if (there.get("minutes"), there.get("n_samples")) == (given.minutes, given.samples):
+            there = rows_of(options.out).get(key, {})
+            if (there.get("minutes"), there.get("n_samples")) == (options.minutes, options.samples):
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                row = measure(name, seed, given.minutes, given.samples, Path(folder))
-            add_row(given.out, key, row)
+                row = measure(name, seed, options.minutes, options.samples, Path(folder))
+            add_row(options.out, key, row)
             print(f"{key}: {row['bpd']:.4f} bpd, Frechet distance {row['frechet_distance']:.1f}", flush=True)
 
 

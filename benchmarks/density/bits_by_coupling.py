@@ -53,18 +53,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint")
     parser.add_argument("--images", type=int, default=10_000)
-    arguments = parser.parse_args()
-    flow, _, cfg, _ = load_trained(arguments.checkpoint)
+    options = parser.parse_args()
+    flow, _, cfg, _ = load_trained(options.checkpoint)
     validation, training = split(instantiate(cfg.data.source).train, cfg.data.n_validation, cfg.data.split_seed)
     metrics = {
-        "checkpoint": arguments.checkpoint,
-        "n_images": arguments.images,
-        "training": bits(flow, training.levels[: arguments.images]),
-        "validation": bits(flow, validation.levels[: arguments.images]),
+        "checkpoint": options.checkpoint,
+        "n_images": options.images,
+        "training": bits(flow, training.levels[: options.images]),
+        "validation": bits(flow, validation.levels[: options.images]),
     }
     for key in ("training", "validation"):
         print(f"{key}: {sum(metrics[key]):.4f} = {' + '.join(f'{part:.4f}' for part in metrics[key])}")
-    name = arguments.checkpoint.removeprefix(PREFIX) if arguments.checkpoint.startswith(PREFIX) else cfg.name
+    name = options.checkpoint.removeprefix(PREFIX) if options.checkpoint.startswith(PREFIX) else cfg.name
     add_row(RESULT, name, metrics)
 
 

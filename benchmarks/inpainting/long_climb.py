@@ -29,22 +29,22 @@ def main() -> None:
     parser.add_argument("ckpt", nargs="?", default="pretrained:resflow")
     parser.add_argument("--steps", nargs="+", type=int, default=[1, 5, 10, 20, 50, 100, 1000])
     parser.add_argument("--images", type=int, default=25)
-    given = parser.parse_args()
-    flow, dequantizer, cfg, _ = load_trained(given.ckpt)
+    options = parser.parse_args()
+    flow, dequantizer, cfg, _ = load_trained(options.ckpt)
     flow.requires_grad_(False)
     test = instantiate(cfg.data.source).test
-    truth = make_batch(flow, dequantizer, test, given.images, SEED).x
+    truth = make_batch(flow, dequantizer, test, options.images, SEED).x
     observed, precision = make_observed(MASK, flow.event_shape, SEED), resolve_precision("auto", "cpu")
     corrupted = squared_error(corrupt(truth, observed, "gaussian_noise", torch.Generator().manual_seed(SEED)), truth)
-    about = {"checkpoint": given.ckpt, "seed": SEED, "precision": precision, "n_images": given.images}
-    for n_steps in given.steps:
+    about = {"checkpoint": options.ckpt, "seed": SEED, "precision": precision, "n_images": options.images}
+    for n_steps in options.steps:
         key = f"{cfg.name} {MASK} mode, {n_steps} steps"
         if key in rows_of(RESULT):
             continue
         method = partial(shipped_method("mode"), n_steps=n_steps)
         generator = torch.Generator().manual_seed(SEED)
         with autocast_of(precision, truth.device):
-            found = measure(method, flow, truth, observed, n_samples=1, batch_size=given.images, generator=generator)
+            found = measure(method, flow, truth, observed, n_samples=1, batch_size=options.images, generator=generator)
         metrics = {name: values.double().mean().item() for name, values in found.per_image.items()}
         add_row(RESULT, key, {**machine(), **about, "corrupted": corrupted, **metrics})
         print(f"{key}: error {metrics['squared_error']:.1f} of {corrupted:.1f} corrupted", flush=True)

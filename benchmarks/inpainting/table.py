@@ -162,31 +162,31 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[*DRAWING, *WALKING, *CLIMBING])
     parser.add_argument("--precision", default="32-true", help="bf16-mixed: networks in bfloat16; auto: if it gains")
     parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
-    precision = resolve_precision(given.precision, "cpu")
+    options = parser.parse_args()
+    precision = resolve_precision(options.precision, "cpu")
     keep_freed_memory()
-    for ckpt in given.ckpt:
+    for ckpt in options.ckpt:
         flow, _, cfg, _ = load_trained(ckpt)
         flow.requires_grad_(False)
         dequantizer = DEQUANTIZERS[cfg.data.dequantizer]()
         train, test = instantiate(cfg.data.source)
         mean = mean_image(train.levels)
-        for mask in given.masks:
+        for mask in options.masks:
             for name, (n_samples, is_slow) in methods_of(flow).items():
                 key = f"{cfg.name} {mask} {name}"
-                if name not in given.methods:
+                if name not in options.methods:
                     continue
-                if key in (there := rows_of(given.out)):
+                if key in (there := rows_of(options.out)):
                     print(f"{key}: there already, of {there[key]['checkpoint']}, {there[key]['n_images']} images")
                     continue
-                n_images = min(given.images, given.slow_images) if is_slow else given.images
+                n_images = min(options.images, options.slow_images) if is_slow else options.images
                 sample, index = random_subset(test, n_images, SEED)
                 truth, _ = dequantizer(sample.levels, evaluation_noise(index, flow.event_shape, 0, SEED))
                 about = {"checkpoint": ckpt, "seed": SEED, "precision": precision}
                 part = partial(part_of_row, flow, truth, sample.labels, mean, mask, name, n_samples)
                 with autocast_of(precision, truth.device):
                     metrics = row(key, f"{ckpt}, {precision}", n_images, part)
-                add_row(given.out, key, {**about, **metrics})
+                add_row(options.out, key, {**about, **metrics})
                 shown = {key: round(value, 3) for key, value in metrics.items() if isinstance(value, float)}
                 print(key, shown, flush=True)
 

@@ -30,17 +30,17 @@ SETTINGS = ("shipped", "tuned", "compiled")
 def answers(variant: Variant, batch_size: int, n_steps: int) -> Iterator[dict[str, Any]]:
     """Yield what is measured only once, then the metrics of one repeat after another."""
     warnings.filterwarnings("ignore")
-    subject = PeerFlow(variant, batch_size)
+    flow = PeerFlow(variant, batch_size)
     try:
-        first = subject.warm_up(compiles=variant.setting == "compiled")
+        first = flow.warm_up(compiles=variant.setting == "compiled")
     except Exception as error:  # a library's code can fail to compile in any way; then it runs as it is
         if variant.setting != "compiled":
             raise
-        subject = PeerFlow(variant, batch_size)
-        first = {**subject.warm_up(compiles=False), "error": (str(error).splitlines() or [repr(error)])[0]}
+        flow = PeerFlow(variant, batch_size)
+        first = {**flow.warm_up(compiles=False), "error": (str(error).splitlines() or [repr(error)])[0]}
     yield first
     while True:
-        yield subject.measure(n_steps)
+        yield flow.measure(n_steps)
 
 
 def compare(architecture: str, repeats: int, batch_size: int, n_steps: int) -> dict[str, dict[str, Any]]:

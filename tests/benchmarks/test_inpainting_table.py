@@ -1,4 +1,4 @@
-"""The table of inpainting: parts of a row are kept, and together they are what all images at once would be."""
+"""The table of inpainting keeps parts of a row, and combines them into the metrics of all images."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def outputs(tmp_path, monkeypatch):
 
 
 def part_of(errors: torch.Tensor, start: int) -> tuple[dict[str, float | str], torch.Tensor]:
-    """Return the metrics of some of the images, whose squared errors are given, shape (n_images,)."""
+    """Return the metrics of a part, given the squared errors of all images, shape (n_images,)."""
     errors = errors[start : start + inpainting.PART]
     metrics = {"n_images": len(errors), "squared_error": errors.mean().item(), "stopped": float(len(errors))}
     metrics |= {"r_hat": errors.max().item(), "hardware": "a CPU" if start else "a GPU"}

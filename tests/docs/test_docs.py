@@ -1,4 +1,4 @@
-"""README and docs: what they link to is there, and what they print as a command or as Python works."""
+"""Links of the README and docs lead somewhere, and the commands and the Python that they print work."""
 
 import importlib.util
 import re
@@ -30,10 +30,10 @@ from tests.support.printed import (
 
 PRINTED = printed_commands()
 COMMANDS = [command for command in PRINTED if is_composed(command)]
-NEEDED = {"ckpt", "flow._target_"}  # one of them, by every command but training
+NEEDED = {"ckpt", "flow._target_"}  # every command but training needs one of them
 GROUPS = r"\b(model|data|experiment|callbacks|logger|optimizer|scheduler|method|sweep|launcher|debug)=([\w,]+)"
 BEST = "outputs/quickstart/DATE/checkpoints/best.ckpt"
-TRAINED = {  # the runs that documents speak of, by folder
+TRAINED = {  # the runs that documents name, by folder
     "outputs/quickstart/DATE": ["experiment=quickstart"],
     "outputs/classes": ["model=hierarchical_small", "model.flow.n_classes=10"],
     "outputs/conditional": ["model=conditional"],
@@ -55,7 +55,7 @@ documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of a document."""
+    """Return GitHub's anchors of the headings of a document."""
     text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -64,7 +64,7 @@ def anchors(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     "document", [*DOCUMENTS, *(ROOT / "docs" / "notebooks").glob("*.md")], ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_links_pictures_and_anchors_lead_somewhere(document):
+def test_links_pictures_and_anchors_exist(document):
     for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
         target, _, anchor = link.partition("#")
         if "://" not in target:
@@ -74,7 +74,7 @@ def test_links_pictures_and_anchors_lead_somewhere(document):
 
 
 @documents
-def test_groups_and_make_targets_that_are_named_exist(document):
+def test_named_groups_and_make_targets_exist(document):
     text, conf = document.read_text(), Path(config_dir())
     for group, names in re.findall(GROUPS, text):
         for name in names.split(","):
@@ -136,7 +136,7 @@ def test_printed_commands_compose(command, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a folder with all files that documents name: images, a module, and tiny runs where the large ones lie."""
+    """Return a folder with all files that documents name: images, a module, and tiny runs in place of large ones."""
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -153,7 +153,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def user(folder, tmp_path, monkeypatch) -> Path:
-    """Work in a copy of the folder, as a user of the package would."""
+    """Work in a copy of the folder, like a user of the package."""
     shutil.copytree(folder, tmp_path / "user")
     monkeypatch.chdir(tmp_path / "user")
     monkeypatch.syspath_prepend(tmp_path / "user")
@@ -161,7 +161,7 @@ def user(folder, tmp_path, monkeypatch) -> Path:
 
 
 def in_seconds(command: Printed) -> list[str]:
-    """Return the arguments of a small version of a command, for the files of :func:`folder`."""
+    """Return the arguments of a small version of a command, which uses the files of :func:`folder`."""
     given = []
     for text in reduced(command.name, list(command.arguments)):
         key, _, value = text.partition("=")
@@ -175,7 +175,7 @@ def in_seconds(command: Printed) -> list[str]:
 
 
 def is_whole(command: Printed) -> bool:
-    """Return whether a command can run as it is printed, or is the mere name of one, or one to be looked up."""
+    """Return whether a printed command can run: it has a flow to work on, and does not ask for help or for a rerun."""
     keys = {text.partition("=")[0] for text in command.arguments}
     return "--help" not in keys and "rerun" not in keys and (command.name.startswith("train") or bool(keys & NEEDED))
 
@@ -192,7 +192,7 @@ def test_printed_commands_run(command, user):
 def test_printed_python_runs(document, user):
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
-        if not block.startswith(" "):  # a line to be put into a file
+        if not block.startswith(" "):  # a fragment to be put into a file
             exec(compile(block, document.name, "exec"), names)
 
 
@@ -202,7 +202,7 @@ def test_the_reference_of_public_names_builds(tmp_path):
     command = [sys.executable, "-m", "pdoc", "--docformat", "google", "--output-directory", str(tmp_path), "nf_mnist"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    for part in ("bijectors", "nets", "flows", "data", "inpainting", "diagnostics", "quality"):
+    for part in ("bijectors", "nets", "flows", "data", "inpainting", "metrics", "diagnostics"):
         page = (tmp_path / "nf_mnist" / f"{part}.html").read_text()
         names = importlib.import_module(f"nf_mnist.{part}").__all__
         assert [name for name in names if f'id="{name}"' not in page] == []

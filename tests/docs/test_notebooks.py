@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom, and are kept without their outputs."""
+"""Notebooks run from top to bottom, are stored without their outputs, and have up-to-date pages."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_outputs_are_stripped(path):
 
 
 @notebooks
-def test_its_page_has_all_that_it_says_now(path):
+def test_its_page_is_up_to_date(path):
     lines = (PAGES / f"{path.stem}.md").read_text().splitlines()
     for cell in nbformat.read(path, as_version=4).cells:
         for line in cell.source.replace("](../docs/", "](../").replace(".ipynb)", ".md)").splitlines():

@@ -1,4 +1,4 @@
-"""The riddles: what their files say, what measures them, and that both agree with the saved results."""
+"""The riddles: their texts, their measurements, and that both agree with the saved results."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The commands of nf_mnist that documents print, and settings under which each takes seconds."""
+"""The commands of nf_mnist that documents print, and settings with which each takes seconds."""
 
 import re
 import shlex
@@ -20,9 +20,9 @@ DOCUMENTS = [
 ]
 SWEEP = {"-m", "--multirun"}
 CHECKPOINTS = ("ckpt", "init_from")
-OF_A_RUN = ["name=x", "run_dir=x"]  # what hydra.main alone knows
+RUN_SETTINGS = ["name=x", "run_dir=x"]  # otherwise set by hydra.main
 
-# A setting that a command does not have is left out.
+# Settings that a command does not have are left out.
 REDUCED = {
     "n": "4",
     "n_images": "4",
@@ -69,7 +69,7 @@ REDUCED = {
 
 
 class Printed(NamedTuple):
-    """A command: its name, and what stands behind it."""
+    """A command: its name and its arguments."""
 
     name: str
     arguments: tuple[str, ...]
@@ -79,12 +79,12 @@ class Printed(NamedTuple):
 
 
 def printed_commands(documents: Iterable[Path] = DOCUMENTS) -> list[Printed]:
-    """Return the commands of all documents, each once, in their order."""
+    """Return the commands of all documents in order, without repetition."""
     return list(dict.fromkeys(command for path in documents for command in _commands_in(path.read_text())))
 
 
 def without_sweep(command: Printed) -> list[list[str]]:
-    """Return the overrides of a plain command, and of a sweep those of some jobs which together have every choice."""
+    """Return the overrides of a command; for a sweep, those of some jobs that together have every choice."""
     arguments = [text for text in command.arguments if text not in {*SWEEP, "--help"} and not text.startswith("hydra")]
     if SWEEP.isdisjoint(command.arguments):
         return [arguments]
@@ -99,9 +99,9 @@ def is_composed(command: Printed) -> bool:
 
 
 def joined(commands: Iterable[Printed]) -> list[Printed]:
-    """Return a few commands that together have every override of all, since each takes its time.
+    """Return fewer commands that together have every override, to save time.
 
-    Of commands that choose the same groups and checkpoints the settings are joined, as long as none has two values.
+    Settings of commands with the same groups and checkpoints are joined, unless a setting would have two values.
     """
     jobs: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for command in commands:
@@ -124,16 +124,16 @@ def joined(commands: Iterable[Printed]) -> list[Printed]:
 
 def composed(name: str, overrides: list[str]) -> DictConfig:
     """Compose and resolve the configuration of a command."""
-    of_a_run = OF_A_RUN if name.startswith("train") else []
+    of_a_run = RUN_SETTINGS if name.startswith("train") else []
     cfg = compose_config([*of_a_run, "output_dir=x", *overrides], name)
     OmegaConf.resolve(cfg)
     return cfg
 
 
 def reduced(name: str, overrides: list[str]) -> list[str]:
-    """Return overrides with those of :data:`REDUCED` that the command has; they replace what was printed.
+    """Return overrides in which those of :data:`REDUCED` that the command has replace the printed ones.
 
-    A training that begins with released weights keeps the size of their model.
+    A training that starts from released weights keeps the size of their model.
     """
     cfg = composed(name, overrides)
     is_released = str(cfg.get("init_from")).startswith("pretrained:")
@@ -148,7 +148,7 @@ def reduced(name: str, overrides: list[str]) -> list[str]:
 
 
 def write_digits(path: Path) -> Path:
-    """Write 40 random grey images of 28x28 pixels, as a user's own."""
+    """Write 40 random grey images of 28x28 pixels, as a user might have."""
     np.savez(path, images=np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8))
     return path
 
