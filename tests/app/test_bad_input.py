@@ -55,7 +55,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "data.dequantizer=nosuch", "data.dequantizer 'nosuch'"),
     *[("resflow", f"data.logit_alpha={value}", "alpha") for value in ("0.7", "0.5", "-0.1")],
     ("resflow", "model.flow.n_scales=3", "divisible by 4 (squeeze needs even sides), got 14x14"),
-    ("resflow", "model.flow.n_scales=0", "at least one scale, got n_scales=0"),
+    ("resflow", "model.flow.n_scales=0", "model.flow.n_scales must be from 1 to 16, got 0"),
     ("resflow", "model.flow.hidden_channels=0", "model.flow.hidden_channels must be"),
     ("resflow", "model.flow.mlp_features=-1", "model.flow.mlp_features must be"),
     ("cp3", "model.flow.hidden_channels=8", "hidden_channels"),

@@ -248,13 +248,13 @@ def test_sampling_takes_at_most_sixteen_passes_of_a_network():
 def test_images_that_do_not_suit_are_refused():
     with pytest.raises(ShapeError, match="even sides, got 7x7"):
         build_flow(compose_config(["model=hierarchical", "model.flow.n_scales=3"]).model)
-    with pytest.raises(ConfigError, match="at least one component"):
+    with pytest.raises(ConfigError, match=r"model\.flow\.n_components must be at least 1, got 0"):
         build_flow(compose_config(["model=hierarchical", "model.flow.n_components=0"]).model)
     with pytest.raises(ShapeError, match="cannot transform channel 4"):
         DiscretizedMixture((4, 2, 2), 4, torch.nn.Identity())
     with pytest.raises(ShapeError, match="channel 1 can refer to the channels before it"):
         DiscretizedMixture((4, 2, 2), 1, torch.nn.Identity(), [NeighbourPixel(1, 0, 0)])
-    with pytest.raises(ConfigError, match="n_references must be 0 or more and n_frequent from 0 to 255, got -1 and 2"):
+    with pytest.raises(ConfigError, match="n_references must be at least 0, got -1"):
         small_hierarchical(n_references=-1)
 
 

@@ -7,8 +7,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from nf_mnist.app.kinds import check_kinds, nodes_with_targets
 from nf_mnist.data import array_event_shape
-from nf_mnist.errors import ConfigError, NFMnistError
+from nf_mnist.errors import ConfigError, NFMnistError, SettingError
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -36,14 +37,25 @@ def instantiate(node: Any, **extra: Any) -> Any:
         extra: Further arguments of the target.
 
     Raises:
-        ConfigError: If the target cannot be built; the message is one line.
+        ConfigError: If the target cannot be built, or a setting is of the wrong kind or out of range; in one line.
         NFMnistError: If the target itself raised one; it is unchanged.
     """
+    check_kinds(node)
     try:
         return hydra_instantiate(node, _convert_="object", **extra)
     except InstantiationException as error:
-        if isinstance(error.__cause__, NFMnistError):
-            raise error.__cause__ from None
         cause = error.__cause__ or error
+        if isinstance(cause, SettingError):
+            raise ConfigError(f"{_full_name(node, cause)} {cause.text}") from None
+        if isinstance(cause, NFMnistError):
+            raise cause from None
         target = node.get("_target_", "a part of the configuration") if isinstance(node, DictConfig) else repr(node)
         raise ConfigError(f"cannot build {target}: {(str(cause).splitlines() or [repr(cause)])[0]}") from error
+
+
+def _full_name(node: Any, error: SettingError) -> str:
+    """Return the full name of the setting that a target below ``node`` refuses, or the name of its argument."""
+    for target in nodes_with_targets(node):
+        if error.name in target and target[error.name] == error.value:
+            return target._get_full_key(error.name)
+    return error.name

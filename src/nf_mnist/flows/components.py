@@ -16,6 +16,7 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.errors import ConfigError
 
+MAX_SCALES = 16  # more are a mistake, whose powers of two would fill the memory
 Preprocess = Callable[[Shape], Bijector]
 Norm = Callable[[Shape], list[Bijector]]
 

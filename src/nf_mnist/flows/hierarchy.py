@@ -20,7 +20,8 @@ from nf_mnist.bijectors import (
     n_parameters,
 )
 from nf_mnist.bijectors.quantile_map import N_LEVELS
-from nf_mnist.errors import ConfigError, ShapeError
+from nf_mnist.errors import ShapeError, check_range
+from nf_mnist.flows.components import MAX_SCALES
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 
@@ -70,16 +71,17 @@ class Hierarchy:
             event_shape: (1, height, width); the sides must halve ``n_scales`` times.
 
         Raises:
-            ConfigError: If there are no components, or n_groups, n_references or n_frequent is out of range.
+            ConfigError: If a size is out of range.
             ShapeError: If the image is not grey, or its sides do not halve often enough.
         """
         if event_shape[0] != 1:
             raise ShapeError(f"a hierarchy needs grey images, one channel, got {event_shape[0]}")
-        if self.n_references < 0 or not 0 <= self.n_frequent < N_LEVELS:
-            raise ConfigError(
-                f"n_references must be 0 or more and n_frequent from 0 to {N_LEVELS - 1}, got {self.n_references} "
-                f"and {self.n_frequent}"
-            )
+        check_range(0, MAX_SCALES, n_scales=self.n_scales)
+        check_range(1, channels=self.channels, n_components=self.n_components)
+        check_range(1, transformer_features=self.transformer_features, transformer_heads=self.transformer_heads)
+        check_range(0, n_blocks=self.n_blocks, transformer_blocks=self.transformer_blocks, n_classes=self.n_classes)
+        check_range(0, n_references=self.n_references)
+        check_range(0, N_LEVELS - 1, n_frequent=self.n_frequent)
         return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole())
 
     def _scale(self, shape: Shape, n_left: int, grid: PixelGrid) -> Bijector:

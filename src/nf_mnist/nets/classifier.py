@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nf_mnist.errors import check_range
+
 N_CLASSES = 10
 N_FEATURES = 128
 BATCH_SIZE = 100  # images in one pass
@@ -22,6 +24,7 @@ class Classifier(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        check_range(1, channels=channels)
         widths = (1, channels, 2 * channels, 4 * channels)
         self.stages = nn.Sequential(*(_stage(*pair) for pair in pairwise(widths)))
         self.hidden = nn.Linear(widths[-1], N_FEATURES)

@@ -16,6 +16,7 @@ from nf_mnist.bijectors import (
     make_mask,
     random_order,
 )
+from nf_mnist.errors import check_range
 from nf_mnist.flows.components import Norm, Preprocess
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import ConvMLP
@@ -46,6 +47,8 @@ def cp3(
         scale_activation: Function that bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
         permutation_seed: Seed for the shuffles.
     """
+    check_range(1, n_couplings=n_couplings, hidden_channels=hidden_channels)
+    check_range(0, mlp_features=mlp_features, permutation_seed=permutation_seed)
     dims = torch.Size(event_shape).numel()
     even, first = make_mask("even_odd", (dims,)), make_mask("halves", (dims,))
     masks = (even, 1 - even, first, 1 - first)

@@ -12,7 +12,8 @@ from nf_mnist.bijectors import (
     Squeeze,
     make_mask,
 )
-from nf_mnist.flows.components import Norm, Preprocess, factor_out_half
+from nf_mnist.errors import check_range
+from nf_mnist.flows.components import MAX_SCALES, Norm, Preprocess, factor_out_half
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import GlowConv, ZeroConv
 
@@ -46,6 +47,9 @@ def glow(
     Raises:
         ShapeError: If the sides do not halve often enough.
     """
+    check_range(0, MAX_SCALES, n_scales=n_scales)
+    check_range(1, n_steps=n_steps, hidden_channels=hidden_channels)
+    check_range(0, n_classes=n_classes)
 
     def coupling(shape: Shape) -> Bijector:
         net = GlowConv(shape[0], hidden_channels, 2 * shape[0], n_classes)

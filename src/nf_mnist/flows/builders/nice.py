@@ -12,6 +12,7 @@ from nf_mnist.bijectors import (
     Shape,
     make_mask,
 )
+from nf_mnist.errors import check_range
 from nf_mnist.flows.components import Norm, Preprocess, alternating_masks
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import MLP
@@ -40,6 +41,8 @@ def nice(
         n_hidden: Number of hidden layers of each network.
         n_classes: Number of class labels that condition everything; 0 for none.
     """
+    check_range(1, n_couplings=n_couplings, hidden_features=hidden_features)
+    check_range(0, n_hidden=n_hidden, n_classes=n_classes)
     dims = torch.Size(event_shape).numel()
     layers: list[Bijector] = [preprocess(event_shape), Flatten(event_shape)]
     for mask in alternating_masks(make_mask("even_odd", (dims,)), n_couplings):

@@ -10,7 +10,8 @@ from nf_mnist.bijectors import (
     Squeeze,
     make_mask,
 )
-from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
+from nf_mnist.errors import check_range
+from nf_mnist.flows.components import MAX_SCALES, Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import PreactivationResNet
 
@@ -43,6 +44,9 @@ def realnvp(
     Raises:
         ShapeError: If the sides do not halve often enough.
     """
+    check_range(1, MAX_SCALES, n_scales=n_scales)
+    check_range(1, hidden_channels=hidden_channels)
+    check_range(0, n_blocks=n_blocks, n_classes=n_classes)
 
     def couplings(kind: str, shape: Shape, n: int) -> list[Bijector]:
         layers: list[Bijector] = []

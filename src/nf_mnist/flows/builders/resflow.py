@@ -6,8 +6,8 @@ scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
 """
 
 from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, Sequential, Shape, Squeeze, make_mask
-from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
+from nf_mnist.errors import ShapeError, check_range
+from nf_mnist.flows.components import MAX_SCALES, Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import ResidualNet
 
@@ -39,11 +39,12 @@ def resflow(
         scale_activation: Function that bounds the log-scales; see :class:`~nf_mnist.bijectors.AffineCoupling`.
 
     Raises:
-        ConfigError: If ``n_scales`` is below 1.
+        SettingError: If a size is out of range.
         ShapeError: If the sides do not halve often enough.
     """
-    if n_scales < 1:
-        raise ConfigError(f"resflow needs at least one scale, got n_scales={n_scales}")
+    check_range(1, MAX_SCALES, n_scales=n_scales)
+    check_range(1, hidden_channels=hidden_channels)
+    check_range(0, mlp_features=mlp_features)
     _, height, width = event_shape
     divisor = 2 ** (n_scales - 1)
     if height % divisor or width % divisor:

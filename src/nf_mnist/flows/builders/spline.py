@@ -1,8 +1,9 @@
 """Neural spline flows on images (Durkan et al. 2019, "Neural spline flows", section 5)."""
 
 from nf_mnist.bijectors import Bijector, Sequential, Shape, SplineCoupling, make_mask
+from nf_mnist.errors import check_range
 from nf_mnist.flows.builders.glow import glow_scales
-from nf_mnist.flows.components import Norm, Preprocess
+from nf_mnist.flows.components import MAX_SCALES, Norm, Preprocess
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import PreactivationResNet
 
@@ -38,6 +39,9 @@ def spline(
         ConfigError: If ``n_bins`` or ``bound`` is out of range; see :class:`~nf_mnist.bijectors.SplineCoupling`.
         ShapeError: If the sides do not halve often enough.
     """
+    check_range(0, MAX_SCALES, n_scales=n_scales)
+    check_range(1, n_steps=n_steps, hidden_channels=hidden_channels, n_bins=n_bins)
+    check_range(0, n_blocks=n_blocks, n_classes=n_classes)
 
     def coupling(shape: Shape) -> Bijector:
         net = PreactivationResNet(shape[0], hidden_channels, n_blocks, (3 * n_bins - 1) * shape[0], n_classes)

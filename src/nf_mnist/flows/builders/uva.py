@@ -7,7 +7,7 @@ then shifted; the tutorial shifts first, which gives the same maps with other pa
 from collections.abc import Sequence
 
 from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, LearnedTanh, Sequential, Shape, Squeeze, make_mask
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, check_range
 from nf_mnist.flows.components import Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import GatedResNet
@@ -41,6 +41,7 @@ def uva(
         ConfigError: If the two lists differ in length, are empty, or a number of couplings is negative.
         ShapeError: If the sides do not halve often enough.
     """
+    check_range(0, n_classes=n_classes)
     if not n_couplings_at or len(n_couplings_at) != len(hidden_channels_at):
         raise ConfigError(
             "n_couplings_at and hidden_channels_at need one number for each scale, at least one, got "
@@ -72,6 +73,7 @@ def uva_noise(*, event_shape: Shape, n_couplings: int, hidden_channels: int) -> 
         n_couplings: Number of couplings.
         hidden_channels: Width of the networks.
     """
+    check_range(1, n_couplings=n_couplings, hidden_channels=hidden_channels)
     channels = event_shape[0]
     return Sequential(_couplings("checkerboard", event_shape, n_couplings, hidden_channels, context_channels=channels))
 

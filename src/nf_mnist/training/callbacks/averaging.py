@@ -5,6 +5,8 @@ import functools
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from nf_mnist.errors import check_range
+
 
 class AverageWeights(WeightAveraging):
     """Keep an exponential moving average of weights and statistics (Polyak and Juditsky 1992), updated at each step.
@@ -17,6 +19,7 @@ class AverageWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        check_range(0, 1, decay=decay)
         super().__init__(avg_fn=functools.partial(_moving_average, decay=decay))
 
 
