@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.diagnosis.healthy_flows import HEALTHY, healthy_flow, small_images
-from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH, Planted, planted
+from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH
+from benchmarks.diagnosis.planting import Planted, planted
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.data import Images
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from benchmarks.diagnosis import planted_faults
+from benchmarks.diagnosis import planting
 from benchmarks.diagnosis.faults import NAMED_BY, ROOT
 from benchmarks.diagnosis.healthy_flows import HEALTHY, healthy_flow, small_images
-from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH, Planted, planted, replaced
+from benchmarks.diagnosis.planted_faults import FAULTS, TRUTH
+from benchmarks.diagnosis.planting import Planted, planted, replaced
 from nf_mnist.bijectors import AffineCoupling
 from nf_mnist.data import evaluation_noise
 from nf_mnist.diagnostics import CHECKS
@@ -56,7 +57,7 @@ def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_shows_and_leaves_the_correct_flow_alone(name, flow, monkeypatch):
-    monkeypatch.setattr(planted_faults, "N_FURTHER_STEPS", 3)
+    monkeypatch.setattr(planting, "N_FURTHER_STEPS", 3)
     before = visible(planted(flow))
     faulty = FAULTS[name](flow)
     assert differ(visible(faulty), before)
