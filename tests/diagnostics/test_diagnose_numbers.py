@@ -8,7 +8,7 @@ from nf_mnist.bijectors import AffineCoupling, Flatten, Sequential
 from nf_mnist.data import Images, UniformDequantizer
 from nf_mnist.diagnostics import DiagnosisTask, make_batch
 from nf_mnist.flows import Flow
-from tests.diagnostics.test_diagnostics import UniformCDF
+from tests.metrics.test_evaluation import UniformCDF
 from tests.support.diagnosis_tasks import bars, first_failure, make_task, results
 from tests.support.registry import make_flow
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Logit, Sequential, make_mask
+from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Sequential, make_mask
 from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
     fullest_sixteenth,
@@ -19,26 +19,8 @@ from nf_mnist.diagnostics import (
     undithered_gain,
 )
 from nf_mnist.flows import ConditionalFlow, Flow
-from nf_mnist.metrics import offenders, projection_distance, round_trip, silent_layers
+from nf_mnist.metrics import round_trip
 from tests.support.registry import make_flow
-
-
-def test_offenders_are_the_dimensions_off_in_mean_or_deviation():
-    z = torch.randn(4000, 8)
-    z[:, 2] += 3
-    z[:, 5] *= 0.1
-    off = offenders(z)
-    assert (off.share, off.worst) == (2 / 8, 2)
-    assert off.mean == pytest.approx(3, abs=0.1)
-
-
-def test_projections_of_a_normal_are_normal_and_of_a_wider_one_are_not():
-    z = torch.randn(4000, 20)
-    assert projection_distance(z) < 2.5 / math.sqrt(4000)
-    # Normals of deviations 1 and s are furthest apart where their densities cross: x^2 = 2 s^2 ln s / (s^2 - 1).
-    crossing = torch.tensor(8 * math.log(2) / 3).sqrt()
-    expected = torch.special.ndtr(crossing) - torch.special.ndtr(crossing / 2)
-    assert projection_distance(2 * z) == pytest.approx(expected.item(), abs=0.03)
 
 
 def test_undithered_images_have_a_most_frequent_value_and_dithered_ones_do_not():
@@ -84,11 +66,6 @@ def test_the_gap_is_that_of_means_and_its_median_shows_outliers():
     gap = generalisation_gap(train, validation, 64)
     assert gap.mean == pytest.approx(1)
     assert gap.median == pytest.approx(0)
-
-
-def test_silent_logits_are_named():
-    flow = Flow(Sequential([Logit(), Logit(count_log_det=False), Flatten((1, 8, 8))]), (1, 8, 8))
-    assert silent_layers(flow) == ["bijector.bijectors.1"]
 
 
 def test_statistics_of_a_batch_are_compared_in_running_deviations(float64):

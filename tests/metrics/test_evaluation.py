@@ -1,4 +1,4 @@
-"""Functions that measure a flow, on flows whose metrics are known."""
+"""Metrics of flows for which mathematics gives their values."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nf_mnist.bijectors import Bijector, Flatten, Sequential
+from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.data import DEQUANTIZERS, Images, UniformDequantizer
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
@@ -15,9 +15,12 @@ from nf_mnist.metrics import (
     evaluate_flow,
     likelihood_unit,
     moments,
+    offenders,
+    projection_distance,
     radius,
     random_projection,
     round_trip_error,
+    silent_layers,
 )
 from tests.support.registry import make_flow
 
@@ -134,3 +137,26 @@ def test_the_logits_log_determinant_counts():
     assert counted["bpd"] == pytest.approx(-counted["log_likelihood"] / (64 * math.log(2)))
     assert not [name for name in silent if "bpd" in name], "a density of logits has no bits"
     assert "without the logit" in likelihood_unit(flow, UniformDequantizer())
+
+
+def test_offenders_are_the_dimensions_off_in_mean_or_deviation():
+    z = torch.randn(4000, 8)
+    z[:, 2] += 3
+    z[:, 5] *= 0.1
+    off = offenders(z)
+    assert (off.share, off.worst) == (2 / 8, 2)
+    assert off.mean == pytest.approx(3, abs=0.1)
+
+
+def test_projections_of_a_normal_are_normal_and_of_a_wider_one_are_not():
+    z = torch.randn(4000, 20)
+    assert projection_distance(z) < 2.5 / math.sqrt(4000)
+    # Normals of deviations 1 and s are furthest apart where their densities cross: x^2 = 2 s^2 ln s / (s^2 - 1).
+    crossing = torch.tensor(8 * math.log(2) / 3).sqrt()
+    expected = torch.special.ndtr(crossing) - torch.special.ndtr(crossing / 2)
+    assert projection_distance(2 * z) == pytest.approx(expected.item(), abs=0.03)
+
+
+def test_silent_logits_are_named():
+    flow = Flow(Sequential([Logit(), Logit(count_log_det=False), Flatten((1, 8, 8))]), (1, 8, 8))
+    assert silent_layers(flow) == ["bijector.bijectors.1"]
