@@ -1,4 +1,4 @@
-"""Flows of other libraries, through the adapters: their laws, and their defects left visible."""
+"""Flows of other libraries, through the adapters: their properties, and their defects, which stay visible."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What single bijectors and masks do beyond the common laws."""
+"""Properties of single bijectors and masks beyond those of every bijector."""
 
 import copy
 import math

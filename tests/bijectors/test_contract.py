@@ -1,4 +1,4 @@
-"""Checks of any bijector: healthy ones pass, and each planted fault is named by the check that is for it."""
+"""Checks of any bijector name planted faults; that healthy bijectors pass them is in test_laws.py."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from nf_mnist.bijectors import Bijector
 from nf_mnist.diagnostics import exact_log_det, stretch, violations
 from nf_mnist.flows import normalization, preprocessing, resflow
-from tests.support.registry import BIJECTORS, GREY, events, make_bijector, make_flow, unsettle
+from tests.support.registry import GREY, events, unsettle
 
 
 class Scale(Bijector):
-    """z = 2x on events of four numbers: small enough to spoil in one place."""
+    """z = 2x on events of four numbers; each subclass breaks one part of the contract."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Diverged(Scale):
 
 
 class OutsideItsDomain(Scale):
-    """z = log(x - 1/2), which most images have not."""
+    """z = log(x - 1/2), which is not defined for most images."""
 
     def forward_and_log_det(self, x, context=None):
         z = (x - 0.5).log()
@@ -127,16 +127,10 @@ def test_each_planted_fault_is_named(fault):
 
 
 @pytest.mark.parametrize("fault", [Diverged, OutsideItsDomain])
-def test_what_is_no_number_is_blamed_on_nothing_else(fault):
+def test_nan_is_blamed_on_nothing_else(fault):
     found = dict(violations(fault(), torch.rand(3, 4, dtype=torch.float64)))
     named = [name for name, wrong in found.items() if wrong is not None]
     assert named == ["values are finite"]
-
-
-@pytest.mark.parametrize("name", BIJECTORS)
-def test_healthy_bijectors_raise_no_alarm(name):
-    found = dict(violations(make_bijector(name), events(BIJECTORS[name][1])))
-    assert set(found.values()) == {None}, found
 
 
 def test_batch_statistics_in_training_mode_are_found():
@@ -154,14 +148,7 @@ def test_batch_statistics_in_training_mode_are_found():
     assert "batch statistics" in found["events do not mix"]
 
 
-@pytest.mark.parametrize("name", ["resflow", "hierarchical", "cp3_actnorm"])
-def test_log_determinants_are_those_of_the_jacobian(name):
-    flow = make_flow(name)
-    claimed, exact = exact_log_det(flow.bijector, events(flow.event_shape, n=1))
-    assert claimed == pytest.approx(exact, rel=1e-8)
-
-
-def test_a_log_determinant_that_is_averaged_or_turned_is_not():
+def test_an_averaged_log_determinant_is_not_that_of_the_jacobian():
     class Averaged(Scale):
         def forward_and_log_det(self, x, context=None):
             z, log_det = super().forward_and_log_det(x)

@@ -1,4 +1,4 @@
-"""The laws that every bijector and every model keeps in evaluation mode."""
+"""Properties that every bijector and every model has in evaluation mode."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -10,6 +10,8 @@ from torch.testing import assert_close
 
 import nf_mnist.bijectors
 from nf_mnist.bijectors import Bijector
+from nf_mnist.diagnostics import exact_log_det, violations
+from nf_mnist.flows import ConditionalFlow
 from tests.support.registry import BIJECTORS, FLOWS, events, make_bijector, make_flow
 
 FLOAT64, FLOAT32 = torch.float64, torch.float32
@@ -128,7 +130,7 @@ def test_gradients_of_the_data_of_a_bijector_are_slopes(name):
 
 @bijectors
 @dtypes
-def test_inputs_dtype_and_shapes_are_kept(name, dtype):
+def test_the_contract_is_kept(name, dtype):
     bijector, x = make_bijector(name, dtype), events(BIJECTORS[name][1], dtype=dtype)
     before = x.clone()
     z, log_det = bijector(x)
@@ -140,6 +142,8 @@ def test_inputs_dtype_and_shapes_are_kept(name, dtype):
     assert log_det.shape == log_det_back.shape == (len(x),)
     assert back.shape == x.shape
     assert z[0].numel() == x[0].numel()
+    found = dict(violations(bijector, x))
+    assert set(found.values()) == {None}, found
 
 
 @bijectors
@@ -178,8 +182,11 @@ def test_log_prob_is_that_of_the_jacobian(name):
     x = events(flow.event_shape, n=2)
     z, log_prob = flow(x)
     base = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
-    assert_close(log_prob, base + log_det_of_jacobian(flow.encode, x), rtol=1e-8, atol=1e-8)
+    exact = log_det_of_jacobian(flow.encode, x)
+    assert_close(log_prob, base + exact, rtol=1e-8, atol=1e-8)
     assert_close(flow.log_prob(x), log_prob)
+    if not isinstance(flow, ConditionalFlow):  # whose bijector takes a context
+        assert exact_log_det(flow.bijector, x[:1]) == pytest.approx(2 * (exact[0].item(),), rel=1e-8, abs=1e-8)
 
 
 @flows

@@ -1,4 +1,4 @@
-"""Learned mixing of channels, learned bounds and NICE's last layers beyond the common laws."""
+"""Properties of invertible convolutions, learned bounds and NICE's last layers beyond those of every bijector."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What bijectors say of themselves, and that those made of others answer for all of them."""
+"""Properties that bijectors state of themselves; bijectors made of others answer for all of them."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ JUMPING_FLOWS = {"resflow_gaussianize", "hierarchical", "conditional"}
 
 
 class Wrapped(Bijector):
-    """A user's container, which holds a bijector inside of a plain module."""
+    """A user's container, which holds a bijector inside a plain module."""
 
     def __init__(self, inner: Bijector) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Wrapped(Bijector):
 
 
 class Inverse(Bijector):
-    """A bijector the other way round."""
+    """The inverse of a bijector."""
 
     def __init__(self, inner: Bijector) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class Inverse(Bijector):
 
 
 def around(inner: Bijector) -> list[Bijector]:
-    """Return every kind of container, around a bijector of (2, 4, 4)."""
+    """Return each kind of container around a bijector on events of (2, 4, 4)."""
     rest = FactorOut((4, 4, 4), 2, Sequential([inner, Flatten((2, 4, 4))]))
     return [Sequential([Squeeze((2, 8, 8)), inner]), rest, Wrapped(Sequential([inner]))]
 
 
 @pytest.mark.parametrize("name", BIJECTORS)
-def test_what_is_continuous_does_not_jump_between_levels(name):
+def test_continuous_bijectors_do_not_jump_between_levels(name):
     bijector, edges = make_bijector(name), (events(BIJECTORS[name][1]) * 256).round() / 256
     with torch.no_grad():
         jump = (bijector(edges + 1e-9)[1] - bijector(edges - 1e-9)[1]).abs().max()
@@ -91,7 +91,7 @@ def test_fitting_reaches_what_is_inside():
         assert inner.probabilities[:, 0].min() > 0.99
 
 
-def test_made_exact_everything_is_counted_and_kept():
+def test_an_exact_bijector_counts_every_log_det_and_keeps_activations():
     for number in range(3):
         inner = Logit(count_log_det=False)
         container = around(inner)[number]
@@ -102,7 +102,7 @@ def test_made_exact_everything_is_counted_and_kept():
         assert not inner.recompute
 
 
-def test_what_is_left_out_is_that_of_the_logits_wherever_they_stand():
+def test_the_uncounted_log_det_is_that_of_the_logits_at_any_position():
     def chain(counted: bool) -> Sequential:
         rest = FactorOut((4, 4, 4), 2, Sequential([Logit(0.1, counted), Flatten((2, 4, 4))]))
         return Sequential([Logit(0.01, counted), Inverse(Logit()), rest])
@@ -115,23 +115,23 @@ def test_what_is_left_out_is_that_of_the_logits_wherever_they_stand():
         Wrapped(Logit(count_log_det=False)).uncounted_log_det(x)
 
 
-def test_a_grid_says_where_pixels_are_after_every_squeeze():
+def test_a_grid_gives_the_positions_of_pixels_after_each_squeeze():
     rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    places, grid = torch.stack([rows, columns])[:, None], PixelGrid.whole()
+    positions, grid = torch.stack([rows, columns])[:, None], PixelGrid.whole()
     layers = [Squeeze((1, 8, 8)), Permutation(torch.tensor(CHANNEL_ORDER)), Squeeze((4, 4, 4))]
     for layer in layers:
-        places, grid = layer(places)[0], layer.teacher_force(grid)
-        _, channels, height, width = places.shape
+        positions, grid = layer(positions)[0], layer.teacher_force(grid)
+        _, channels, height, width = positions.shape
         for channel in range(channels):
             row, column = grid.corners[channel]
             expected = [row + grid.stride * torch.arange(height), column + grid.stride * torch.arange(width)]
-            assert torch.equal(places[0, channel, :, 0], expected[0].float())
-            assert torch.equal(places[1, channel, 0], expected[1].float())
+            assert torch.equal(positions[0, channel, :, 0], expected[0].float())
+            assert torch.equal(positions[1, channel, 0], expected[1].float())
             assert grid.offset(channel) == row * grid.stride + column
     assert grid.stride == 4
 
 
-def test_pixels_can_be_given_where_they_have_an_order_only():
+def test_only_autoregressive_flows_can_be_teacher_forced():
     assert make_flow("hierarchical").bijector.is_autoregressive
     assert not make_flow("resflow").bijector.is_autoregressive
     with pytest.raises(ConfigError, match="pixels have no order"):

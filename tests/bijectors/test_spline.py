@@ -1,4 +1,4 @@
-"""Rational-quadratic splines beyond the common laws."""
+"""Properties of rational-quadratic splines beyond those of every bijector."""
 
 import pytest
 import torch

@@ -61,8 +61,8 @@ def test_without_an_amount_nothing_is_drawn(augment, levels):
 
 def ellipse(column: float, row: float, width: float, height: float) -> Tensor:
     """Return levels of a bright spot on black, shape (1, 1, 28, 28)."""
-    places = torch.arange(28.0)
-    across, down = ((places - column) / width).square(), ((places - row) / height).square()
+    positions = torch.arange(28.0)
+    across, down = ((positions - column) / width).square(), ((positions - row) / height).square()
     return (255 * torch.exp(-(across[None] + down[:, None]) / 2)).round().to(torch.uint8)[None, None]
 
 
@@ -70,9 +70,9 @@ def spread(levels: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and covariance of where images are bright, in pixels, shapes (n, 2) and (n, 2, 2)."""
     weights = levels.double().flatten(1)
     weights = weights / weights.sum(1, keepdim=True)
-    places = torch.cartesian_prod(torch.arange(28.0), torch.arange(28.0)).double().flip(1)
-    mean = weights @ places
-    offsets = places - mean[:, None]
+    positions = torch.cartesian_prod(torch.arange(28.0), torch.arange(28.0)).double().flip(1)
+    mean = weights @ positions
+    offsets = positions - mean[:, None]
     return mean, torch.einsum("np,npi,npj->nij", weights, offsets, offsets)
 
 

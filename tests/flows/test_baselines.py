@@ -93,7 +93,7 @@ def test_labels_change_the_density_and_keep_it_invertible(name):
 
 
 def bars(n: int) -> torch.Tensor:
-    """Return levels of black images of 8x8 with a bright bar at a random place."""
+    """Return levels of black images of 8x8 with a bright bar at a random position."""
     column = torch.arange(8) - torch.randint(8, (n, 1, 1, 1))
     return torch.where(column == 0, 250, 0).expand(-1, 1, 8, -1).to(torch.uint8)
 

@@ -1,4 +1,4 @@
-"""A flow conditioned on observed pixels: they are kept, cost nothing, and hidden ones are not looked at."""
+"""A flow conditioned on observed pixels keeps them at no cost in bits, and ignores the levels of hidden ones."""
 
 import hashlib
 import math
@@ -78,7 +78,7 @@ def test_what_is_observed_changes_what_is_predicted_for_hidden_pixels(flow, leve
     other[:, :, :4] = torch.randint(256, (6, 1, 4, 8))
     moved = flow.encode((other + 0.5) / 256, context_of(other, observed)) != z
     assert 0.45 < moved.double().mean() <= 0.5, (
-        "those of the hidden half; latents of given pixels hold the dither alone"
+        "only latents of the hidden half move; those of observed pixels hold only the dither"
     )
 
 
@@ -86,8 +86,8 @@ def test_each_pixel_of_the_coarsest_image_is_predicted_from_all_that_is_observed
     (coarsest,) = (part for part in flow.modules() if isinstance(part, GroupedMixture))
     context = context_of(levels[:1], torch.ones(1, 8, 8, dtype=torch.bool)).requires_grad_()
     mixture = coarsest.predict_mixture(torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), context)
-    for place in range(4):
-        (gradient,) = torch.autograd.grad(mixture.means[..., place // 2, place % 2].sum(), context, retain_graph=True)
+    for pixel in range(4):
+        (gradient,) = torch.autograd.grad(mixture.means[..., pixel // 2, pixel % 2].sum(), context, retain_graph=True)
         assert gradient[:, 0].all(), "a pixel of the first group attends to no other, yet must know what is observed"
 
 
@@ -102,15 +102,14 @@ def test_probabilities_of_a_hidden_pixel_sum_to_one():
     sizes = {"n_scales": 1, "channels": 4, "n_blocks": 1, "n_components": 2, "n_references": 2, "n_frequent": 1}
     last = {"n_groups": 1, "transformer_features": 8, "transformer_blocks": 1, "transformer_heads": 1}
     flow = unsettle(conditional(event_shape=(1, 2, 2), **sizes, **last)).double()
-    for place in range(4):
+    for pixel in range(4):
         levels = torch.randint(256, (1, 4)).repeat(256, 1)
-        levels[:, place] = torch.arange(256)
+        levels[:, pixel] = torch.arange(256)
         levels = levels.reshape(256, 1, 2, 2)
-        observed = (torch.arange(4) != place).reshape(1, 2, 2)
+        observed = (torch.arange(4) != pixel).reshape(1, 2, 2)
         with torch.no_grad():
             log_p = flow.log_prob((levels.double() + 0.5) / 256, context_of(levels, observed)) - 4 * math.log(256)
-        # The other three are certain, so this is the conditional probability of the pixel, but for pixels that are
-        # predicted after it: they are certain too.
+        # The other three pixels are observed and certain, so this is the conditional probability of the hidden one.
         assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-9)
 
 
@@ -203,7 +202,7 @@ GIVEN = torch.tensor([0, 150, 170, 140]).reshape(1, 1, 2, 2)
 FIRST_HIDDEN = torch.tensor([False, True, True, True]).reshape(1, 2, 2)
 
 
-def exact_law(flow: Flow) -> torch.Tensor:
+def exact_posterior(flow: Flow) -> torch.Tensor:
     """Return the probabilities of the first pixel's levels given the others, which come after it."""
     levels = GIVEN.repeat(256, 1, 1, 1)
     levels[:, 0, 0, 0] = torch.arange(256)
@@ -220,22 +219,22 @@ def drawn_levels(flow: Flow) -> torch.Tensor:
     return to_levels(found.x)[0, :, 0, 0, 0].double()
 
 
-def distance(levels: torch.Tensor, law: torch.Tensor) -> float:
+def distance(levels: torch.Tensor, exact: torch.Tensor) -> float:
     """Return the largest difference of distribution functions, in standard errors (Kolmogorov and Smirnov)."""
     found = levels.long().bincount(minlength=256).cumsum(0) / len(levels)
-    return (found - law.cumsum(0)).abs().max().item() * len(levels) ** 0.5
+    return (found - exact.cumsum(0)).abs().max().item() * len(levels) ** 0.5
 
 
 def test_crank_nicolson_draws_from_the_posterior(tiny):
-    assert distance(drawn_levels(tiny), exact_law(tiny)) < 1.95, "0.1% of fair samples are further"
+    assert distance(drawn_levels(tiny), exact_posterior(tiny)) < 1.95, "0.1% of fair samples are further"
 
 
-def test_without_the_metropolis_test_draws_are_from_another_law(tiny, monkeypatch):
+def test_without_the_metropolis_test_draws_are_from_another_distribution(tiny, monkeypatch):
     monkeypatch.setattr(CrankNicolsonChains, "_chance", lambda self, change: torch.full_like(change, 0.97))
-    assert distance(drawn_levels(tiny), exact_law(tiny)) > 4
+    assert distance(drawn_levels(tiny), exact_posterior(tiny)) > 4
 
 
-def test_forcing_leaves_conditionals_as_they_are(tiny):
+def test_teacher_forcing_leaves_conditionals_as_they_are(tiny):
     x = (torch.randint(256, (5, 1, 2, 2)).double() + 0.5) / 256
     model = teacher_forced(tiny)
     nothing, everything = (torch.full((5, 2, 2, 2), value, dtype=torch.float64) for value in (0.0, 1.0))

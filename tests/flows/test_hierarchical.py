@@ -1,4 +1,4 @@
-"""What maps of grey levels must keep besides the common laws: exact levels, and no peeking."""
+"""Properties of maps of grey levels beyond those of every bijector: exact levels, and no peeking."""
 
 import math
 

@@ -54,7 +54,7 @@ FLAT = (12,)
 
 
 def net(shape: Shape, multiple: int = 1) -> nn.Module:
-    """Return a small network from events to events of so many times as many channels."""
+    """Return a small network from events to events with ``multiple`` times as many channels."""
     dims, out = torch.Size(shape).numel(), (multiple * shape[0], *shape[1:])
     last = nn.Linear(8, multiple * dims)
     return nn.Sequential(nn.Flatten(), nn.Linear(dims, 8), nn.Tanh(), last, nn.Unflatten(1, out))
@@ -82,9 +82,9 @@ def residual_coupling(shape: Shape) -> AffineCoupling:
 
 
 def mixture_coupling(n_kept: int) -> DiscretizedMixture:
-    references = nearest_neighbours(n_kept, 4)
-    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(references) + 1))
-    return DiscretizedMixture(IMAGE, n_kept, net, references, n_frequent=1)
+    neighbours = nearest_neighbours(n_kept, 4)
+    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(neighbours) + 1))
+    return DiscretizedMixture(IMAGE, n_kept, net, neighbours, n_frequent=1)
 
 
 def grouped_mixture() -> GroupedMixture:
@@ -156,7 +156,7 @@ def small_nice(n_classes: int = 0) -> Flow:
 
 
 def parts(norm: str = "none", preprocess: str = "logit") -> dict[str, Any]:
-    """Return what every image model takes, for images of 8x8."""
+    """Return the arguments that every image model takes, for images of 8x8."""
     return {
         "event_shape": GREY,
         "preprocess": preprocessing(preprocess, 1e-5, True),
@@ -206,7 +206,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
 
 
 def unsettle(module: nn.Module) -> nn.Module:
-    """Move parameters and statistics to places where a trained model could have them."""
+    """Move parameters and statistics to values that a trained model could have."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in [*module.named_parameters(), *module.named_buffers()]:
@@ -229,6 +229,6 @@ def make_flow(name: str, dtype: torch.dtype = torch.float64) -> Flow:
 
 
 def events(shape: Shape, n: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return n events with elements well inside the unit interval, which every entry takes."""
+    """Return n events with elements well inside the unit interval, in the domain of every entry."""
     generator = torch.Generator().manual_seed(2)
     return (0.01 + 0.98 * torch.rand(n, *shape, generator=generator, dtype=torch.float64)).to(dtype)

@@ -61,13 +61,6 @@ def test_bfloat16_changes_a_gradient_less_than_the_choice_of_images_does(name):
     assert by_rounding < (halves[1] - halves[0]).norm() / 4
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_with_channels_last_are_those_of_the_default_layout(name):
-    flow, x = flow_and_batch(name)
-    expected = gradient(flow, x)
-    assert relative_error(gradient(flow.to(memory_format=torch.channels_last), x), expected) < 1e-5
-
-
 def test_gradients_with_statistics_of_patches_are_those_of_the_layers(monkeypatch):
     flow, x = flow_and_batch("resflow")
     gradients = []
