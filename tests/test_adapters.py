@@ -16,7 +16,7 @@ SMALL = (1, 4, 4)
 
 
 class Scaled(nn.Module):
-    """A stand-in for one map ``y = 3 x`` in the conventions of normflows and nflows alike."""
+    """A stand-in for a map ``y = 3 x`` that follows the conventions of both normflows and nflows."""
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return FACTOR * z, self.log_det(z)
@@ -29,7 +29,7 @@ class Scaled(nn.Module):
 
 
 class TwoScales(Scaled):
-    """A stand-in for a multi-scale model of normflows: two latents, the first from the second row."""
+    """A stand-in for a multi-scale model of normflows with two latents, the first from the second row."""
 
     def forward_and_log_det(self, z: list[Tensor]) -> tuple[Tensor, Tensor]:
         return self.forward(torch.cat([z[1], z[0]], 2))
@@ -40,7 +40,7 @@ class TwoScales(Scaled):
 
 
 class Lazy(nn.Module):
-    """A stand-in for a lazy flow of zuko: called, it makes what has a transform."""
+    """A stand-in for a lazy flow of zuko: a call returns an object with a transform."""
 
     def forward(self, context: Tensor | None) -> nn.Module:
         made = nn.Module()
@@ -88,7 +88,7 @@ BUILDERS = {**{f"stand_in_{name}": build for name, build in STAND_INS.items()}, 
 
 
 def jacobian_log_det(function, value: Tensor) -> Tensor:
-    """Return log|det| of the Jacobian at each event, by reverse mode: the libraries write in place."""
+    """Return log|det| of the Jacobian at each event, in reverse mode because the libraries write in place."""
 
     def flat(event: Tensor) -> Tensor:
         return function(event.reshape(1, *value.shape[1:])).flatten()
@@ -104,7 +104,7 @@ def test_adapted_flows_invert_and_count_the_jacobian(name, float64):
     bijector.eval()
     z, log_det = bijector(x)
     back, log_det_back = bijector.inverse_and_log_det(z)
-    assert_close(back, x, atol=1e-6, rtol=0)  # zuko inverts autoregressions by passes, splines by roots
+    assert_close(back, x, atol=1e-6, rtol=0)  # zuko inverts autoregressive maps in passes, and splines by root finding
     assert_close(log_det, jacobian_log_det(lambda v: bijector(v)[0], x), atol=1e-6, rtol=0)
     assert_close(log_det_back, -log_det, atol=1e-5, rtol=0)
     assert log_det.shape == (3,)
@@ -151,7 +151,7 @@ def test_nflows_batchnorm_magnifies_before_it_was_trained():
 
 
 class AveragingCoupling(Scaled):
-    """A re-enactment of TarFlow's blocks, which return the mean of the log-scales over tokens and channels."""
+    """A copy of a defect in TarFlow's blocks, which return the mean of log-scales over tokens and channels."""
 
     def log_det(self, z: Tensor) -> Tensor:
         return super().log_det(z) / z[0].numel()

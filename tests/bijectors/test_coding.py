@@ -1,4 +1,4 @@
-"""An arithmetic coder confirms the bits that the hierarchical flow claims."""
+"""An arithmetic coder confirms the bits per dimension that the hierarchical flow reports."""
 
 import pytest
 import torch

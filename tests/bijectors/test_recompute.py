@@ -1,4 +1,4 @@
-"""Activations computed anew in the backward pass: the same gradients and statistics, in less memory."""
+"""Recomputing activations in the backward pass gives the same gradients and statistics in less memory."""
 
 import copy
 
@@ -17,7 +17,7 @@ COUPLINGS = (MaskedCoupling, DiscretizedMixture, GroupedMixture)
 
 
 def recomputing(flow: Flow) -> Flow:
-    """Return a copy whose couplings recompute."""
+    """Return a copy whose couplings recompute activations."""
     flow = copy.deepcopy(flow)
     couplings = [part for part in flow.modules() if isinstance(part, COUPLINGS)]
     assert couplings
@@ -27,7 +27,7 @@ def recomputing(flow: Flow) -> Flow:
 
 
 def n_kept(flow: Flow, x: Tensor) -> int:
-    """Return how many numbers a forward pass keeps for the backward pass."""
+    """Return how many numbers a forward pass stores for the backward pass."""
     kept: dict[int, int] = {}
 
     def keep(value: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def spline(spread: float, n: int = 200, dtype: torch.dtype = torch.float64) -> S
 
 
 class Constant(nn.Module):
-    """Predicts the same number everywhere, ``multiple`` times as many channels."""
+    """A network that predicts the same number everywhere, with ``multiple`` times as many channels."""
 
     def __init__(self, value: float, multiple: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_the_closed_form_inverse_holds_for_steep_and_flat_bins(dtype, tolerance)
     one = spline(3.0, 20000, dtype)
     x = BOUND * (2 * torch.rand(20000, dtype=dtype) - 1)
     z, log_slope = one.bin_of(x, one.x).forward(x)
-    error = (one.bin_of(z, one.z).inverse(z) - x).abs() * log_slope.exp().clamp(max=1)  # z has the resolution, not x
+    error = (one.bin_of(z, one.z).inverse(z) - x).abs() * log_slope.exp().clamp(max=1)  # rounding limits z, not x
     assert log_slope.amax() - log_slope.amin() > 10, "there are both"
     assert error.max() < tolerance
 

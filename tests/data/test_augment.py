@@ -1,4 +1,4 @@
-"""Augmented training images: what is moved, how often, and that nothing else changes."""
+"""Augmentation moves the training images by the stated amounts in half of the cases, and changes nothing else."""
 
 import lightning as L
 import pytest
@@ -11,7 +11,7 @@ from tests.support.helpers import fit, tiny_overrides, write_images
 
 
 def moved(image: Tensor, down: int, right: int) -> Tensor:
-    """Move an image, shape (height, width), by whole pixels, black where it was not."""
+    """Move an image, shape (height, width), by whole pixels; pixels that enter are black."""
     height, width = image.shape
     found = torch.zeros_like(image)
     for row in range(height):
@@ -40,7 +40,7 @@ def test_every_shift_occurs_as_often_as_it_should_and_nothing_else(levels):
         ]
     )
     assert counts.sum() == len(levels)
-    # Half of the images stay, and so does a ninth of the others.
+    # Half of the images are unchanged, and so is a ninth of the others, whose shift is 0.
     expected = len(levels) * torch.tensor([1 / 18] * 4 + [10 / 18] + [1 / 18] * 4)
     assert ((counts - expected).square() / expected).sum() < 26.1  # chi-squared, 8 degrees of freedom: p = 0.001
 
@@ -67,7 +67,7 @@ def ellipse(column: float, row: float, width: float, height: float) -> Tensor:
 
 
 def spread(levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and covariance of where images are bright, in pixels, shapes (n, 2) and (n, 2, 2)."""
+    """Return mean and covariance of the positions of brightness, in pixels, shapes (n, 2) and (n, 2, 2)."""
     weights = levels.double().flatten(1)
     weights = weights / weights.sum(1, keepdim=True)
     positions = torch.cartesian_prod(torch.arange(28.0), torch.arange(28.0)).double().flip(1)
@@ -91,8 +91,8 @@ def test_distortions_are_as_large_as_is_permitted():
     spot = ellipse(14.0, 13.0, 2.5, 2.5)
     _, (before,) = spread(spot)
     _, after = spread(random_distortion(spot.expand(2000, -1, -1, -1), 0.2))
-    # Seen through the map A, covariance C becomes A^-1 C A^-T, which of a round spot tells the singular values of A.
-    # Those of a matrix within 0.2 of the identity, element by element, lie within 0.4 of 1.
+    # The map A turns a covariance C into A^-1 C A^-T, which for a round spot gives the singular values of A. If all
+    # elements of A are within 0.2 of the identity, these lie within 0.4 of 1.
     stretches = (before.trace() / 2 / torch.linalg.eigvalsh(after)).sqrt()
     assert 0.6 < stretches.min() < 0.75
     assert 1.25 < stretches.max() < 1.42
@@ -122,5 +122,5 @@ def test_training_images_alone_are_augmented(setting, tmp_path):
 
 
 def is_in(images: Tensor, known: Tensor) -> Tensor:
-    """Return which images are among those known, shape (n,)."""
+    """Return which images are among the known ones, shape (n,)."""
     return (images[:, None] == known[None]).flatten(2).all(2).any(1)

@@ -32,7 +32,7 @@ from nf_mnist.errors import DataError
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 
-# SHA-256 of the four uncompressed official files, as published with them.
+# SHA-256 of the four official files, uncompressed, as published with them.
 OFFICIAL = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -48,7 +48,7 @@ def official() -> ImageSet:
 
 
 def numbered(n: int) -> Images:
-    """Images whose every pixel is the image's own number."""
+    """Return images whose pixels all have the image's index as level."""
     numbers = torch.arange(n)
     return Images(numbers.to(torch.uint8)[:, None, None, None].expand(n, 1, 2, 2), numbers)
 

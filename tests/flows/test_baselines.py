@@ -1,4 +1,4 @@
-"""The field's flows: their published sizes, labels, and depth."""
+"""Published flows: their sizes, labels and depth."""
 
 import math
 from itertools import pairwise

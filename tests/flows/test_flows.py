@@ -1,4 +1,4 @@
-"""Flows as densities, and the models' sizes and structure."""
+"""Flows are densities; models have the sizes and structure of their papers."""
 
 import copy
 import math
@@ -111,7 +111,7 @@ def test_log_scales_and_shifts_of_cp3_are_bounded_by_a_tanh():
             last.bias.copy_(torch.linspace(-1000, 1000, 784)[torch.randperm(784)])
         kept = torch.randn(1, 784) * coupling.mask
         free = coupling.mask == 0
-        # Of the transformed elements, 0 becomes the shift and 1 the scale more; the networks see the others alone.
+        # A transformed element 0 becomes the shift, and 1 the shift plus the scale; networks see only the others.
         shift = coupling(kept)[0][:, free]
         log_scale = (coupling(kept + (1 - coupling.mask))[0][:, free] - shift).log()
         for values in (shift, log_scale):

@@ -71,8 +71,8 @@ def test_a_mixture_is_the_discretized_logistic_of_its_definition():
     assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_component_at_a_reference_repeats_its_level():
-    # No atom; all weight on the one reference, at the smallest scale.
+def test_a_logistic_at_a_reference_level_repeats_it():
+    # No atom, and all weight on the logistic at the reference level, with the smallest scale.
     parameters = torch.tensor([-30.0, 0.0, 0.0, 0.0, 30.0, -30.0]).double()[None, :, None]
     for level in (0.0, 1.0, 93.0, 255.0):
         here = torch.full((1, 1), level, dtype=torch.float64)
@@ -81,21 +81,20 @@ def test_a_component_at_a_reference_repeats_its_level():
         assert table(mixture).sum().item() == pytest.approx(1, abs=1e-12)
 
 
-def test_references_are_the_nearest_neighbours_pixels_of_the_image_before_the_squeeze():
+def test_neighbours_are_the_nearest_known_pixels_of_the_image_before_the_squeeze():
     image = torch.arange(64.0).reshape(1, 1, 8, 8)
     four = Squeeze((1, 8, 8))(image)[0][:, list(CHANNEL_ORDER)]
     for n_kept in (1, 2, 3):
-        references = nearest_neighbours(n_kept, 4)
-        found = levels_at(four[:, :n_kept], references)
+        found = levels_at(four[:, :n_kept], nearest_neighbours(n_kept, 4))
         row, column = divmod(int(four[0, n_kept, 1, 2]), 8)
         distance = math.sqrt(2) if n_kept == 1 else 1.0
         for number in found[0, :, 1, 2].tolist():
             assert math.dist((row, column), divmod(int(number), 8)) == pytest.approx(distance)
         assert len(set(found[0, :, 1, 2].tolist())) == 4
-    assert {reference.channel for reference in nearest_neighbours(1, 99)} == {0}
+    assert {neighbour.channel for neighbour in nearest_neighbours(1, 99)} == {0}
 
 
-def test_beyond_the_border_references_find_black():
+def test_neighbours_beyond_the_border_are_black():
     level = torch.full((1, 1, 2, 2), 255.0)
     assert levels_at(level, [NeighbourPixel(0, -1, 0), NeighbourPixel(0, 0, 1)])[0].tolist() == [
         [[0.0, 0.0], [255.0, 255.0]],
@@ -119,7 +118,7 @@ def test_log_prob_is_that_of_levels_whatever_the_dither(build):
 
 
 def test_a_small_discrete_density_sums_to_one():
-    # All 256^2 images of two pixels, the second given the first.
+    # All 256^2 images of two pixels; the second is predicted from the first.
     net = torch.nn.Conv2d(2, n_parameters(2), 1)
     coupling = DiscretizedMixture((2, 1, 1), 1, net).double()
     first, second = torch.cartesian_prod(LEVELS, LEVELS).T

@@ -1,4 +1,4 @@
-"""Variational dequantization: a density on each level's box, a bound, and a part of the checkpoint."""
+"""Variational dequantization is a density on each level's box, gives a bound, and is part of the checkpoint."""
 
 import json
 import math
@@ -26,11 +26,13 @@ from tests.support.helpers import (
 from tests.support.registry import unsettle
 
 LAST = 2**15 - 1
-LOG_WIDTH = math.log((1 - 2 * VariationalDequantizer.MARGIN) / 256)  # of what a pixel's noise can reach
+LOG_WIDTH = math.log(
+    (1 - 2 * VariationalDequantizer.MARGIN) / 256
+)  # log-width of the interval that a pixel's noise can reach
 
 
 def learned(shape: tuple[int, int, int], spread: float = 1) -> VariationalDequantizer:
-    """Return a dequantizer away from its beginning; the larger the spread, the further from uniform."""
+    """Return a dequantizer with random parameters; a larger spread takes it further from uniform."""
     dequantizer = unsettle(VariationalDequantizer(uva_noise(event_shape=shape, n_couplings=4, hidden_channels=4)))
     with torch.no_grad():
         for name, parameter in dequantizer.named_parameters():
@@ -64,7 +66,9 @@ def test_its_density_is_that_of_the_jacobian(monkeypatch):
     dequantizer, levels = learned((1, 3, 4)).double(), torch.randint(256, (1, 1, 3, 4), dtype=torch.uint8)
     noise = draw_noise(levels).double()
     jacobian = torch.func.jacrev(lambda k: dequantizer(levels, k)[0])(noise).reshape(12, 12)
-    log_density = -torch.linalg.slogdet(jacobian).logabsdet - 12 * 15 * math.log(2)  # of noise, u = (k + 1/2) / 2^15
+    log_density = -torch.linalg.slogdet(jacobian).logabsdet - 12 * 15 * math.log(
+        2
+    )  # the density of noise, u = (k + 1/2) / 2^15
     assert_close(dequantizer(levels, noise)[1], log_density[None])
 
 
@@ -78,7 +82,7 @@ def test_the_noise_depends_on_the_levels():
 
 @torch.no_grad()
 def test_it_bounds_the_likelihood_and_draws_tighten_the_bound():
-    # Under the uniform density an image of 16 pixels has probability 256^-16; q covers all of it but the margins.
+    # Under the uniform density an image of 16 pixels has probability 256^-16; q covers all of its box but the margins.
     levels = torch.randint(256, (1, 1, 4, 4), dtype=torch.uint8).expand(8192, -1, -1, -1)
     log_ratio = -learned((1, 4, 4), spread=0.15)(levels, draw_noise(levels))[1].double()
     exact = 16 * LOG_WIDTH
@@ -91,7 +95,7 @@ def test_it_bounds_the_likelihood_and_draws_tighten_the_bound():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a folder with ``images.npz`` and ``run``, a training of a flow and a flow of noise."""
+    """Return a folder with ``images.npz`` and ``run``, where a flow and a dequantization flow were trained."""
     folder = tmp_path_factory.mktemp("variational")
     images = write_images(folder / "images.npz")
     overrides = [*tiny_overrides(images, folder / "run"), f"model.noise={NOISE}", "trainer.max_steps=3"]

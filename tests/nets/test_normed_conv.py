@@ -1,4 +1,4 @@
-"""A convolution normalized by the statistics of its patches is the two layers one after the other."""
+"""A convolution normalized by the statistics of its patches equals the two layers one after the other."""
 
 import copy
 
@@ -17,7 +17,7 @@ def layers(channels: int, **settings) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     return conv.double(), norm.double()
 
 
-@pytest.mark.parametrize("channels", [1, 2])  # 80 outputs are worth the while for patches of 9, not for those of 18
+@pytest.mark.parametrize("channels", [1, 2])  # with 80 outputs it pays for patches of 9 elements, not of 18
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 0, "stride": 2}])
 def test_values_gradients_and_running_statistics_are_those_of_the_layers(channels, settings):
     conv, norm = layers(channels, **settings)

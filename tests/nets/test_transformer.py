@@ -1,4 +1,4 @@
-"""The transformer over groups of pixels refuses a context that it was not built for."""
+"""The transformer over groups of pixels uses labels as context, and refuses a context without conditioning."""
 
 import pytest
 import torch

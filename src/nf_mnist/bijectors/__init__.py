@@ -1,7 +1,7 @@
 """Invertible maps with log-determinants, one family per file; all follow the contract of :class:`Bijector`."""
 
 from nf_mnist.bijectors.actnorm import ActNorm
-from nf_mnist.bijectors.base import Bijector, Sequential, Shape
+from nf_mnist.bijectors.base import Bijector, Shape
 from nf_mnist.bijectors.batchnorm import BatchNorm
 from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
 from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
@@ -14,6 +14,7 @@ from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
+from nf_mnist.bijectors.sequential import Sequential
 from nf_mnist.bijectors.spline import SplineCoupling
 
 __all__ = [

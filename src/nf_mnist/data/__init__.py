@@ -1,5 +1,6 @@
 """Images as uint8 levels: reading, augmenting, masking and dequantizing them."""
 
+from nf_mnist.data.arrays import array_event_shape, array_file
 from nf_mnist.data.augment import affine, random_distortion, random_maps, random_shift
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
@@ -17,8 +18,6 @@ from nf_mnist.data.regions import HALVES, random_observed, region
 from nf_mnist.data.sets import (
     Images,
     ImageSet,
-    array_event_shape,
-    array_file,
     mnist,
     random_subset,
     split,

@@ -1,14 +1,12 @@
-"""Image sets as uint8 tensors: the bundled MNIST, torchvision's sets of the same shape and a user's own arrays."""
+"""Image sets as uint8 tensors: the bundled MNIST and torchvision's sets of the same shape; splits and samples."""
 
 import gzip
 import hashlib
-import zipfile
 import zlib
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,37 +91,6 @@ def torchvision_set(name: str, root: str) -> ImageSet:
     return ImageSet(images(True), images(False))
 
 
-def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
-    """Read a user's own grey images from an ``.npz`` file.
-
-    The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images`` and
-    ``test_labels``. Without test images, a random part of the images becomes the test set.
-
-    Args:
-        path: Path of the file.
-        test_fraction: Share of the images that is held out if the file has no test images.
-        split_seed: Seed for the choice of held-out images.
-
-    Raises:
-        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
-    """
-    arrays = _read_npz(path)
-    images = _images_of(arrays, "images", "labels", path)
-    if "test_images" in arrays:
-        return ImageSet(images, _images_of(arrays, "test_images", "test_labels", path))
-    test, train = split(images, test_fraction, split_seed)
-    return ImageSet(train, test)
-
-
-def array_event_shape(path: str | None) -> list[int]:
-    """Return (1, height, width) of the images in a user's ``.npz`` file.
-
-    Raises:
-        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
-    """
-    return list(_images_of(_read_npz(path), "images", "labels", path).levels.shape[1:])
-
-
 def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Images]:
     """Split images at random into two parts.
 
@@ -185,28 +152,3 @@ def _read_idx(path: Path, sha256: str) -> Tensor:
     n_axes = content[3]
     shape = [int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(n_axes)]
     return torch.frombuffer(bytearray(content[4 + 4 * n_axes :]), dtype=torch.uint8).reshape(shape)
-
-
-def _read_npz(path: str | None) -> dict[str, np.ndarray]:
-    if path is None:
-        raise DataError("data=array needs the file of the images: path=images.npz")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read images from {path}: {error}; expected an .npz file with 'images'") from error
-
-
-def _images_of(arrays: dict[str, np.ndarray], key: str, label_key: str, path: str | None) -> Images:
-    if key not in arrays:
-        raise DataError(f"{path} has no array {key!r}, only {', '.join(arrays) or 'nothing'}")
-    array = arrays[key]
-    if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
-        raise DataError(
-            f"{key!r} in {path} is {array.dtype} of shape {array.shape}; expected uint8 levels 0 to 255 of shape "
-            "(n, height, width)"
-        )
-    labels = arrays.get(label_key, np.zeros(len(array), dtype=np.int64))
-    if labels.shape != (len(array),):
-        raise DataError(f"{label_key!r} in {path} has shape {labels.shape}; expected ({len(array)},)")
-    return Images(torch.from_numpy(array).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
