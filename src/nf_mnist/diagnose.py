@@ -3,12 +3,11 @@
 import warnings
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import track
 
 from nf_mnist.app.command import command
 from nf_mnist.app.diagnosis import load_diagnosis_task, print_results, write_report
 from nf_mnist.app.output import new_path
+from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.settings import check_ranges, check_split
 from nf_mnist.diagnostics import CHECKS, diagnose
 from nf_mnist.hardware import keep_freed_memory
@@ -23,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     out = new_path(cfg.out)
     task, n_parameters = load_diagnosis_task(cfg)
     keep_freed_memory()
-    results = list(diagnose(task, track(CHECKS, "diagnosing", console=Console(stderr=True))))
+    results = list(diagnose(task, progress_bar("diagnosing")(CHECKS)))
     about = {
         "flow": str(cfg.ckpt or cfg.flow._target_),
         "split": cfg.split,

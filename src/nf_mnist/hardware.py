@@ -1,4 +1,4 @@
-"""What this machine is good at, detected and not assumed."""
+"""What this machine can do and is fast at: detected, not assumed."""
 
 import ctypes
 import sys
@@ -12,10 +12,13 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the GPU where there is one.
+    """Return a device by its name.
+
+    Args:
+        name: ``auto``, which is the GPU if there is one; ``cpu``; ``cuda``, or a certain GPU such as ``cuda:1``.
 
     Raises:
-        MachineError: If a GPU is asked for and there is none.
+        MachineError: If the machine has no such GPU.
         ConfigError: If there is no device of that name.
     """
     if name == "auto":
@@ -32,12 +35,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_accelerator(name: str) -> str:
-    """Return the accelerator to train on; ``auto`` is a GPU of CUDA where there is one, and the CPU elsewhere.
+    """Return Lightning's name of the accelerator to train on.
 
-    Not Apple's GPU, which Lightning would take: it has no float64, in which maps compute what float32 cannot hold.
+    Apple's GPU, which Lightning would take, is refused: it has no float64, which some maps need for accuracy.
+
+    Args:
+        name: A name of Lightning's, or ``auto``: a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        MachineError: If what is asked for is not there, or lacks float64.
+        MachineError: If the machine does not have the accelerator, or the accelerator has no float64.
     """
     if name == "mps":
         raise MachineError("trainer.accelerator=mps, but Apple's GPUs have no float64; use trainer.accelerator=cpu")
@@ -53,8 +59,8 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     with AMX or AVX512_BF16) and in float32 elsewhere, where bfloat16 gains nothing.
 
     Args:
-        precision: As Lightning has it, or ``auto``.
-        accelerator: As :func:`resolve_accelerator` returns it.
+        precision: A name of Lightning's, or ``auto``.
+        accelerator: An accelerator, from :func:`resolve_accelerator`.
 
     Raises:
         ConfigError: If the precision is unknown.
@@ -68,18 +74,18 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """Return the type of numbers of weights and images in a precision that :func:`resolve_precision` returned."""
+    """Return the dtype of weights and images in a precision from :func:`resolve_precision`."""
     return torch.float64 if precision == "64-true" else torch.float32
 
 
 def autocast_of(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which networks run in a precision that :func:`resolve_precision` returned."""
+    """Return the context in which networks run in a precision from :func:`resolve_precision`."""
     low = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, low, enabled=precision.endswith("-mixed"))
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device has instructions for bfloat16; without, products of matrices in it are emulated."""
+    """Return whether the device has instructions for bfloat16; without them, matrix products in it are emulated."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return cpu_with_bfloat16() is not None
@@ -95,8 +101,8 @@ def cpu_with_bfloat16() -> str | None:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the system after each step.
 
-    Activations are tens of megabytes; by default each is mapped, filled with zeros page by page and unmapped again in
-    every step, which takes a third of a CPU's training time. Elsewhere than on Linux with glibc nothing happens.
+    Activations take tens of megabytes. By default each is mapped, filled with zeros page by page and unmapped again in
+    every step, which takes a third of the training time on a CPU. On other systems this function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return

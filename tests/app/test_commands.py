@@ -58,7 +58,7 @@ def test_training_ends_in_a_table_and_leaves_everything_in_its_folder(folder):
     assert {"train/loss", "val/loss", "val/bpd"} <= rows[0].keys()
 
 
-def test_evaluate_reproduces_the_figures_of_training_to_the_last_digit(folder, best, tmp_path):
+def test_evaluate_reproduces_the_metrics_of_training_to_the_last_digit(folder, best, tmp_path):
     written = [f"radius_plot={tmp_path}/radius.png", f"per_image={tmp_path}/scores.csv"]
     finished = run_command("evaluate", best, f"out={tmp_path}/metrics.json", *written)
     assert finished.code == 0, finished.err
@@ -100,7 +100,7 @@ def test_sample_writes_a_grid_or_single_images_that_are_the_same(best, tmp_path)
 
 
 @pytest.mark.parametrize(("out", "metrics"), [("grid.png", "grid.json"), ("run_v1.0", "run_v1.0.json")])
-def test_figures_of_samples_have_a_file_of_their_own_that_is_not_overwritten(out, metrics, best, tmp_path):
+def test_metrics_of_samples_have_a_file_of_their_own_that_is_not_overwritten(out, metrics, best, tmp_path):
     (tmp_path / metrics).write_text("of another command")
     refused = run_command("sample", best, "n=4", f"out={tmp_path}/{out}")
     assert (refused.code, f"{metrics} exists already" in refused.err, refused.out) == (1, True, "")
@@ -145,7 +145,7 @@ def test_samples_depend_on_seed_and_temperature_alone(best, tmp_path):
     assert not torch.equal(pictures["a"], pictures["d"])
 
 
-def test_inpaint_writes_a_picture_and_figures(best, tmp_path):
+def test_inpaint_writes_a_picture_and_metrics(best, tmp_path):
     given = ["mask=left", "n_images=5", "n_samples=3", "batch_size=2", "method.n_steps=2"]
     finished = run_command("inpaint", best, *given, f"out={tmp_path}/found")
     assert finished.code == 0, finished.err

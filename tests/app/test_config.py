@@ -132,7 +132,7 @@ def test_compile_compiles_the_networks_of_bijectors_and_nothing_else(model):
         f"{group}={name}"
         for group in ("optimizer", "scheduler", "callbacks", "trainer")
         for name in options(group)
-        if name not in ("classifier", "quality")  # quality judges images of 28x28 pixels alone
+        if name not in ("classifier", "quality")  # quality measures images of 28x28 pixels only
     ]
     + ["logger=default", "data.dequantizer=none"]
     + [f"model.flow.scale_activation={scale}" for scale in ("tanh", "soft_clamp", "none", "double_tanh")]
@@ -220,7 +220,7 @@ def test_every_experiment_takes_a_step(experiment, tmp_path):
         "logger.tensorboard=null",
         f"output_dir={tmp_path}/run",
     ]
-    # The first riddle is a loss that is no number.
+    # The first riddle is a loss that becomes NaN.
     error = DivergenceError if experiment == "riddle_01_nan_loss" else None
     assert fit(overrides, expect=error).trainer.global_step == 1
 

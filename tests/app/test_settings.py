@@ -112,8 +112,8 @@ def test_kinds_follow_annotations():
     node = OmegaConf.create({"flow": {"_target_": "nf_mnist.flows.cp3", "n_couplings": 1.5}})
     with pytest.raises(ConfigError, match=r"^flow\.n_couplings must be a whole number, got 1\.5"):
         check_kinds(node)
-    for sound in ({"n_couplings": 2, "scale_activation": "tanh"}, {"n_couplings": "???"}, {"nosuch": "abc"}):
-        check_kinds(OmegaConf.create({"_target_": "nf_mnist.flows.cp3", **sound}))
+    for correct in ({"n_couplings": 2, "scale_activation": "tanh"}, {"n_couplings": "???"}, {"nosuch": "abc"}):
+        check_kinds(OmegaConf.create({"_target_": "nf_mnist.flows.cp3", **correct}))
     check_kinds(OmegaConf.create({"_target_": "torch.optim.Adam", "lr": "abc"}))  # foreign annotations are not ours
 
 

@@ -79,7 +79,7 @@ def test_export_keeps_weights_in_bfloat16_from_which_every_command_but_resuming_
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_released_flows_reach_the_figures_that_are_said_of_them(name):
+def test_released_flows_reach_their_published_metrics(name):
     metrics = json.loads((RESULTS / f"{name}.json").read_text())
     flow, _, cfg, _ = load_trained(f"pretrained:{name}")
     sample, index = random_subset(mnist().test, 150, seed=1)

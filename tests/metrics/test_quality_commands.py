@@ -11,7 +11,7 @@ from nf_mnist.nets import Classifier
 from nf_mnist.training.callbacks import LogQuality
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
 
-FIGURES = set(Quality._fields)
+METRICS = set(Quality._fields)
 
 
 @pytest.fixture(scope="module", params=[28])
@@ -31,13 +31,13 @@ def test_evaluate_measures_samples_beside_the_floor(run, tmp_path):
         assert part in finished.out
     quality = json.loads((tmp_path / "f.json").read_text())["quality"]
     assert [row["temperature"] for row in quality["temperatures"]] == [1.0, 0.5]
-    assert all(row.keys() >= FIGURES for row in (*quality["temperatures"], quality["training_images"]))
+    assert all(row.keys() >= METRICS for row in (*quality["temperatures"], quality["training_images"]))
     best = min(quality["temperatures"], key=lambda row: row["frechet_distance"])
     assert quality["best_temperature"] == best["temperature"]
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
-def test_figures_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatch):
+def test_metrics_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatch):
     def no_room(*given):
         raise OSError(28, "No space left on device")
 
@@ -120,7 +120,7 @@ def test_the_callback_writes_samples_and_floor_at_every_validation(tmp_path):
     fit([*tiny_overrides(images, tmp_path / "run"), *settings, "trainer.val_check_interval=1"])
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
-    names = FIGURES - {"class_histogram"}
+    names = METRICS - {"class_histogram"}
     for group in ("quality", "quality_floor"):
         written = {tag.partition("/")[2] for tag in events.Tags()["scalars"] if tag.partition("/")[0] == group}
         assert written == names
