@@ -57,6 +57,6 @@ def _compile(networks: Iterable[torch.nn.Module]) -> None:
     """
     import torch._dynamo  # 1 s, for those who compile
 
-    torch._dynamo.config.recompile_limit = max(COMPILED_SHAPES, torch._dynamo.config.recompile_limit)
+    torch._dynamo.config.recompile_limit = COMPILED_SHAPES
     for network in networks:
         network.compile()
