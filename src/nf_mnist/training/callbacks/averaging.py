@@ -16,6 +16,9 @@ class AverageWeights(WeightAveraging):
 
     Args:
         decay: Share of the old average that each step keeps.
+
+    Raises:
+        ConfigError: If ``decay`` is outside [0, 1].
     """
 
     def __init__(self, decay: float = 0.999) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import check_range
 from nf_mnist.training.module import FlowModule
 
 
@@ -34,13 +34,6 @@ def flow_module(pl_module: L.LightningModule) -> FlowModule:
     return cast(FlowModule, pl_module)
 
 
-def check_counts(**counts: int) -> None:
-    """Raise a ConfigError that names the first count below 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{name} of a callback must be at least 1, got {count}")
-
-
 class ValidationCallback(L.Callback, ABC):
     """Collects data, latents and labels of the first validation images, which validation computes anyway.
 
@@ -52,7 +45,7 @@ class ValidationCallback(L.Callback, ABC):
     """
 
     def __init__(self, n_images: int) -> None:
-        check_counts(n_images=n_images)
+        check_range(1, n_images=n_images)
         self.n_images = n_images
         self._collected: list[dict[str, Tensor]] = []
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nf_mnist.errors import DivergenceError
-from nf_mnist.training.callbacks.base import check_counts
+from nf_mnist.errors import DivergenceError, check_range
 
 
 class StopOnDivergence(L.Callback):
@@ -25,7 +24,7 @@ class StopOnDivergence(L.Callback):
     """
 
     def __init__(self, every_n_steps: int) -> None:
-        check_counts(every_n_steps=every_n_steps)
+        check_range(1, every_n_steps=every_n_steps)
         self.every_n_steps = every_n_steps
         self._first_bad_step: Tensor | None = None
 
@@ -69,7 +68,7 @@ class SkipBadSteps(L.Callback):
     """
 
     def __init__(self, max_consecutive: int) -> None:
-        check_counts(max_consecutive=max_consecutive)
+        check_range(1, max_consecutive=max_consecutive)
         self.max_consecutive = max_consecutive
         self.n_skipped = self.n_consecutive = 0
         self._buffers: list[Tensor] = []  # copies from before the step, which may consist of several batches

@@ -8,7 +8,8 @@ import torch
 
 from nf_mnist.data import Images
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, diagnose, make_batch
-from nf_mnist.training.callbacks.base import check_counts, flow_module, tensorboard_writers
+from nf_mnist.errors import check_range
+from nf_mnist.training.callbacks.base import flow_module, tensorboard_writers
 from nf_mnist.training.module import FlowModule
 
 
@@ -28,7 +29,7 @@ class LogHealth(L.Callback):
     """
 
     def __init__(self, n_images: int, seed: int = 0) -> None:
-        check_counts(n_images=n_images)
+        check_range(1, n_images=n_images)
         self.n_images, self.seed = n_images, seed
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nf_mnist.data import to_levels
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, check_range
 from nf_mnist.plots import image_grid
-from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, flow_module, tensorboard_writers
+from nf_mnist.training.callbacks.base import ValidationCallback, flow_module, tensorboard_writers
 from nf_mnist.training.module import FlowModule
 
 
@@ -26,7 +26,7 @@ class LogSamples(L.Callback):
     """
 
     def __init__(self, n_samples: int, temperatures: Sequence[float], seed: int = 0) -> None:
-        check_counts(n_samples=n_samples)
+        check_range(1, n_samples=n_samples)
         if min(temperatures, default=0) < 0:
             raise ConfigError(f"temperatures of samples must be at least 0, got {temperatures}")
         self.n_samples, self.temperatures, self.seed = n_samples, temperatures, seed

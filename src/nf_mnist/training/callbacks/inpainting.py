@@ -4,10 +4,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from nf_mnist.errors import check_range
 from nf_mnist.inpainting import budgeted_completions, corrupt, has_budgeted_method, make_observed, scores
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.plots import image_grid
-from nf_mnist.training.callbacks.base import ValidationCallback, check_counts, tensorboard_writers
+from nf_mnist.training.callbacks.base import ValidationCallback, tensorboard_writers
 from nf_mnist.training.module import FlowModule
 
 
@@ -28,7 +29,7 @@ class LogInpainting(ValidationCallback):
 
     def __init__(self, n_images: int, mask: str, n_samples: int, n_steps: int, seed: int = 0) -> None:
         super().__init__(n_images)
-        check_counts(n_samples=n_samples, n_steps=n_steps)
+        check_range(1, n_samples=n_samples, n_steps=n_steps)
         self.mask, self.n_samples, self.n_steps, self.seed = mask, n_samples, n_steps, seed
 
     def show(self, trainer: L.Trainer, pl_module: FlowModule, x: Tensor, z: Tensor, labels: Tensor) -> None:

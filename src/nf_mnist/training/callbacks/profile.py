@@ -7,7 +7,7 @@ import lightning as L
 from torch.profiler import profile, schedule, tensorboard_trace_handler
 
 from nf_mnist.checkpoints.writing import write_text
-from nf_mnist.training.callbacks.base import check_counts
+from nf_mnist.errors import check_range
 
 N_OPERATIONS = 30  # rows of the table
 
@@ -28,7 +28,7 @@ class ProfileSteps(L.Callback):
     """
 
     def __init__(self, folder: str, n_skipped: int, n_steps: int) -> None:
-        check_counts(n_skipped=n_skipped, n_steps=n_steps)
+        check_range(1, n_skipped=n_skipped, n_steps=n_steps)
         self.folder = Path(folder)
         plan = schedule(wait=0, warmup=n_skipped, active=n_steps, repeat=1)
         self.profiler = profile(schedule=plan, on_trace_ready=self._write)

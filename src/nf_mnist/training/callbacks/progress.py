@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nf_mnist.training.callbacks.base import check_counts
+from nf_mnist.errors import check_range
 from nf_mnist.training.scheduled_module import ScheduledModule
 
 
@@ -29,7 +29,7 @@ class RunProgress(ProgressBar):
 
     def __init__(self, every_n_steps: int, seconds_between_lines: float = 30.0) -> None:
         super().__init__()
-        check_counts(every_n_steps=every_n_steps)
+        check_range(1, every_n_steps=every_n_steps)
         self.every_n_steps, self.seconds_between_lines = every_n_steps, seconds_between_lines
         self._enabled = True
         self._bar: Progress | None = None

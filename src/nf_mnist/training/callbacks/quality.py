@@ -5,7 +5,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, check_range
 from nf_mnist.metrics import N_NEIGHBOURS, Quality, ReferenceImages, check_digits, draw_levels
 from nf_mnist.nets import Classifier
 from nf_mnist.training.callbacks.base import flow_module, tensorboard_writers
@@ -29,8 +29,7 @@ class LogQuality(L.Callback):
     """
 
     def __init__(self, classifier: Classifier, n_samples: int, seed: int = 0) -> None:
-        if n_samples <= N_NEIGHBOURS:
-            raise ConfigError(f"n_samples of a callback must be at least {N_NEIGHBOURS + 1} here, got {n_samples}")
+        check_range(N_NEIGHBOURS + 1, n_samples=n_samples)
         self.classifier, self.n_samples, self.seed = classifier, n_samples, seed
         self._reference: ReferenceImages | None = None
         self._floor: Quality | None = None

@@ -9,7 +9,8 @@ from torch import nn
 
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
-from nf_mnist.training.callbacks.base import check_counts, flow_module
+from nf_mnist.errors import check_range
+from nf_mnist.training.callbacks.base import flow_module
 
 
 class RecomputeStatistics(L.Callback):
@@ -29,7 +30,7 @@ class RecomputeStatistics(L.Callback):
 
     def __init__(self, n_batches: int | None, seed: int = 0) -> None:
         if n_batches is not None:
-            check_counts(n_batches=n_batches)
+            check_range(1, n_batches=n_batches)
         self.n_batches, self.seed = n_batches, seed
 
     @torch.no_grad()
