@@ -1,6 +1,7 @@
 """A checkpoint is tensors and plain values; whatever else a file holds is refused, and nothing of it runs."""
 
 import copy
+import pkgutil
 import random
 from pathlib import Path
 from typing import Any
@@ -205,15 +206,15 @@ HOSTILE_TARGETS = [
     ("subprocess.call", {"args": ["touch", "{}"]}),
     ("pathlib.Path.touch", {"_args_": ["{}"]}),
     ("nf_mnist.app.command.os.system", {"_args_": ["touch {}"]}),
-    ("nf_mnist.app.command.Path.touch", {"_args_": ["{}"]}),
-    ("nf_mnist.train.shutil.copyfile", {"_args_": [__file__, "{}"]}),
+    ("nf_mnist.app.output.Path.touch", {"_args_": ["{}"]}),
+    ("nf_mnist.training.fit.shutil.copyfile", {"_args_": [__file__, "{}"]}),
     ("nf_mnist.app.composing.hydra_instantiate", {"_args_": [{"_target_": "nf_mnist.flows.resflow"}]}),
     ("nf_mnist.metrics.likelihood.torch.save", {"_args_": [1, "{}"]}),
     ("nf_mnist.metrics.likelihood.torch.randn", {"_args_": [1]}),
     ("nf_mnist.flows.resflow.__globals__.get", {"_args_": ["x"]}),
-    ("nf_mnist.app.command.write_text", {"_args_": ["{}", "mine now"]}),
-    ("nf_mnist.app.command.write_json", {"_args_": ["{}", "mine now"]}),
-    ("nf_mnist.app.command.new_path", {"_args_": ["{}/deeper"]}),
+    ("nf_mnist.checkpoints.writing.write_text", {"_args_": ["{}", "mine now"]}),
+    ("nf_mnist.checkpoints.writing.write_json", {"_args_": ["{}", "mine now"]}),
+    ("nf_mnist.app.output.new_path", {"_args_": ["{}/deeper"]}),
     ("nf_mnist.app.command.fail", {"_args_": ["stop"]}),
     ("nf_mnist.app.trained.load_trained", {"path": "{}.ckpt", "trust": ["os", "posix"]}),
     ("nf_mnist.train.main", {}),
@@ -259,6 +260,13 @@ def test_a_configuration_that_names_foreign_code_is_refused(target, arguments, p
     torch.save(checkpoint, tmp_path / "hostile.ckpt")
     refused(tmp_path / "hostile.ckpt", "is refused")
     assert [path.name for path in tmp_path.iterdir()] == ["hostile.ckpt"]
+
+
+def test_the_hostile_targets_of_nf_mnist_are_functions_that_exist():
+    names = [name for name, _ in HOSTILE_TARGETS if isinstance(name, str) and name.startswith("nf_mnist.")]
+    found = [pkgutil.resolve_name(name) for name in names if ".." not in name]
+    assert len(found) > 10
+    assert all(map(callable, found))
 
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "${array_event_shape:x.npz}", "a ${model.norm}", "${"])
