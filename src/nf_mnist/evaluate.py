@@ -1,12 +1,12 @@
 """Measure a trained flow: ``python -m nf_mnist.evaluate ckpt=FILE``."""
 
 import time
-from pathlib import Path
 
 from omegaconf import DictConfig
 
+from nf_mnist.app.classification import check_classification, classification_rows, classify_images
 from nf_mnist.app.command import command
-from nf_mnist.app.evaluation import EvaluatedFlow, evaluate_task, load_evaluation_task
+from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.out_of_distribution import evaluate_ood, load_ood_images
 from nf_mnist.app.output import csv_of, new_figure_path, new_path, write_figure
 from nf_mnist.app.sample_quality import check_quality, evaluate_samples, plot_temperatures
@@ -27,12 +27,16 @@ def main(cfg: DictConfig) -> None:
     begin = time.monotonic()
     task = load_evaluation_task(cfg.ckpt, cfg.evaluation, cfg.get("data"), cfg.trust, cfg.device)
     check_quality(cfg, task)
+    check_classification(cfg, task)
     other = None if cfg.ood_data is None else load_ood_images(str(cfg.ood_data), task)
     evaluated = evaluate_task(task)
     metrics = {"checkpoint": str(cfg.ckpt), "unit": evaluated.unit, "training": task.record, **evaluated.metrics}
     if other is not None:
         metrics["ood"] = evaluate_ood(task, evaluated, str(cfg.ood_data), other)
-    rows = {**ood_rows(metrics.get("ood")), "time": f"{time.monotonic() - begin:.0f} s", "metrics": str(out)}
+    if cfg.classify:
+        metrics["classification"] = classify_images(task)
+    rows = {**ood_rows(metrics.get("ood")), **classification_rows(metrics.get("classification"))}
+    rows |= {"time": f"{time.monotonic() - begin:.0f} s", "metrics": str(out)}
     print_metrics(evaluated.metrics, evaluated.unit, rows)
     write_json(out, metrics)  # before anything else that can fail: likelihoods may have taken hours
     if per_image is not None:
@@ -44,13 +48,9 @@ def main(cfg: DictConfig) -> None:
         if "temperature_plot" in plots:
             plot_temperatures(scan, plots["temperature_plot"])
     if "radius_plot" in plots:
-        _plot_radii(evaluated, plots["radius_plot"])
+        from nf_mnist.plots import radius_histogram  # imports torchvision and matplotlib
 
-
-def _plot_radii(evaluated: EvaluatedFlow, path: Path) -> None:
-    from nf_mnist.plots import radius_histogram  # imports torchvision and matplotlib
-
-    write_figure(path, radius_histogram(evaluated.latents))
+        write_figure(plots["radius_plot"], radius_histogram(evaluated.latents))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ def main(cfg: DictConfig) -> None:
     placement = resolve_placement(cfg.device, cfg.precision)
     out = new_path(cfg.out)
     metrics_file = metrics_path(out)
-    flow = load_trained(cfg.ckpt, cfg.trust).flow.to(placement.device, placement.dtype)
-    check_sampling(cfg, flow)
+    trained = load_trained(cfg.ckpt, cfg.trust)
+    flow = trained.flow.to(placement.device, placement.dtype)
+    sampling = check_sampling(cfg, flow, trained.dequantizer)
     begin = time.monotonic()
-    levels, n_nan = draw_samples(cfg, flow, placement)
+    levels, n_nan = draw_samples(cfg, flow, sampling, placement)
     seconds = time.monotonic() - begin
     write_samples(levels, out)
     classes = classify_samples(levels, cfg.seed) if cfg.classify else {}
@@ -39,6 +40,7 @@ def main(cfg: DictConfig) -> None:
         "n": cfg.n,
         "temperature": cfg.temperature,
         "label": cfg.label,
+        **sampling._asdict(),
         "precision": placement.precision,
         "seed": cfg.seed,
         "n_nan": n_nan,

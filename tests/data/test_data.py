@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from nf_mnist.data import (
     CP3Dequantizer,
+    GaussianDequantizer,
     Images,
     ImageSet,
     NoDequantizer,
@@ -28,7 +29,7 @@ from nf_mnist.data import (
     torchvision_set,
 )
 from nf_mnist.data.sets import ASSETS
-from nf_mnist.errors import DataError
+from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 
@@ -134,6 +135,24 @@ def test_other_dequantizers_have_no_bits():
     assert UniformDequantizer.is_discrete
     assert not NoDequantizer.is_discrete
     assert not CP3Dequantizer.is_discrete
+    assert not GaussianDequantizer.is_discrete
+
+
+def test_gaussian_noise_is_normal_around_the_middle_of_the_level_and_repeatable():
+    levels = torch.full((50, 1, 28, 28), 128, dtype=torch.uint8)
+    noise = evaluation_noise(torch.arange(50), (1, 28, 28), draw=0, seed=0)
+    x, log_q = GaussianDequantizer(0.05)(levels, noise)
+    z = ((x - 128.5 / 256) / 0.05).double()
+    n = z.numel()
+    assert abs(z.mean()) < 4 / n**0.5
+    assert z.square().mean().item() == pytest.approx(1, abs=4 * (2 / n) ** 0.5)
+    assert z.pow(4).mean().item() == pytest.approx(3, abs=4 * (96 / n) ** 0.5)
+    assert not log_q.any()
+    assert torch.equal(x, GaussianDequantizer(0.05)(levels, noise)[0])
+    middle = torch.full_like(noise, 2**14)
+    assert torch.equal(to_levels(GaussianDequantizer(0.05)(levels, middle)[0]), levels)
+    with pytest.raises(ConfigError, match="noise_std must be above 0"):
+        GaussianDequantizer(0.0)
 
 
 @pytest.mark.parametrize("k", [0, LAST // 3, LAST])

@@ -43,6 +43,7 @@ TRAINED = {  # the runs that documents name, by folder
     "outputs/conditional_upper_distorted": ["model=conditional"],
     "outputs/hierarchical_1h": ["experiment=hierarchical_1h"],
     "outputs/shifted": ["experiment=hierarchical_1h"],
+    "outputs/tarflow": ["experiment=tarflow_2h"],
 }
 MY_MODULE = """
 from nf_mnist.bijectors import Flatten, Logit, Sequential

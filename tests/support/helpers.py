@@ -43,6 +43,12 @@ SMALL = {
     "realnvp": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.n_blocks=1"],
     "glow": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
     "spline": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
+    "tarflow": [
+        "model.flow.patch_size=7",
+        "model.flow.n_autoregressions=2",
+        "model.flow.transformer_features=8",
+        "model.flow.transformer_blocks=1",
+    ],
     "uva_simple": ["model.flow.n_couplings_at=[2]", "model.flow.hidden_channels_at=[4]"],
     "uva_vardeq": [
         "model.flow.n_couplings_at=[2]",

@@ -63,6 +63,7 @@ REDUCED = {
     "model.flow.channels": "4",
     "model.flow.transformer_features": "8",
     "model.flow.transformer_blocks": "1",
+    "model.flow.n_autoregressions": "2",
     "model.noise.hidden_channels": "4",
     "classifier.channels": "4",
 }

@@ -25,7 +25,10 @@ from nf_mnist.bijectors import (
     LearnedTanh,
     LogisticToNormal,
     Logit,
+    PatchAutoregression,
+    Patches,
     Permutation,
+    Rescale,
     Scaling,
     Sequential,
     Shape,
@@ -45,12 +48,14 @@ from nf_mnist.flows import (
     realnvp,
     resflow,
     spline,
+    tarflow,
     uva,
 )
 from nf_mnist.flows.geometry import nearest_neighbours, pixel_groups
-from nf_mnist.nets import ContextResNet, GroupedTransformer, ResidualNet
+from nf_mnist.nets import CausalTransformer, ContextResNet, GroupedTransformer, GuidedTransformer, ResidualNet
 
 FLAT = (12,)
+PATCHES = (4, 3)  # four patches of three values
 
 
 def net(shape: Shape, multiple: int = 1) -> nn.Module:
@@ -92,6 +97,15 @@ def grouped_mixture() -> GroupedMixture:
     return GroupedMixture(groups, GroupedTransformer(groups, 2, 16, 2, 2, n_parameters(3)))
 
 
+def patch_autoregression(is_reversed: bool) -> PatchAutoregression:
+    return PatchAutoregression(CausalTransformer(*PATCHES, 8, 2, 2, 2 * PATCHES[1]), is_reversed)
+
+
+def guided_autoregression() -> PatchAutoregression:
+    net = CausalTransformer(*PATCHES, 8, 1, 2, 2 * PATCHES[1])
+    return PatchAutoregression(GuidedTransformer(net, weight=0.7, attention_temperature=1.5))
+
+
 BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     **{f"coupling_{mask}": (lambda mask=mask: coupling(IMAGE, mask), IMAGE) for mask in ("checkerboard", "stripes")},
     **{f"coupling_{scale}": (lambda scale=scale: coupling(IMAGE, "channel", scale), IMAGE)
@@ -114,6 +128,11 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "discretized_mixture_1": (lambda: mixture_coupling(1), IMAGE),
     "discretized_mixture_3": (lambda: mixture_coupling(3), IMAGE),
     "grouped_mixture": (grouped_mixture, (1, 6, 6)),
+    "patches": (lambda: Patches(IMAGE, 2), IMAGE),
+    "patch_autoregression": (lambda: patch_autoregression(is_reversed=False), PATCHES),
+    "patch_autoregression_reversed": (lambda: patch_autoregression(is_reversed=True), PATCHES),
+    "patch_autoregression_guided": (guided_autoregression, PATCHES),
+    "rescale": (lambda: Rescale(2.0, -1.0), GREY),
     "permutation": (lambda: Permutation(random_order(12, seed=1)), FLAT),
     "flatten": (lambda: Flatten(IMAGE), IMAGE),
     "squeeze": (lambda: Squeeze(IMAGE), IMAGE),
@@ -183,6 +202,20 @@ def small_uva(*n_couplings_at: int, n_classes: int = 0) -> Flow:
     return uva(**parts(), n_couplings_at=n_couplings_at, hidden_channels_at=widths, n_classes=n_classes)
 
 
+def small_tarflow(n_classes: int = 0, preprocess: str = "symmetric", label_dropout: float = 0.1) -> Flow:
+    return tarflow(
+        event_shape=GREY,
+        preprocess=preprocessing(preprocess, 1e-5, True),
+        patch_size=2,
+        n_autoregressions=2,
+        transformer_features=8,
+        transformer_blocks=2,
+        transformer_heads=2,
+        n_classes=n_classes,
+        label_dropout=label_dropout,
+    )
+
+
 FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow": small_resflow,
     "resflow_stripes": lambda: small_resflow(mask="stripes"),
@@ -198,6 +231,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "realnvp": lambda: small_realnvp(norm="batchnorm"),
     "glow": lambda: small_glow(norm="actnorm"),
     "spline": lambda: small_spline(norm="actnorm"),
+    "tarflow": small_tarflow,
     "uva_simple": lambda: small_uva(4),
     "uva_multiscale": lambda: small_uva(1, 2, 2),
     "hierarchical": small_hierarchical,

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from nf_mnist.app.evaluation import EvaluationTask
 from nf_mnist.app.output import write_figure
 from nf_mnist.app.progress import progress_bar
+from nf_mnist.app.sampling import resolve_sampling
 from nf_mnist.app.trained import load_classifier
 from nf_mnist.data import random_subset
 from nf_mnist.errors import ConfigError
@@ -29,13 +30,15 @@ def check_quality(cfg: DictConfig, task: EvaluationTask) -> None:
     """Check what ``quality=true`` needs, before minutes are spent on the likelihood.
 
     Raises:
-        ConfigError: If there are too few images, the temperatures cannot be scanned, or a plot of samples is asked for
+        ConfigError: If there are too few images, the temperatures cannot be scanned, samples cannot be guided or
+            denoised, or a plot of samples is asked for
             without measuring them.
         ShapeError: If the flow is not one of digits.
     """
     if cfg.quality:
         check_digits(task.flow.event_shape)
         check_temperatures(cfg.samples.temperatures)
+        resolve_sampling(cfg.samples, task.flow, task.dequantizer)
         if len(task.images.levels) <= N_NEIGHBOURS:
             raise ConfigError(
                 f"quality=true needs {N_NEIGHBOURS + 1} images to compare with or more; there are "
@@ -56,6 +59,7 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         Metrics for :func:`~nf_mnist.app.tables.print_quality` and for JSON, and the scan that they are from.
     """
     n, seed = samples["n"], samples["seed"]
+    sampling = resolve_sampling(samples, task.flow, task.dequantizer)
     images, _ = random_subset(task.images, n, seed)
     classifier = load_classifier().to(next(task.flow.parameters()).device)
     scan = scan_temperatures(
@@ -65,6 +69,7 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         n,
         batch_size=samples["batch_size"],
         seed=seed,
+        sampling=sampling,
         progress=progress_bar("sampling at each temperature"),
     )
     n_nan = scan.n_nan[0]
@@ -75,6 +80,7 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         "n_images": len(images.levels),
         "n_training_images": min(n, len(task.train.levels)),
         "seed": seed,
+        **sampling._asdict(),
         "temperatures": _rows(scan),
         "best_temperature": scan.temperatures[scan.best],
         "training_images": scan.floor._asdict(),

@@ -1,7 +1,8 @@
 """Drawing samples of a flow, and what the released classifier sees in them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 from torch import Tensor
@@ -10,26 +11,54 @@ from nf_mnist.app.output import new_path, write_image
 from nf_mnist.app.placement import Placement
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.trained import load_classifier
-from nf_mnist.data import mnist, random_subset
+from nf_mnist.data import Dequantizer, GaussianDequantizer, mnist, random_subset
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import CONFIDENT, Drawn, check_digits, class_histogram, confident_share, draw_levels
+from nf_mnist.metrics import (
+    CONFIDENT,
+    Drawn,
+    Sampling,
+    check_digits,
+    class_histogram,
+    confident_share,
+    draw_levels,
+)
 
 
-def check_sampling(cfg: DictConfig, flow: Flow) -> None:
-    """Check that a flow has what the settings of ``sample`` ask for.
+def check_sampling(cfg: DictConfig, flow: Flow, dequantizer: Dequantizer) -> Sampling:
+    """Check that a flow has what the settings of ``sample`` ask for; return guidance and denoising.
 
     Raises:
-        ConfigError: If it has no such label.
+        ConfigError: If it has no such label, nothing to guide it, or no noise to remove.
         ShapeError: If its samples cannot be classified, since they are not the size of MNIST's digits.
     """
     if cfg.classify:
         check_digits(flow.event_shape)
     if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
         raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
+    return resolve_sampling(cast(Mapping[str, Any], cfg), flow, dequantizer)
 
 
-def draw_samples(cfg: DictConfig, flow: Flow, placement: Placement) -> Drawn:
+def resolve_sampling(settings: Mapping[str, Any], flow: Flow, dequantizer: Dequantizer) -> Sampling:
+    """Return what the settings ``guidance``, ``attention_temperature`` and ``denoise`` mean for a flow.
+
+    Raises:
+        ConfigError: If it cannot be guided, or was not trained on images with Gaussian noise.
+    """
+    if settings["guidance"]:
+        flow.guided(settings["guidance"], settings["attention_temperature"])
+    elif settings["attention_temperature"] is not None:
+        raise ConfigError("attention_temperature= is a setting of guidance; add guidance=1")
+    if not settings["denoise"]:
+        return Sampling(settings["guidance"], settings["attention_temperature"])
+    if not isinstance(dequantizer, GaussianDequantizer):
+        raise ConfigError(
+            "denoise=true removes the noise of data.dequantizer=gaussian, and this flow was trained without it"
+        )
+    return Sampling(settings["guidance"], settings["attention_temperature"], dequantizer.noise_std)
+
+
+def draw_samples(cfg: DictConfig, flow: Flow, sampling: Sampling, placement: Placement) -> Drawn:
     """Draw samples as the settings of ``sample`` ask."""
     with placement.autocast():
         return draw_levels(
@@ -39,6 +68,7 @@ def draw_samples(cfg: DictConfig, flow: Flow, placement: Placement) -> Drawn:
             batch_size=cfg.batch_size,
             seed=cfg.seed,
             label=cfg.label,
+            sampling=sampling,
             progress=progress_bar("sampling"),
         )
 

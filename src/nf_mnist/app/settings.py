@@ -61,6 +61,8 @@ RANGES = {
     "batch_size": COUNT,
     "label": Range(int, 0),
     "temperature": NOT_NEGATIVE,
+    "guidance": NOT_NEGATIVE,
+    "attention_temperature": POSITIVE,
     "distortion": SHARE,
     "data.batch_size": COUNT,
     "data.eval_batch_size": COUNT,
@@ -68,6 +70,7 @@ RANGES = {
     "data.n_validation": NOT_NEGATIVE,
     "data.max_shift": Range(int, 0),
     "data.distortion": SHARE,
+    "data.noise_std": POSITIVE,
     "evaluation.n_images": COUNT,
     "evaluation.n_draws": COUNT,
     "evaluation.batch_size": COUNT,
@@ -75,10 +78,18 @@ RANGES = {
     "samples.n": Range(int, 4),
     "samples.batch_size": COUNT,
     "samples.seed": SEED,
+    "samples.guidance": NOT_NEGATIVE,
+    "samples.attention_temperature": POSITIVE,
 }
-SWITCHES = ("model.channels_last", "model.compile", "model.recompute", "data.count_log_det", "quality", "classify")
-NULLABLE = {"label", "trainer.gradient_clip_val", "evaluation.n_images"}
-NULLABLE_IN_EVALUATE = {key for key in RANGES if key.startswith("evaluation.")}  # null: as in the training run
+SWITCHES = (
+    *("model.channels_last", "model.compile", "model.recompute", "data.count_log_det"),
+    *("quality", "classify", "denoise", "samples.denoise"),
+)
+NULLABLE = {"label", "attention_temperature", "trainer.gradient_clip_val", "evaluation.n_images"}
+NULLABLE_IN_EVALUATE = {
+    *(key for key in RANGES if key.startswith("evaluation.")),  # null: as in the training run
+    "samples.attention_temperature",
+}
 SPLITS = ("validation", "test")
 
 

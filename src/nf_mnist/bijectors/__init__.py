@@ -10,8 +10,10 @@ from nf_mnist.bijectors.invertible_conv import InvertibleConv
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
 from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture, GroupedMixture, ObservedPixels
+from nf_mnist.bijectors.patches import PatchAutoregression, Patches
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.pixel_grid import PixelGrid
+from nf_mnist.bijectors.rescale import Rescale
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
 from nf_mnist.bijectors.sequential import Sequential
@@ -35,8 +37,11 @@ __all__ = [
     "MaskedCoupling",
     "NeighbourPixel",
     "ObservedPixels",
+    "PatchAutoregression",
+    "Patches",
     "Permutation",
     "PixelGrid",
+    "Rescale",
     "Scaling",
     "Sequential",
     "Shape",

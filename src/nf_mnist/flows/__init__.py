@@ -8,14 +8,17 @@ from nf_mnist.flows.builders.nice import nice
 from nf_mnist.flows.builders.realnvp import realnvp
 from nf_mnist.flows.builders.resflow import resflow
 from nf_mnist.flows.builders.spline import spline
+from nf_mnist.flows.builders.tarflow import tarflow
 from nf_mnist.flows.builders.uva import uva, uva_noise
 from nf_mnist.flows.components import normalization, preprocessing
 from nf_mnist.flows.conditional_flow import ConditionalFlow, observed_image, teacher_forced
 from nf_mnist.flows.flow import Flow, StandardNormal
+from nf_mnist.flows.patch_flow import PatchFlow
 
 __all__ = [
     "ConditionalFlow",
     "Flow",
+    "PatchFlow",
     "StandardNormal",
     "conditional",
     "cp3",
@@ -28,6 +31,7 @@ __all__ = [
     "realnvp",
     "resflow",
     "spline",
+    "tarflow",
     "teacher_forced",
     "uva",
     "uva_noise",

@@ -11,6 +11,7 @@ from nf_mnist.bijectors import (
     FactorOut,
     Logit,
     MarginalGaussianization,
+    Rescale,
     Sequential,
     Shape,
 )
@@ -25,7 +26,8 @@ def preprocessing(kind: str, logit_alpha: float, count_log_det: bool) -> Preproc
     """Return a factory of the map from the unit interval to the space of the couplings.
 
     Args:
-        kind: ``logit``, ``gaussianize`` (a map of each pixel, fitted on the training images) or ``none``.
+        kind: ``logit``, ``gaussianize`` (a map of each pixel, fitted on the training images), ``symmetric`` (a
+            linear map to [-1, 1]) or ``none``.
         logit_alpha: Margin of the logit.
         count_log_det: Whether the logit's log-determinant is counted; see :class:`~nf_mnist.bijectors.Logit`.
 
@@ -37,12 +39,14 @@ def preprocessing(kind: str, logit_alpha: float, count_log_det: bool) -> Preproc
     """
     if kind == "none":
         return lambda event_shape: Sequential([])
+    if kind == "symmetric":
+        return lambda event_shape: Rescale(2.0, -1.0)
     if kind == "logit":
         logit = Logit(logit_alpha, count_log_det)
         return lambda event_shape: logit
     if kind == "gaussianize":
         return MarginalGaussianization
-    raise ConfigError(f"unknown preprocess {kind!r}; choose one of logit, gaussianize, none")
+    raise ConfigError(f"unknown preprocess {kind!r}; choose one of logit, gaussianize, symmetric, none")
 
 
 def normalization(kind: str, momentum: float, policy: str, eps: float) -> Norm:

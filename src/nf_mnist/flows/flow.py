@@ -115,6 +115,41 @@ class Flow(nn.Module):
             context = self.cycled_labels(n)
         return self.decode(z.to(reference), context)
 
+    def denoise(self, x: Tensor, noise_std: float, context: Tensor | None = None) -> Tensor:
+        """Return the expected clean images behind noisy ones, ``x + noise_std^2 grad log p(x)`` (Tweedie's formula).
+
+        It holds for a flow of images with Gaussian noise, such as ``data.dequantizer=gaussian`` adds (Zhai et al. 2024,
+        section 2.5).
+
+        Args:
+            x: Images with noise, such as samples, shape (batch, *event_shape).
+            noise_std: Standard deviation of the noise.
+            context: Labels, shape (batch,), for a flow with labels.
+
+        Raises:
+            ConfigError: If the density jumps, so that it has no such gradient.
+        """
+        if not self.bijector.is_continuous:
+            raise ConfigError("the density of this flow has no gradient to denoise by: it jumps from level to level")
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (score,) = torch.autograd.grad(self.log_prob(x, context).sum(), x)
+        return x.detach() + noise_std**2 * score
+
+    def guided(self, weight: float, attention_temperature: float | None = None) -> "Flow":
+        """Return a flow of guided samples, which are more typical of their class and less diverse.
+
+        It shares the weights of this flow. Where this flow predicts p, the result predicts ``p + weight (p - q)``.
+
+        Args:
+            weight: Strength of the guidance; 0 changes nothing.
+            attention_temperature: Divisor of the logits of the attentions that predict q; None for 1, with labels.
+
+        Raises:
+            ConfigError: If the flow has no network to guide, or nothing that q could leave out.
+        """
+        raise ConfigError("guidance is for model=tarflow only; this flow has no predictions to extrapolate")
+
     def cycled_labels(self, n: int) -> Tensor | None:
         """Return n labels that cycle through the classes, on the device of the flow; None without classes."""
         if not self.n_classes:

@@ -1,7 +1,14 @@
 """Metrics of a flow and of its samples: likelihood, latents, OOD detection, Frechet distance, neighbours, R-hat."""
 
+from nf_mnist.metrics.bayes import (
+    accuracy,
+    check_classes,
+    class_probabilities,
+    expected_calibration_error,
+    label_nats,
+)
 from nf_mnist.metrics.digits import CONFIDENT, check_digits, class_histogram, class_kl, confident_share
-from nf_mnist.metrics.draws import Drawn, draw_levels
+from nf_mnist.metrics.draws import Drawn, Sampling, draw_levels
 from nf_mnist.metrics.evaluation import Evaluation, evaluate_flow
 from nf_mnist.metrics.frechet import frechet_distance, gaussian_frechet_distance
 from nf_mnist.metrics.invertibility import RoundTrip, round_trip, round_trip_error
@@ -42,22 +49,28 @@ __all__ = [
     "Radius",
     "ReferenceImages",
     "RoundTrip",
+    "Sampling",
     "TemperatureScan",
+    "accuracy",
     "alarms",
     "auroc",
     "bits_per_dim",
+    "check_classes",
     "check_digits",
     "check_temperatures",
     "chi_moments",
     "class_histogram",
     "class_kl",
+    "class_probabilities",
     "confident_share",
     "count_parameters",
     "draw_levels",
     "evaluate_flow",
+    "expected_calibration_error",
     "frechet_distance",
     "gaussian_frechet_distance",
     "has_bits",
+    "label_nats",
     "largest_r_hat",
     "likelihood_unit",
     "log_mean_exp",

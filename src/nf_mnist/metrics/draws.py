@@ -11,6 +11,23 @@ from nf_mnist.data import to_levels
 from nf_mnist.flows import Flow
 
 
+class Sampling(NamedTuple):
+    """What is done to samples beyond drawing latents of some temperature.
+
+    Attributes:
+        guidance: Weight of the guidance; see :meth:`~nf_mnist.flows.Flow.guided`. 0 for none.
+        attention_temperature: Temperature of the attentions that guidance moves away from; None for 1, with labels.
+        noise_std: Standard deviation of the noise to remove; see :meth:`~nf_mnist.flows.Flow.denoise`. 0 for none.
+    """
+
+    guidance: float = 0.0
+    attention_temperature: float | None = None
+    noise_std: float = 0.0
+
+
+PLAIN = Sampling()
+
+
 class Drawn(NamedTuple):
     """Samples as grey levels.
 
@@ -31,6 +48,7 @@ def draw_levels(
     batch_size: int,
     seed: int,
     label: int | None = None,
+    sampling: Sampling = PLAIN,
     progress: Any = iter,
 ) -> Drawn:
     """Draw images as levels. They do not depend on the batch size. A warning reports images with NaN pixels.
@@ -42,13 +60,17 @@ def draw_levels(
         batch_size: Number of images in a forward pass.
         seed: Seed for the latents.
         label: Label of all images, if the flow takes labels. None cycles through the classes.
+        sampling: Guidance and denoising.
         progress: Function that wraps the sizes of the passes to show a progress bar.
     """
     generator = torch.Generator().manual_seed(seed)
+    guided = flow.guided(sampling.guidance, sampling.attention_temperature) if sampling.guidance else flow
     sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
     drawn, n_nan = [], 0
     for size, labels in zip(progress(sizes), _labels(label, sizes, flow), strict=True):
-        x = flow.sample(size, temperature, labels, generator)
+        x = guided.sample(size, temperature, labels, generator)
+        if sampling.noise_std:
+            x = flow.denoise(x, sampling.noise_std, labels)  # the score is that of the flow itself
         n_nan += int(x.isnan().flatten(1).any(1).sum())
         drawn.append(to_levels(x.nan_to_num()).cpu())
     if n_nan:

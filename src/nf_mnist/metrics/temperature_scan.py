@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.metrics.draws import draw_levels
+from nf_mnist.metrics.draws import PLAIN, Sampling, draw_levels
 from nf_mnist.metrics.sample_quality import Quality, ReferenceImages
 
 N_SHOWN = 10  # samples of each temperature in the figure
@@ -62,6 +62,7 @@ def scan_temperatures(
     *,
     batch_size: int,
     seed: int,
+    sampling: Sampling = PLAIN,
     progress: Any = iter,
 ) -> TemperatureScan:
     """Draw n samples at each temperature and measure them.
@@ -73,6 +74,7 @@ def scan_temperatures(
         n: Number of samples of each temperature, and of training images for the floor.
         batch_size: Number of samples in a forward pass.
         seed: Seed for the latents and for the choice of training images.
+        sampling: Guidance and denoising of all samples.
         progress: Function that wraps the temperatures to show a progress bar.
 
     Raises:
@@ -82,7 +84,7 @@ def scan_temperatures(
     quality, n_nan, seconds, shown = [], [], [], []
     for temperature in progress(temperatures):
         begin = time.monotonic()
-        drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed)
+        drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed, sampling=sampling)
         seconds.append(time.monotonic() - begin)
         n_nan.append(drawn.n_nan)
         quality.append(reference.measure(drawn.levels))

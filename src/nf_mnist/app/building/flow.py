@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.composing import instantiate
 from nf_mnist.bijectors import Bijector
-from nf_mnist.data import DEQUANTIZERS, Dequantizer, VariationalDequantizer
+from nf_mnist.data import DEQUANTIZERS, Dequantizer, GaussianDequantizer, VariationalDequantizer
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 
@@ -25,10 +25,13 @@ def build_dequantizer(data: DictConfig, model: DictConfig) -> Dequantizer:
     """Build the dequantizer of a ``data`` node; where the ``model`` has a flow of noise, it is learned.
 
     Raises:
-        ConfigError: If there is no dequantizer of that name, or a flow of noise meets another one than ``uniform``.
+        ConfigError: If there is no dequantizer of that name, or a flow of noise meets another one than ``uniform``,
+            or Gaussian noise meets a preprocessing that ends at 0 and 1.
     """
     if data.dequantizer not in DEQUANTIZERS:
         raise ConfigError(f"unknown data.dequantizer {data.dequantizer!r}; choose one of {', '.join(DEQUANTIZERS)}")
+    if data.dequantizer == "gaussian":
+        return _gaussian_dequantizer(data, model)
     if model.get("noise") is None:
         return DEQUANTIZERS[data.dequantizer]()
     if data.dequantizer != "uniform":
@@ -36,6 +39,15 @@ def build_dequantizer(data: DictConfig, model: DictConfig) -> Dequantizer:
             f"model.noise learns what data.dequantizer=uniform draws, got {data.dequantizer}; use model.noise=null"
         )
     return VariationalDequantizer(_arranged(instantiate(model.noise), model))
+
+
+def _gaussian_dequantizer(data: DictConfig, model: DictConfig) -> GaussianDequantizer:
+    if model.get("noise") is not None or model.get("preprocess") not in ("symmetric", "none"):
+        raise ConfigError(
+            "data.dequantizer=gaussian leaves the unit interval; it needs model.preprocess=symmetric or none, "
+            "and model.noise=null"
+        )
+    return GaussianDequantizer(data.noise_std)
 
 
 def _arranged(module: Any, model: DictConfig) -> Any:

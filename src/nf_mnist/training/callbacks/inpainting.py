@@ -38,7 +38,7 @@ class LogInpainting(ValidationCallback):
             return
         # Validation runs in inference mode, which has no gradients.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            truth = x.clone()
+            truth = x.clamp(0, 1)  # a copy; Gaussian noise leaves the interval
             observed = make_observed(self.mask, flow.event_shape).to(x.device)
             generator = torch.Generator().manual_seed(self.seed)
             corrupted = corrupt(truth, observed, "gaussian_noise", generator)

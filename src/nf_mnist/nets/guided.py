@@ -1,0 +1,43 @@
+"""Guidance: predictions moved away from those that a network makes without labels, or with blurred attention."""
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.nets.causal_transformer import NO_LABEL, CausalTransformer, NextPrediction
+
+
+class GuidedTransformer(nn.Module):
+    """Extrapolate a transformer's predictions: ``p + w (p - q)`` (Zhai et al. 2024, section 2.6).
+
+    p is the prediction with labels. q is the one without labels, with attention at another temperature, or both.
+
+    Args:
+        net: The transformer; it is shared, not copied.
+        weight: w; 0 changes nothing.
+        attention_temperature: Divisor of the logits of the attentions behind q.
+    """
+
+    def __init__(self, net: CausalTransformer, weight: float, attention_temperature: float) -> None:
+        super().__init__()
+        self.net = net
+        self.weight, self.attention_temperature = weight, attention_temperature
+
+    def forward(self, patches: Tensor, context: Tensor | None = None) -> Tensor:
+        guided_to = self.net(patches, context)
+        away_from = self.net(patches, _without_labels(context), self.attention_temperature)
+        return guided_to + self.weight * (guided_to - away_from)
+
+    def next_prediction(self, context: Tensor | None = None) -> NextPrediction:
+        """Return a function from each patch in turn to the prediction for the next one, with two caches."""
+        to = self.net.next_prediction(context)
+        away = self.net.next_prediction(_without_labels(context), self.attention_temperature)
+
+        def predict(patch: Tensor) -> Tensor:
+            guided_to = to(patch)
+            return guided_to + self.weight * (guided_to - away(patch))
+
+        return predict
+
+
+def _without_labels(context: Tensor | None) -> Tensor | None:
+    return None if context is None else torch.full_like(context, NO_LABEL)
