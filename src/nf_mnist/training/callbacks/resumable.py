@@ -8,7 +8,33 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 
-class SaveBest(ModelCheckpoint):
+class SaveInFolder(ModelCheckpoint):
+    """ModelCheckpoint whose restored state names only files in its own folder, because it deletes what it names.
+
+    A checkpoint may come from anybody, and its paths may lead anywhere. Of each path only the name is used, and a path
+    without a file in the folder is forgotten. The folder may therefore also have been moved.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the paths and scores of checkpoints that lie in this folder."""
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        paths: dict[str, Any] = {name: self._here(state_dict.get(name)) for name in names}
+        scores = state_dict.get("best_k_models")
+        kept = {self._here(path): score for path, score in scores.items()} if isinstance(scores, dict) else {}
+        kept.pop("", None)
+        if paths["kth_best_model_path"] not in kept:
+            kept = {}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
+
+    def _here(self, path: object) -> str:
+        """Return the file of that name in this folder, or "" if there is none."""
+        if not isinstance(path, str):
+            return ""
+        here = Path(self.dirpath or "") / Path(path).name
+        return str(here) if here.is_file() else ""
+
+
+class SaveBest(SaveInFolder):
     """Saves after each validation that is better than all before, also if the folder of the run has been moved.
 
     Lightning's ModelCheckpoint forgets its best score when the folder has another name, so that the next validation,
@@ -21,24 +47,18 @@ class SaveBest(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the paths and scores of checkpoints that lie in this folder."""
-        names = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved: dict[str, Any] = {name: self._here(state_dict[name]) for name in names}
-        moved["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
-        if Path(moved["best_model_path"]).is_file():
-            super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath})
+        """Restore the paths and scores, if the best checkpoint lies in this folder."""
+        if self._here(state_dict.get("best_model_path")):
+            super().load_state_dict(state_dict)
 
     def take(self, path: Path, score: float) -> None:
         """Make a file in this folder the best checkpoint; it holds the weights with this score."""
-        self.best_model_path = self.kth_best_model_path = self._here(str(path))
+        self.best_model_path = self.kth_best_model_path = str(Path(self.dirpath or "") / path.name)
         self.best_model_score = self.kth_value = torch.tensor(score)
         self.best_k_models = {self.best_model_path: self.best_model_score}
 
-    def _here(self, path: str) -> str:
-        return str(Path(self.dirpath or "") / Path(path).name) if path else ""
 
-
-class SaveResumable(ModelCheckpoint):
+class SaveResumable(SaveInFolder):
     """Saves every ``every_n_train_steps``, at the beginning of each validation, and when the run is told to stop.
 
     A checkpoint at the beginning of a validation has a mark that the validation is still to come. A run that is killed
