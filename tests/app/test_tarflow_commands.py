@@ -73,6 +73,17 @@ def test_evaluate_classifies_by_bayes_rule_and_measures_denoised_samples(runs, t
     assert metrics["quality"]["noise_std"] == 0.05
 
 
+def test_gaussian_noise_outside_of_the_unit_interval_is_no_fault(runs, tmp_path):
+    given = ["n_images=20", f"out={tmp_path}/diagnosis"]
+    finished = run_command("diagnose", checkpoint(runs, "labels"), *given)
+    assert "Traceback" not in finished.err
+    results = json.loads((tmp_path / "diagnosis" / "report.json").read_text())["results"]
+    statuses = {result["check"]: result["status"] for result in results}
+    assert statuses["data lie in the unit interval"] == "skip"
+    assert statuses["inverse undoes forward"] == "pass"
+    assert statuses["bits per dimension are possible"] == "skip"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

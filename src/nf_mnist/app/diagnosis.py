@@ -46,7 +46,8 @@ def load_diagnosis_task(cfg: DictConfig) -> tuple[DiagnosisTask, int]:
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(scored.levels.shape[1:])}")
     flow, dequantizer = flow.to(device), dequantizer.to(device)
     batch, seen = (make_batch(flow, dequantizer, images, cfg.n_images, cfg.seed) for images in (scored, train))
-    task = DiagnosisTask(flow, batch, seen, dequantizer.is_discrete, cfg.batch_size, cfg.seed)
+    is_discrete, is_in_unit_interval = dequantizer.is_discrete, dequantizer.is_in_unit_interval
+    task = DiagnosisTask(flow, batch, seen, is_discrete, cfg.batch_size, cfg.seed, is_in_unit_interval)
     return task, count_parameters(flow, dequantizer)
 
 

@@ -20,9 +20,11 @@ class Dequantizer(nn.Module, ABC):
             are defined.
         unit: Name of that difference.
         logit_unit: Name of that difference for a flow that does not count its logit's log-determinant.
+        is_in_unit_interval: Whether all results lie in [0, 1].
     """
 
     is_discrete: bool
+    is_in_unit_interval = True
     unit: str
     logit_unit: str
 
@@ -130,6 +132,7 @@ class GaussianDequantizer(Dequantizer):
     """
 
     is_discrete = False
+    is_in_unit_interval = False
     unit = "log-density of images with Gaussian noise (not a likelihood of the 8-bit image)"
     logit_unit = "log-density of images with Gaussian noise without the logit's log-determinant"
 

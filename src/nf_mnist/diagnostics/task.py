@@ -42,6 +42,7 @@ class DiagnosisTask:
         is_discrete: Whether log p(x) - log q(x | levels) bounds a probability of levels and so has bits per dimension.
         batch_size: Number of images in one forward pass.
         seed: Seed of samples and noise.
+        is_in_unit_interval: Whether the noise of the images leaves them in [0, 1].
     """
 
     flow: Flow
@@ -50,6 +51,7 @@ class DiagnosisTask:
     is_discrete: bool = True
     batch_size: int = 100
     seed: int = 0
+    is_in_unit_interval: bool = True
 
     @cached_property
     def scores(self) -> Scores:

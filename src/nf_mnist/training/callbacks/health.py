@@ -46,7 +46,13 @@ class LogHealth(L.Callback):
         # Validation runs in inference mode, whose tensors some checks cannot use.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(module.device.type, enabled=False):
             batch = make_batch(module.flow, module.dequantizer, images, self.n_images, self.seed)
-            task = DiagnosisTask(module.flow, batch, is_discrete=module.dequantizer.is_discrete, seed=self.seed)
+            task = DiagnosisTask(
+                module.flow,
+                batch,
+                is_discrete=module.dequantizer.is_discrete,
+                seed=self.seed,
+                is_in_unit_interval=module.dequantizer.is_in_unit_interval,
+            )
             return list(diagnose(task, [check for check in CHECKS if check.is_cheap]))
 
 
