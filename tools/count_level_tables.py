@@ -4,7 +4,6 @@ Shapes are training images enlarged to m x m and thresholded; resampled, they te
 training image is given its most likely m, white and window, and its pixels are counted as well.
 """
 
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables
+from nf_mnist.bijectors import PixelGrid
+from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables, known_image
 from nf_mnist.data import mnist, split
 from nf_mnist.data.level_tables import FILE, cell_tables
 from nf_mnist.data.resampling import FLOAT_ERROR, GRID, N_INKS, SIDE, SIDES, inks, shares_of_ink, to_grey, window
-from nf_mnist.flows.geometry import place_in_observed
+from nf_mnist.flows.geometry import CHANNEL_ORDER
 
 N_SHAPES = 6000
 N_VALIDATION, SPLIT_SEED = 10_000, 0
@@ -131,14 +131,13 @@ def count_windows(levels: Tensor, offsets: Tensor) -> Tensor:
 
 def known_in_hierarchy() -> Iterator[Tensor]:
     """Yield where pixels are known, shape (28, 28), to each coupling of a hierarchy, fine to coarse, 1 to 3 channels."""
-    for number in (1, 2):
+    grid = PixelGrid.whole()
+    for _ in range(2):
+        grid = grid.squeezed().select(CHANNEL_ORDER)
+        side = SIDE // grid.stride
         for n_kept in (1, 2, 3):
-            is_known = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-            for channel in range(n_kept):
-                stride, offset, _ = place_in_observed(number, channel)
-                row, column = divmod(offset, stride)
-                is_known[row::stride, column::stride] = True
-            yield is_known
+            yield known_image(torch.ones(1, n_kept, side, side), grid)[0] > 0
+        grid = grid.select([0])
 
 
 def _add(counts: Tensor, tables: Tensor, levels: Tensor) -> None:

@@ -133,6 +133,14 @@ class LevelMixture(NamedTuple):
             probability = torch.where(self.known.mask, is_level, probability)
         return probability
 
+    def for_levels(self, level: Tensor) -> "LevelMixture":
+        """Return the distributions as they are: edges and probabilities are computed where they are asked for."""
+        return self
+
+    def for_quantiles(self, z: Tensor) -> "LevelMixture":
+        """Return the distributions as they are, see :meth:`for_levels`."""
+        return self
+
     def _arguments(self, k: Tensor) -> Tensor:
         return (k / (N_LEVELS / 2) - 1 - self.means) * self.inverse_scales
 

@@ -5,16 +5,18 @@ the levels above 0; the grid lies somewhere in the image, its *window*. Given kn
 windows is a sum over them, and mixing the states' distributions by it predicts any other pixel. For MNIST a state is the
 side m of the bilevel digit and what was white (:mod:`nf_mnist.data.resampling`); its cells are resampled pixels.
 
-Scores are whole numbers in units of ``UNIT`` nats, so that sums are exact in floating point, and encoding and decoding find
-the same most likely states whatever the order of summation.
+Scores are whole numbers in units of ``UNIT`` nats, so that sums are exact in floating point, and encoding and decoding
+find the same most likely states, whatever the order of summation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nf_mnist.bijectors.pixel_grid import PixelGrid
 
 UNIT = 1 / 8  # nats
 OUTSIDE = -16  # of an inked pixel outside of the window, in units: it costs two nats in every state but the neutral one
@@ -131,16 +133,47 @@ class LevelPrior(nn.Module):
         return torch.where((cell >= 0) & (cell < n_cells), cell, n_cells)
 
 
-def known_image(levels: Tensor, stride: int, offsets: Sequence[int]) -> Tensor:
-    """Return the image of which some pixels are known, 0 elsewhere, shape (batch, height, width).
+class PlacedPrior(nn.Module):
+    """A prior of the pixels of one channel of a squeezed image, given the channels before it.
 
     Args:
-        levels: Channels of a halved image, shape (batch, channels, height / stride, width / stride).
-        stride: Distance of a channel's pixels in the image.
-        offsets: Number of each channel's place in its block of ``stride`` x ``stride``, row by row.
+        prior: Shared by all channels.
+        grid: Where pixels lie in the image before it was squeezed.
+        channel: Which channel.
     """
+
+    def __init__(self, prior: LevelPrior, grid: PixelGrid, channel: int) -> None:
+        super().__init__()
+        self.prior, self.grid, self.channel = prior, grid, channel
+        halvings = grid.stride.bit_length() - 1
+        self.stage = 3 * (halvings - 1) + channel - 1
+
+    def log_ratio_given(self, known: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return a function from pixels, a mask of shape (batch, height, width), to what is predicted for them.
+
+        Args:
+            known: Levels of the channels before, shape (batch, channel, height, width).
+        """
+        belief = self.prior.believe(known_image(known, self.grid), self.stage)
+        (first_row, first_column), stride = self.grid.corners[self.channel], self.grid.stride
+
+        def log_ratio(mask: Tensor) -> Tensor:
+            image, row, column = mask.nonzero(as_tuple=True)
+            return self.prior.log_ratio(belief, image, first_row + stride * row, first_column + stride * column)
+
+        return log_ratio
+
+
+def known_image(levels: Tensor, grid: PixelGrid) -> Tensor:
+    """Return the image of which the first channels are known, 0 elsewhere, shape (batch, height, width).
+
+    Args:
+        levels: Of these channels, shape (batch, channels, height / stride, width / stride).
+        grid: Where the pixels of channels lie in the image.
+    """
+    stride = grid.stride
     image = levels.new_zeros(len(levels), stride * levels.shape[2], stride * levels.shape[3])
-    for channel, (row, column) in zip(levels.unbind(1), (divmod(offset, stride) for offset in offsets), strict=True):
+    for channel, (row, column) in zip(levels.unbind(1), grid.corners, strict=False):
         image[:, row::stride, column::stride] = channel
     return image
 

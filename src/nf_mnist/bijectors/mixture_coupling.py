@@ -21,8 +21,10 @@ from nf_mnist.bijectors.discretized_logistic import (
     level_features,
     levels_at,
 )
+from nf_mnist.bijectors.level_prior import PlacedPrior
 from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.quantile_map import from_normal, level_and_fraction, to_normal
+from nf_mnist.bijectors.tilted import TiltedMixture, trust
 from nf_mnist.errors import ConfigError, ShapeError
 
 
@@ -79,6 +81,8 @@ class DiscretizedMixture(Bijector):
             and the observed image.
         observed_pixels: How to read an observed image. The context is then that image, and the network sees its
             features after those of the kept channels. If None, the context goes to the network as it is.
+        prior: What predicts levels from the kept channels as well. The network's last parameter then tells how much it
+            counts.
 
     Raises:
         ShapeError: If there is no such channel, or a neighbour is not in a kept channel.
@@ -95,6 +99,7 @@ class DiscretizedMixture(Bijector):
         neighbours: Sequence[NeighbourPixel] = (),
         n_frequent: int = 0,
         observed_pixels: ObservedPixels | None = None,
+        prior: PlacedPrior | None = None,
     ) -> None:
         super().__init__()
         if not 0 < n_kept < event_shape[0]:
@@ -103,7 +108,7 @@ class DiscretizedMixture(Bijector):
             raise ShapeError(f"channel {n_kept} can refer to the channels before it, got {list(neighbours)}")
         self.n_kept, self.net = n_kept, net
         self.neighbours, self.n_frequent = tuple(neighbours), n_frequent
-        self.observed_pixels = observed_pixels
+        self.observed_pixels, self.prior = observed_pixels, prior
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mixture = self.predict_mixture(x, context)
@@ -115,9 +120,10 @@ class DiscretizedMixture(Bijector):
         x, log_det = mixture_inverse(mixture, z[:, self.n_kept])
         return self._with_channel(z, x), log_det.flatten(1).sum(1)
 
-    def predict_mixture(self, values: Tensor, context: Tensor | None) -> LevelMixture:
+    def predict_mixture(self, values: Tensor, context: Tensor | None) -> LevelMixture | TiltedMixture:
         """Return the distributions predicted for the transformed channel, pixels of shape (batch, height, width)."""
         level, _ = level_and_fraction(values[:, : self.n_kept])
+        kept = level
         nearest, features = levels_at(level, self.neighbours), level_features(level)
         if self.observed_pixels is not None:
             features = torch.cat([features, self.observed_pixels.features(context)], 1)
@@ -126,12 +132,29 @@ class DiscretizedMixture(Bijector):
         reference_levels = torch.cat([nearest, frequent_levels(level, self.n_frequent)], 1)
         is_for_net = self.observed_pixels is None and context is not None
         parameters = self.net(features, context) if is_for_net else self.net(features)
-        mixture = LevelMixture.from_parameters(parameters.to(values.dtype), reference_levels)
-        return mixture if self.observed_pixels is None else self.observed_pixels.fix(mixture, context)
+        parameters = parameters.to(values.dtype)
+        if self.prior is None:
+            return self._mixture(parameters, reference_levels, context)
+        mixture = self._mixture(parameters[:, :-1], reference_levels, context)
+        return TiltedMixture(mixture, trust(parameters[:, -1]), self.prior.log_ratio_given(kept))
 
     def teacher_force(self, grid: PixelGrid) -> PixelGrid:
         self.observed_pixels = ObservedPixels(grid.stride, grid.offset(self.n_kept), is_seen=False)
         return grid
+
+    def adapt_weights(self, weights: dict[str, Tensor]) -> None:
+        """Let weights of a coupling without a prior, by their names here, be those of one with a prior.
+
+        Parameters that its network does not predict yet are 0, so that the prior counts as much as the mixture.
+        """
+        for name, own in self.net.state_dict(prefix="net.").items():
+            found = weights.get(name)
+            if self.prior is not None and found is not None and found.shape == (len(own) - 1, *own.shape[1:]):
+                weights[name] = torch.cat([found, torch.zeros_like(found[:1])])
+
+    def _mixture(self, parameters: Tensor, reference_levels: Tensor, context: Tensor | None) -> LevelMixture:
+        mixture = LevelMixture.from_parameters(parameters, reference_levels)
+        return mixture if self.observed_pixels is None else self.observed_pixels.fix(mixture, context)
 
     def _with_channel(self, values: Tensor, channel: Tensor) -> Tensor:
         before, after = values[:, : self.n_kept], values[:, self.n_kept + 1 :]
@@ -190,12 +213,14 @@ class GroupedMixture(Bijector):
         return grid
 
 
-def mixture_forward(mixture: LevelMixture, x: Tensor) -> tuple[Tensor, Tensor]:
+def mixture_forward(mixture: LevelMixture | TiltedMixture, x: Tensor) -> tuple[Tensor, Tensor]:
     """Map pixels x, shape (batch, *pixels), to normal quantiles z; return z and the elementwise log|dz/dx| in nats."""
     level, fraction = level_and_fraction(x)
-    return to_normal(fraction, mixture.probability(level), mixture.edges(level)[0], mixture.edges(level + 1)[1])
+    found = mixture.for_levels(level)
+    return to_normal(fraction, found.probability(level), found.edges(level)[0], found.edges(level + 1)[1])
 
 
-def mixture_inverse(mixture: LevelMixture, z: Tensor) -> tuple[Tensor, Tensor]:
+def mixture_inverse(mixture: LevelMixture | TiltedMixture, z: Tensor) -> tuple[Tensor, Tensor]:
     """Map normal quantiles z, shape (batch, *pixels), to pixels x; return x and the elementwise log|dx/dz| in nats."""
-    return from_normal(z, mixture.edges, mixture.probability)
+    found = mixture.for_quantiles(z)
+    return from_normal(z, found.edges, found.probability)

@@ -5,58 +5,99 @@ probabilities times ``(q / g)^gamma``: q is what the known pixels of the image p
 """
 
 from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
-from nf_mnist.bijectors.level_mixture import LevelMixture
-from nf_mnist.bijectors.levels import N_LEVELS, UNIFORM_SHARE, from_normal
+from nf_mnist.bijectors.discretized_logistic import LevelMixture
+from nf_mnist.bijectors.logistic_table import LogisticTable
+from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 
-N_ABOVE = N_LEVELS - 1  # levels above black
-SMALLEST_MASS = 1e-9  # of a level, before it is tilted: where a network is certain of black it knows of no other
-CHUNK = 64  # pixels whose logistics are computed at a time, so that they stay in the cache
-
-Ratios = Callable[[Tensor], Tensor]
+N_INKED = N_LEVELS - 1  # levels above black
+SMALLEST_MASS = 1e-9  # of a level before it is tilted: a network that is certain of black knows of no other
 
 
-class TiltedMixture:
-    """The distribution of each pixel, shape (batch, height, width).
+def trust(parameter: Tensor) -> Tensor:
+    """Return gamma, between 0 and 2, of what a network predicts: 1 where that is 0."""
+    return 2 * parameter.sigmoid()
 
-    Args:
-        mixture: What a conditioner predicts.
-        gamma: How much the prior counts, shape of the pixels.
-        log_ratio: Given a mask of pixels, log(q / g) at levels 1 .. 255, shape (n, 255).
+
+class LevelTable(NamedTuple):
+    """The probability of black, and a table of the levels above it for those pixels that need one.
+
+    Attributes:
+        black: Probability of level 0, shape of the pixels.
+        inked: That of all other levels.
+        mask: Which pixels have a table; elsewhere only black is asked for.
+        probabilities: Of levels 1 .. 255 given that the pixel is not black, shape (pixels of the mask, 255).
+        below: Of all levels above black and below each of 1 .. 255 and 256, given the same.
     """
 
-    def __init__(self, mixture: LevelMixture, gamma: Tensor, log_ratio: Ratios) -> None:
-        self.mixture, self.gamma, self.log_ratio = mixture, gamma, log_ratio
+    black: Tensor
+    inked: Tensor
+    mask: Tensor
+    probabilities: Tensor
+    below: Tensor
 
-    def box(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the probabilities of levels, of those below and of those above."""
-        black, inked = self.mixture.edges(torch.ones_like(level))
-        mask = level > 0
-        given = self.above_black(mask)
-        index = level[mask].long()[:, None] - 1
-        places = torch.arange(N_ABOVE, device=level.device)
-        own = given.gather(1, index)[:, 0]
-        below, above = (given * (places < index)).sum(1), (given * (places > index)).sum(1)
-        share = inked[mask]
-        probability = black.masked_scatter(mask, share * own)
-        below = torch.zeros_like(black).masked_scatter(mask, black[mask] + share * below)
-        return probability, below, inked.masked_scatter(mask, share * above)
+    def edges(self, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities below and above edges k in 0 .. 256."""
+        of_mask = (k[self.mask] - 1).clamp(min=0).long()[:, None]
+        found = self.below.gather(1, of_mask)[:, 0]
+        share = self.inked[self.mask]
+        below = self.black.masked_scatter(self.mask, self.black[self.mask] + share * found.to(share))
+        above = self.inked.masked_scatter(self.mask, share * (1 - found).to(share))
+        return torch.where(k <= 0, 0.0, below), torch.where(k <= 0, 1.0, above)
 
-    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map normal quantiles to pixels; return also the elementwise log|dx/dz|."""
+    def probability(self, level: Tensor) -> Tensor:
+        """Return the probabilities of levels."""
+        index = (level[self.mask] - 1).clamp(min=0).long()[:, None]
+        inked = self.inked[self.mask] * self.probabilities.gather(1, index)[:, 0]
+        return torch.where(level > 0, self.black.masked_scatter(self.mask, inked), self.black)
+
+
+class TiltedMixture(NamedTuple):
+    """What a conditioner and a prior predict for each pixel.
+
+    Attributes:
+        mixture: The conditioner's distribution, shape of the pixels.
+        gamma: How much the prior counts, shape of the pixels.
+        log_ratio: Given which pixels, log(q / g) at levels 1 .. 255, shape (pixels of the mask, 255).
+    """
+
+    mixture: LevelMixture
+    gamma: Tensor
+    log_ratio: Callable[[Tensor], Tensor]
+
+    def for_levels(self, level: Tensor) -> LevelTable:
+        """Return the distributions, with tables where these levels need them."""
+        return self.table(level > 0)
+
+    def for_quantiles(self, z: Tensor) -> LevelTable:
+        """Return the distributions, with tables where these normal quantiles are not those of black."""
         black, inked = self.mixture.edges(torch.ones_like(z))
-        mask = torch.where(z < 0, torch.special.ndtr(z) >= black, torch.special.ndtr(-z) <= inked)
-        given = self.above_black(mask)
-        ...
+        tail = torch.special.ndtr(-z.abs())
+        return self.table(torch.where(z < 0, black <= tail, inked >= tail))
 
-    def above_black(self, mask: Tensor) -> Tensor:
-        """Return the probabilities of levels 1 .. 255 of some pixels, given that they are not black, shape (n, 255)."""
-        weights, means, inverse_scales = (part[:, mask] for part in self.mixture[1:4])
-        below = LogisticMixture.apply(weights, means, inverse_scales)
-        mass = torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(dim=1).clamp(min=0) + SMALLEST_MASS
-        tilted = mass * (self.gamma[mask][:, None] * self.log_ratio(mask)).exp()
-        return (1 - UNIFORM_SHARE) * tilted / tilted.sum(1, keepdim=True) + UNIFORM_SHARE / N_ABOVE
+    def probability(self, level: Tensor) -> Tensor:
+        """Return the probabilities of levels."""
+        return self.for_levels(level).probability(level)
+
+    def table(self, mask: Tensor) -> LevelTable:
+        """Return the distributions, with tables where the mask says."""
+        black, inked = self.mixture.edges(torch.ones_like(self.gamma))
+        tilted = self._untilted(mask) * (self.gamma[mask][:, None] * self.log_ratio(mask)).exp()
+        given = (1 - UNIFORM_SHARE) * tilted / tilted.sum(1, keepdim=True) + UNIFORM_SHARE / N_INKED
+        if (known := self.mixture.known) is not None:
+            levels = torch.arange(1, N_LEVELS, device=mask.device)
+            is_level = (levels == known.level[mask][:, None]).to(given)
+            given = torch.where(known.mask[mask][:, None], is_level, given)
+        # In double precision, so that the probabilities below and above an edge add up to 1.
+        below = torch.cat([torch.zeros_like(given[:, :1]), given], 1).double().cumsum(1)
+        return LevelTable(black, inked, mask, given, below / below[:, -1:])
+
+    def _untilted(self, mask: Tensor) -> Tensor:
+        """Return the mixture's probabilities of levels 1 .. 255, up to a factor, shape (pixels of the mask, 255)."""
+        weights, means, inverse_scales = (part[:, mask].T for part in self.mixture[1:4])
+        below = cast(Tensor, LogisticTable.apply(weights, means, inverse_scales))
+        return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(dim=1).clamp(min=0) + SMALLEST_MASS

@@ -90,9 +90,20 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(prefix)
     }
+    for prefix_here, part in module.named_modules():
+        if hasattr(part, "adapt_weights"):
+            _adapt(part, prefix_here, state)
     for name in {**own, **state}:
         _check_weight(name, own.get(name), state.get(name), path)
     module.load_state_dict(state)
+
+
+def _adapt(part: nn.Module, name: str, state: dict[str, Tensor]) -> None:
+    """Let a part of a module change the weights under its name, such as those of an earlier form of it."""
+    prefix = f"{name}." if name else ""
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    part.adapt_weights(weights)
+    state.update({prefix + key: value for key, value in weights.items()})
 
 
 def _check_weight(name: str, here: Tensor | None, there: Tensor | None, path: str | Path) -> None:

@@ -19,11 +19,16 @@ from nf_mnist.bijectors import (
     Squeeze,
     n_parameters,
 )
+from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables, PlacedPrior
 from nf_mnist.bijectors.quantile_map import N_LEVELS
-from nf_mnist.errors import ShapeError, check_range
+from nf_mnist.data.level_tables import read_level_tables
+from nf_mnist.data.resampling import SIDE
+from nf_mnist.errors import ConfigError, ShapeError, check_range
 from nf_mnist.flows.components import MAX_SCALES
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer
+
+LEVEL_PRIORS = ("none", "resampled")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Hierarchy:
         transformer_heads: Number of heads of each attention.
         n_classes: Number of class labels that condition everything; 0 for none.
         sees_observed: Whether an observed image conditions everything.
+        level_prior: What predicts grey levels from known ones, beside the networks: how MNIST was resampled from bilevel
+            digits (resampled), or nothing (none).
     """
 
     n_scales: int
@@ -63,6 +70,7 @@ class Hierarchy:
     transformer_heads: int
     n_classes: int
     sees_observed: bool
+    level_prior: str = "none"
 
     def build(self, event_shape: Shape) -> Bijector:
         """Return the bijector for grey images.
@@ -82,27 +90,29 @@ class Hierarchy:
         check_range(0, n_blocks=self.n_blocks, transformer_blocks=self.transformer_blocks, n_classes=self.n_classes)
         check_range(0, n_references=self.n_references)
         check_range(0, N_LEVELS - 1, n_frequent=self.n_frequent)
-        return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole())
+        prior = level_prior(self.level_prior, event_shape)
+        return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole(), prior)
 
-    def _scale(self, shape: Shape, n_left: int, grid: PixelGrid) -> Bijector:
+    def _scale(self, shape: Shape, n_left: int, grid: PixelGrid, prior: LevelPrior | None) -> Bijector:
         """Return the bijector of an image with ``n_left`` more scales, whose pixels are the channel of the grid."""
         if not n_left:
             return self._coarsest(shape, grid)
         squeeze = Squeeze(shape)
         four, grid = squeeze.event_shape_out, grid.squeezed().select(CHANNEL_ORDER)
         # From data to latent the last channel is transformed first, while the channels before it are still data.
-        couplings = [self._coupling(four, n_kept, grid) for n_kept in (3, 2, 1)]
-        rest = self._scale((1, *four[1:]), n_left - 1, grid.select([0]))
+        couplings = [self._coupling(four, n_kept, grid, prior) for n_kept in (3, 2, 1)]
+        rest = self._scale((1, *four[1:]), n_left - 1, grid.select([0]), prior)
         return Sequential([squeeze, Permutation(torch.tensor(CHANNEL_ORDER)), *couplings, FactorOut(four, 1, rest)])
 
-    def _coupling(self, shape: Shape, n_kept: int, grid: PixelGrid) -> Bijector:
+    def _coupling(self, shape: Shape, n_kept: int, grid: PixelGrid, prior: LevelPrior | None) -> Bijector:
         observed_pixels = self._observed_pixels(grid, n_kept)
         neighbours = nearest_neighbours(n_kept, self.n_references)
         n_inputs = 2 * n_kept + _n_features(observed_pixels)
-        n_outputs = n_parameters(self.n_components, len(neighbours) + self.n_frequent)
+        n_outputs = n_parameters(self.n_components, len(neighbours) + self.n_frequent) + (prior is not None)
         net = ContextResNet(n_inputs, self.channels, self.n_blocks, n_outputs, self.n_classes)
         _spread_components(net.conv_out, self.n_components)
-        return DiscretizedMixture(shape, n_kept, net, neighbours, self.n_frequent, observed_pixels)
+        placed = PlacedPrior(prior, grid, n_kept) if prior else None
+        return DiscretizedMixture(shape, n_kept, net, neighbours, self.n_frequent, observed_pixels, placed)
 
     def _coarsest(self, shape: Shape, grid: PixelGrid) -> Bijector:
         observed_pixels = self._observed_pixels(grid, 0)
@@ -123,6 +133,25 @@ class Hierarchy:
 
     def _observed_pixels(self, grid: PixelGrid, channel: int) -> ObservedPixels | None:
         return ObservedPixels(grid.stride, grid.offset(channel)) if self.sees_observed else None
+
+
+def level_prior(name: str, event_shape: Shape) -> LevelPrior | None:
+    """Return the prior of grey levels of this name; None if it is none.
+
+    Raises:
+        ConfigError: If there is no such prior.
+        ShapeError: If it is of images of another shape.
+    """
+    if name not in LEVEL_PRIORS:
+        raise ConfigError(f"model.flow.level_prior must be one of {', '.join(LEVEL_PRIORS)}, got {name!r}")
+    if name == "none":
+        return None
+    if tuple(event_shape[1:]) != (SIDE, SIDE):
+        raise ShapeError(
+            f"level_prior={name} knows how MNIST was drawn, images of {SIDE}x{SIDE}, got "
+            f"{event_shape[1]}x{event_shape[2]}; use model.flow.level_prior=none"
+        )
+    return LevelPrior(LevelTables(*read_level_tables()))
 
 
 def _n_features(observed_pixels: ObservedPixels | None) -> int:

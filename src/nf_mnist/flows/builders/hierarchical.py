@@ -9,17 +9,18 @@ from nf_mnist.flows.flow import Flow
 from nf_mnist.flows.hierarchy import Hierarchy
 
 
-def hierarchical(*, event_shape: Shape, n_classes: int, **sizes: int) -> Flow:
+def hierarchical(*, event_shape: Shape, n_classes: int, level_prior: str = "none", **sizes: int) -> Flow:
     """Build a hierarchy, unconditional or conditioned on class labels.
 
     Args:
         event_shape: (1, height, width); the sides must halve ``n_scales`` times.
         n_classes: Number of class labels that condition everything; 0 for none.
+        level_prior: What predicts grey levels from known ones, beside the networks: resampled, or none.
         sizes: The other attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:
         ConfigError: If a size is out of range; see :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
         ShapeError: If the image is not grey, or its sides do not halve often enough.
     """
-    hierarchy = Hierarchy(n_classes=n_classes, sees_observed=False, **sizes)
+    hierarchy = Hierarchy(n_classes=n_classes, sees_observed=False, level_prior=level_prior, **sizes)
     return Flow(hierarchy.build(event_shape), event_shape, n_classes)
