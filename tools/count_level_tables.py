@@ -1,7 +1,7 @@
 """Count the tables of grey levels: ``python tools/count_level_tables.py [OUT]``, a minute on one core.
 
-Shapes are training images enlarged to m x m and thresholded; resampled, they tell what levels a cell can take. Then each
-training image is given its most likely m, white and window, and its pixels are counted as well.
+Shapes are training images enlarged to m x m and thresholded; resampled, they tell what levels a cell can take. Then
+each training image is given its most likely m, white and window, and its pixels are counted as well.
 """
 
 import sys
@@ -130,7 +130,7 @@ def count_windows(levels: Tensor, offsets: Tensor) -> Tensor:
 
 
 def known_in_hierarchy() -> Iterator[Tensor]:
-    """Yield where pixels are known, shape (28, 28), to each coupling of a hierarchy, fine to coarse, 1 to 3 channels."""
+    """Yield which pixels each coupling of a hierarchy knows, shape (28, 28): fine to coarse, 1 to 3 channels."""
     grid = PixelGrid.whole()
     for _ in range(2):
         grid = grid.squeezed().select(CHANNEL_ORDER)

@@ -1,7 +1,7 @@
 """What a level prior is worth without training: ``python -m benchmarks.density.level_prior [CKPT] [--images 200]``.
 
-The weights of a hierarchy that was trained without it are loaded into one with it, where the prior counts as much as the
-networks (gamma = 1). Bits per dimension are split by coupling, on validation images.
+The weights of a hierarchy that was trained without it are loaded into one with it, where the prior counts as much as
+the networks (gamma = 1). Bits per dimension are split by coupling, fine to coarse, on validation images.
 """
 
 import argparse

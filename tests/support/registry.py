@@ -28,6 +28,7 @@ from nf_mnist.bijectors import (
     PatchAutoregression,
     Patches,
     Permutation,
+    PixelGrid,
     Rescale,
     Scaling,
     Sequential,
@@ -38,6 +39,7 @@ from nf_mnist.bijectors import (
     n_parameters,
     random_order,
 )
+from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables, PlacedPrior
 from nf_mnist.flows import (
     Flow,
     cp3,
@@ -51,7 +53,7 @@ from nf_mnist.flows import (
     tarflow,
     uva,
 )
-from nf_mnist.flows.geometry import nearest_neighbours, pixel_groups
+from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.nets import CausalTransformer, ContextResNet, GroupedTransformer, GuidedTransformer, ResidualNet
 
 FLAT = (12,)
@@ -86,10 +88,23 @@ def residual_coupling(shape: Shape) -> AffineCoupling:
     return AffineCoupling(make_mask("checkerboard", shape), *nets, "tanh")
 
 
-def mixture_coupling(n_kept: int) -> DiscretizedMixture:
+def mixture_coupling(n_kept: int, prior: LevelPrior | None = None) -> DiscretizedMixture:
     neighbours = nearest_neighbours(n_kept, 4)
-    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(neighbours) + 1))
-    return DiscretizedMixture(IMAGE, n_kept, net, neighbours, n_frequent=1)
+    net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(neighbours) + 1) + (prior is not None))
+    grid = PixelGrid.whole().squeezed().select(CHANNEL_ORDER)
+    placed = PlacedPrior(prior, grid, n_kept) if prior else None
+    return DiscretizedMixture(IMAGE, n_kept, net, neighbours, n_frequent=1, prior=placed)
+
+
+def level_prior(n_states: int = 40) -> LevelPrior:
+    """Return a prior of images of 8x8: four states, a grid of 6x6 cells of two kinds."""
+    generator = torch.Generator().manual_seed(6)
+    log_ratio = torch.randint(-20, 12, (8, 255), generator=generator)
+    kinds = torch.arange(6) % 2
+    table_of = 2 * torch.arange(4)[:, None, None] + (kinds[:, None] ^ kinds)
+    log_state = torch.tensor([-4, -12, -8, -20])
+    log_window = torch.randint(-20, 0, (3, 8, 9, 3), generator=generator)
+    return LevelPrior(LevelTables(log_ratio, table_of, log_state, log_window), 9, n_states)
 
 
 def grouped_mixture() -> GroupedMixture:
@@ -127,6 +142,7 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "gaussianization": (lambda: gaussianization(GREY), GREY),
     "discretized_mixture_1": (lambda: mixture_coupling(1), IMAGE),
     "discretized_mixture_3": (lambda: mixture_coupling(3), IMAGE),
+    "discretized_mixture_with_prior": (lambda: mixture_coupling(2, level_prior()), IMAGE),
     "grouped_mixture": (grouped_mixture, (1, 6, 6)),
     "patches": (lambda: Patches(IMAGE, 2), IMAGE),
     "patch_autoregression": (lambda: patch_autoregression(is_reversed=False), PATCHES),
@@ -244,7 +260,7 @@ def unsettle(module: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in [*module.named_parameters(), *module.named_buffers()]:
-            if value.is_floating_point() and not name.endswith(("mask", "probabilities")):
+            if value.is_floating_point() and not name.endswith(("mask", "probabilities")) and "prior." not in name:
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
                 if name.endswith("running_var"):
                     value.mul_((0.3 * noise).exp())

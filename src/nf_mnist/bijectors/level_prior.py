@@ -1,9 +1,10 @@
 """What the known pixels of an image say about the grey levels of the others.
 
-Images are thought of as made by one of several *states*, each of which gives every *cell* of a grid a distribution over
-the levels above 0; the grid lies somewhere in the image, its *window*. Given known pixels, the posterior of states and
-windows is a sum over them, and mixing the states' distributions by it predicts any other pixel. For MNIST a state is the
-side m of the bilevel digit and what was white (:mod:`nf_mnist.data.resampling`); its cells are resampled pixels.
+Images are thought of as made by one of several *states*, each of which gives every *cell* of a grid a distribution
+over the levels above 0; the grid lies somewhere in the image, in its *window*. The log of the posterior of states and
+windows is a sum over known pixels, and mixing the states' distributions by it predicts any other pixel. For MNIST a
+state is the side m of the bilevel digit and what was white (:mod:`nf_mnist.data.resampling`); its cells are resampled
+pixels.
 
 Scores are whole numbers in units of ``UNIT`` nats, so that sums are exact in floating point, and encoding and decoding
 find the same most likely states, whatever the order of summation.
@@ -51,8 +52,8 @@ class Belief(NamedTuple):
 class LevelPrior(nn.Module):
     """Predicts grey levels from known ones.
 
-    A neutral state, of an average pixel's distribution, is added to the given ones: what fits none of them is left as it
-    is.
+    A neutral state, of an average pixel's distribution, is added to the given ones, so that what fits none of them is
+    left as it is.
 
     Args:
         tables: Of the states.
@@ -113,7 +114,9 @@ class LevelPrior(nn.Module):
 
         Args:
             belief: Of a batch of images.
-            image, row, column: Of n pixels: the number of the image in the batch, and the place in it; shape (n,).
+            image: Of n pixels the number of their image in the batch, shape (n,).
+            row: Their rows in the image.
+            column: Their columns in the image.
         """
         rows = self._cell(row, belief.top[image], 0)
         columns = self._cell(column, belief.left[image], 1)
@@ -128,7 +131,7 @@ class LevelPrior(nn.Module):
         return (window // n_offsets, window % n_offsets), log_window
 
     def _cell(self, place: Tensor, offset: Tensor, axis: int) -> Tensor:
-        """Return the cells of places, shape (n,), for several offsets, shape (n, offsets); one beyond the last: none."""
+        """Return the cells of places, shape (n,), by offsets, shape (n, offsets); one beyond the last where none is."""
         cell, n_cells = place[:, None] - offset, self.kind.shape[axis] - 1
         return torch.where((cell >= 0) & (cell < n_cells), cell, n_cells)
 

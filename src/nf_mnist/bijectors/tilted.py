@@ -15,7 +15,8 @@ from nf_mnist.bijectors.logistic_table import LogisticTable
 from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 
 N_INKED = N_LEVELS - 1  # levels above black
-SMALLEST_MASS = 1e-9  # of a level before it is tilted: a network that is certain of black knows of no other
+LEAST = UNIFORM_SHARE / N_LEVELS  # probability of any level
+SMALLEST_MASS = 1e-20  # of a level before it is tilted: a network that is certain of black knows of no other
 
 
 def trust(parameter: Tensor) -> Tensor:
@@ -30,8 +31,8 @@ class LevelTable(NamedTuple):
         black: Probability of level 0, shape of the pixels.
         inked: That of all other levels.
         mask: Which pixels have a table; elsewhere only black is asked for.
-        probabilities: Of levels 1 .. 255 given that the pixel is not black, shape (pixels of the mask, 255).
-        below: Of all levels above black and below each of 1 .. 255 and 256, given the same.
+        probabilities: Of levels 1 .. 255, shape (pixels of the mask, 255).
+        below: Of all levels above black and below each of 1 .. 256, in double precision.
     """
 
     black: Tensor
@@ -44,15 +45,15 @@ class LevelTable(NamedTuple):
         """Return the probabilities below and above edges k in 0 .. 256."""
         of_mask = (k[self.mask] - 1).clamp(min=0).long()[:, None]
         found = self.below.gather(1, of_mask)[:, 0]
-        share = self.inked[self.mask]
-        below = self.black.masked_scatter(self.mask, self.black[self.mask] + share * found.to(share))
-        above = self.inked.masked_scatter(self.mask, share * (1 - found).to(share))
+        below = (self.black[self.mask] + found).to(self.black)
+        above = (self.below[:, -1] - found).to(self.black)
+        below, above = self.black.masked_scatter(self.mask, below), self.inked.masked_scatter(self.mask, above)
         return torch.where(k <= 0, 0.0, below), torch.where(k <= 0, 1.0, above)
 
     def probability(self, level: Tensor) -> Tensor:
         """Return the probabilities of levels."""
         index = (level[self.mask] - 1).clamp(min=0).long()[:, None]
-        inked = self.inked[self.mask] * self.probabilities.gather(1, index)[:, 0]
+        inked = self.probabilities.gather(1, index)[:, 0]
         return torch.where(level > 0, self.black.masked_scatter(self.mask, inked), self.black)
 
 
@@ -87,17 +88,16 @@ class TiltedMixture(NamedTuple):
         """Return the distributions, with tables where the mask says."""
         black, inked = self.mixture.edges(torch.ones_like(self.gamma))
         tilted = self._untilted(mask) * (self.gamma[mask][:, None] * self.log_ratio(mask)).exp()
-        given = (1 - UNIFORM_SHARE) * tilted / tilted.sum(1, keepdim=True) + UNIFORM_SHARE / N_INKED
+        share = (inked[mask] - N_INKED * LEAST).clamp(min=0)[:, None]
+        probabilities = share * tilted / tilted.sum(1, keepdim=True) + LEAST
         if (known := self.mixture.known) is not None:
             levels = torch.arange(1, N_LEVELS, device=mask.device)
-            is_level = (levels == known.level[mask][:, None]).to(given)
-            given = torch.where(known.mask[mask][:, None], is_level, given)
-        # In double precision, so that the probabilities below and above an edge add up to 1.
-        below = torch.cat([torch.zeros_like(given[:, :1]), given], 1).double().cumsum(1)
-        return LevelTable(black, inked, mask, given, below / below[:, -1:])
+            is_level = (levels == known.level[mask][:, None]).to(probabilities)
+            probabilities = torch.where(known.mask[mask][:, None], is_level, probabilities)
+        below = torch.cat([torch.zeros_like(probabilities[:, :1]), probabilities], 1).double().cumsum(1)
+        return LevelTable(black, inked, mask, probabilities, below)
 
     def _untilted(self, mask: Tensor) -> Tensor:
         """Return the mixture's probabilities of levels 1 .. 255, up to a factor, shape (pixels of the mask, 255)."""
-        weights, means, inverse_scales = (part[:, mask].T for part in self.mixture[1:4])
-        below = cast(Tensor, LogisticTable.apply(weights, means, inverse_scales))
-        return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(dim=1).clamp(min=0) + SMALLEST_MASS
+        weights, means, inverse_scales = (part[:, mask].T.contiguous() for part in self.mixture[1:4])
+        return cast(Tensor, LogisticTable.apply(weights, means, inverse_scales)) + SMALLEST_MASS

@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +91,17 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         if name.startswith(prefix)
     }
     for prefix_here, part in module.named_modules():
-        if hasattr(part, "adapt_weights"):
-            _adapt(part, prefix_here, state)
+        if (adapt := getattr(part, "adapt_weights", None)) is not None:
+            _adapt(adapt, f"{prefix_here}." if prefix_here else "", state)
     for name in {**own, **state}:
         _check_weight(name, own.get(name), state.get(name), path)
     module.load_state_dict(state)
 
 
-def _adapt(part: nn.Module, name: str, state: dict[str, Tensor]) -> None:
-    """Let a part of a module change the weights under its name, such as those of an earlier form of it."""
-    prefix = f"{name}." if name else ""
+def _adapt(adapt: Callable[[dict[str, Tensor]], None], prefix: str, state: dict[str, Tensor]) -> None:
+    """Let a part of a module change the weights under its prefix, such as those of an earlier form of it."""
     weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    part.adapt_weights(weights)
+    adapt(weights)
     state.update({prefix + key: value for key, value in weights.items()})
 
 

@@ -54,8 +54,8 @@ class Hierarchy:
         transformer_heads: Number of heads of each attention.
         n_classes: Number of class labels that condition everything; 0 for none.
         sees_observed: Whether an observed image conditions everything.
-        level_prior: What predicts grey levels from known ones, beside the networks: how MNIST was resampled from bilevel
-            digits (resampled), or nothing (none).
+        level_prior: What predicts grey levels from known ones, beside the networks: how MNIST was resampled from
+            bilevel digits (resampled), or nothing (none).
     """
 
     n_scales: int

@@ -19,5 +19,5 @@ def conditional(*, event_shape: Shape, training_mask: str | Sequence[str] = RAND
         ConfigError: If a size or the mask is out of range; see :meth:`~nf_mnist.flows.hierarchy.Hierarchy.build`.
         ShapeError: If the image is not grey, or its sides do not halve often enough.
     """
-    hierarchy = Hierarchy(n_classes=0, sees_observed=True, **sizes)
+    hierarchy = Hierarchy(n_classes=0, sees_observed=True, level_prior="none", **sizes)
     return ConditionalFlow(hierarchy.build(event_shape), event_shape, training_mask)
