@@ -1,5 +1,6 @@
 """A sweep makes only missing runs. The runs here are pretended: they end at once, as their learning rate says."""
 
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from omegaconf import OmegaConf
 
 from nf_mnist.errors import MachineError
 from nf_mnist.runs.lock import lock_folder
-from nf_mnist.runs.record import COMPLETED, DIVERGED, KILLED, update_record
+from nf_mnist.runs.record import COMPLETED, DIVERGED, FAILED, KILLED, update_record
 from nf_mnist.runs.sweep import job, run_name, run_records
+from nf_mnist.runs.sweep.names import settings
 from nf_mnist.runs.sweep.report import sweep_rows
 from nf_mnist.runs.sweep.study import queue_unfinished_trials
 from tests.support.helpers import fit, merge, run_command, tiny_overrides, write_images
@@ -163,6 +165,39 @@ def test_a_folder_serves_one_sweep(images, tmp_path, pretended):
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert "holds a sweep that began as" in refused.err
     assert run_command("train", *base, "launcher=basic", "optimizer.lr=4e-4").code == 0, "launchers may change"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"overrides": 3}', '{"overrides": [4]}', "[" * 100_000])
+def test_a_damaged_sweep_json_refuses_the_sweep(content, images, tmp_path, pretended):
+    base = ["-m", *tiny_overrides(images, tmp_path / "sweep")]
+    update_record(tmp_path / "sweep" / "0123456789", overrides=["optimizer.lr=4e-4"])
+    if content is not None:
+        (tmp_path / "sweep" / "sweep.json").write_text(content)
+    refused = run_command("train", *base, "optimizer.lr=5e-4")
+    assert (refused.code, refused.err.count("\n"), refused.err[:6]) == (1, 1, "error:"), refused.err
+    assert "sweep.json" in refused.err
+    assert pretended == []
+
+
+@pytest.mark.parametrize(
+    "record", ["[]", "", "3", '{"status": "completed"}', '{"overrides": 3}', '{"status": ["x"], "seconds": "x"}']
+)
+def test_a_damaged_record_is_one_failed_row(record, images, tmp_path, pretended):
+    base = ["-m", *tiny_overrides(images, tmp_path / "sweep")]
+    damaged = tmp_path / "sweep" / "0123456789"
+    damaged.mkdir(parents=True)
+    (damaged / "run.json").write_text(record)
+    (damaged / "metrics.json").write_text('{"bpd": "x"}')
+    update_record(tmp_path / "sweep" / "1123456789", status=KILLED, overrides=["optimizer.lr=4e-4"])
+    (tmp_path / "sweep" / "sweep.json").write_text(
+        json.dumps({"overrides": settings([*tiny_overrides(images, tmp_path), "optimizer.lr=4e-4,5e-4"])})
+    )
+    ended = run_command("train", *base, "optimizer.lr=4e-4,5e-4")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1] == f"error: 2 of 4 runs in {tmp_path}/sweep have no result; the table says why"
+    assert pretended == [4e-4, 5e-4]
+    rows = {row["run"]: row for row in sweep_rows(tmp_path / "sweep")}
+    assert (rows["0123456789"]["status"], "damaged" in rows["0123456789"]["cause"]) == (FAILED, True)
 
 
 @pytest.mark.parametrize("override", ["ckpt=auto", "rerun=elsewhere"])

@@ -55,5 +55,5 @@ def _owner(folder: Path) -> str:
     try:
         owner = json.loads((folder / OWNER_FILE).read_text())
         return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError):  # the owner has the lock, but has not written the file yet
+    except (OSError, ValueError, LookupError, TypeError):  # the owner has the lock, but has not written the file yet
         return "a process that has just begun"

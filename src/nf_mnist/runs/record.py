@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from nf_mnist import __version__
 from nf_mnist.app.messages import one_line
@@ -35,21 +35,49 @@ RECORDED_PACKAGES = (
 RECORD_FILE = "run.json"
 COMPLETED, DIVERGED, INTERRUPTED = "completed", "diverged", "interrupted"
 FAILED, REFUSED, KILLED, RUNNING = "failed", "refused", "killed", "running"
+FIELD_KINDS: dict[str, Any] = {
+    "overrides": list,
+    "status": str,
+    "error": str | None,
+    "began": int | float,
+    "seconds": int | float,
+    "pid": int,
+    "threads": int | None,
+    "val_loss": int | float,
+    "val_bpd": int | float,
+}  # of the fields that commands read
 FINAL_STATUSES = (COMPLETED, DIVERGED)  # starting the run again would end in the same way
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
     """Return the record of a run, or {} if there is none.
 
-    A run whose record says that it is running, but whose process has gone, gets the status ``killed``.
+    A run whose record says that it is running, but whose process has gone, gets the status ``killed``. A damaged record
+    is that of a run that failed.
     """
+    path = run_dir / RECORD_FILE
     try:
-        record: dict[str, Any] = json.loads((run_dir / RECORD_FILE).read_text())
-    except (OSError, ValueError):
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if not _is_record(record):
+        return {"status": FAILED, "error": f"{path} is damaged"}
     if record.get("status") == RUNNING and not is_locked(run_dir):
         record |= {"status": KILLED, "error": "its process ended without a word"}
     return record
+
+
+def _is_record(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether this is a record: each field that is read has its kind, and a completed run has its loss."""
+    if not isinstance(record, dict):
+        return False
+    if record.get("status") == COMPLETED and not {"val_loss", "seconds"} <= record.keys():
+        return False
+    return all(isinstance(record[key], kind) for key, kind in FIELD_KINDS.items() if key in record) and all(
+        isinstance(text, str) for text in record.get("overrides", [])
+    )
 
 
 def run_records(folder: Path) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from nf_mnist.app.command import fail
+from nf_mnist.app.messages import one_line
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.errors import ConfigError, MachineError, NFMnistError
+from nf_mnist.errors import ConfigError, MachineError
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import COMPLETED, run_records
 from nf_mnist.runs.sweep.names import folder_override, key_of, settings
@@ -40,7 +41,7 @@ class SweepFolder(Callback):
         HydraConfig.instance().set_config(config)
         try:
             self._prepare(config)
-        except (NFMnistError, OSError) as error:  # Hydra turns exceptions of callbacks into warnings
+        except Exception as error:  # Hydra turns exceptions of callbacks into warnings, and would go on without a lock
             fail(error)
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -53,10 +54,14 @@ class SweepFolder(Callback):
         missing = sum(record.get("status") != COMPLETED for record in records.values())
         try:
             report_sweep(folder)
-        finally:  # Hydra turns exceptions of callbacks into warnings; runs without a result must still end in status 1
+        except Exception as error:  # Hydra turns exceptions of callbacks into warnings
+            if not missing:
+                fail(error)
+            print(f"error: {one_line(error)}", file=sys.stderr)
+        finally:
             self._at_end.close()
-            if missing:
-                fail(MachineError(f"{missing} of {len(records)} runs in {folder} have no result; the table says why"))
+        if missing:
+            fail(MachineError(f"{missing} of {len(records)} runs in {folder} have no result; the table says why"))
 
     def _prepare(self, config: DictConfig) -> None:
         """Check the settings, lock the folder, write ``sweep.json`` and queue unfinished trials."""
@@ -66,8 +71,8 @@ class SweepFolder(Callback):
         # Jobs are composed anew, and would name the folder after their own model.
         with read_write(config.hydra.overrides):
             config.hydra.overrides.hydra.append(folder_override("hydra.sweep.dir", folder))
-        _check_same_sweep(folder, settings(config.hydra.overrides.task))
         self._at_end.enter_context(lock_folder(folder, "sweep"))
+        _check_same_sweep(folder, settings(config.hydra.overrides.task))
         write_json(folder / "sweep.json", {"overrides": settings(config.hydra.overrides.task)})
         sweeper = config.hydra.sweeper
         if sweeper.get("storage") is not None:
@@ -86,10 +91,19 @@ def _check_overrides(overrides: Iterable[str]) -> None:
 
 def _check_same_sweep(folder: Path, overrides: list[str]) -> None:
     """Refuse a folder that holds runs of a sweep with other settings."""
-    if not run_records(folder):
+    path = folder / "sweep.json"
+    if not path.exists() and not run_records(folder):
         return
-    began = json.loads((folder / "sweep.json").read_text())["overrides"]
-    if sorted(began) != sorted(overrides):
+    try:
+        began = json.loads(path.read_text())["overrides"]
+        is_damaged = not isinstance(began, list) or not all(isinstance(text, str) for text in began)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        is_damaged = True
+    if is_damaged:
+        raise ConfigError(
+            f"{path}, which says how the sweep there began, is missing or damaged; choose another name= or output_dir="
+        )
+    if run_records(folder) and sorted(began) != sorted(overrides):
         raise ConfigError(
             f"{folder} holds a sweep that began as: {' '.join(began)}; repeat those settings to go on with it, or "
             "choose another name= or output_dir="

@@ -1,6 +1,5 @@
 """The report of a sweep: a table of its runs, the best one, and a picture of settings and metrics."""
 
-import contextlib
 import csv
 import io
 import json
@@ -70,9 +69,7 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
 
 
 def _row(run_dir: Path, record: Mapping[str, Any], keys: Sequence[str]) -> Row:
-    metrics: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        metrics = json.loads((run_dir / "metrics.json").read_text())
+    metrics = _metrics(run_dir)
     split = metrics.get("split", "test")
     return {
         "run": run_dir.name,
@@ -85,6 +82,20 @@ def _row(run_dir: Path, record: Mapping[str, Any], keys: Sequence[str]) -> Row:
         "minutes": record.get("seconds", 0.0) / 60,
         "cause": record.get("error"),
     }
+
+
+def _metrics(run_dir: Path) -> dict[str, Any]:
+    """Return the metrics that a run has written; {} if it has written none, or they are damaged."""
+    try:
+        metrics = json.loads((run_dir / "metrics.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    numbers = [metrics.get(key, 0.0) for key in ("bpd", "log_likelihood")] if isinstance(metrics, dict) else [None]
+    return (
+        metrics
+        if all(isinstance(number, int | float | None) for number in numbers) and isinstance(metrics, dict)
+        else {}
+    )
 
 
 def _completed(rows: Sequence[Row]) -> list[Row]:
