@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
         "seed": cfg.seed,
         "parameters": n_parameters,
     }
-    write_report(out, about, results, task)
+    out = write_report(out, about, results, task)
     print_results(results)
     print(f"with pictures: {out / 'report.html'}")
 

@@ -8,11 +8,11 @@ from nf_mnist.app.classification import check_classification, classification_row
 from nf_mnist.app.command import command
 from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.out_of_distribution import evaluate_ood, load_ood_images
-from nf_mnist.app.output import csv_of, new_figure_path, new_path, write_figure
+from nf_mnist.app.output import csv_of, new_figure_path, new_file, new_json, new_path, write_figure
 from nf_mnist.app.sample_quality import check_quality, evaluate_samples, plot_temperatures
 from nf_mnist.app.settings import NULLABLE_IN_EVALUATE, check_ranges
 from nf_mnist.app.tables import ood_rows, print_metrics, print_quality
-from nf_mnist.checkpoints.writing import write_json, write_text
+from nf_mnist.checkpoints.writing import write_json
 
 PLOTS = ("radius_plot", "temperature_plot")
 
@@ -35,16 +35,16 @@ def main(cfg: DictConfig) -> None:
         metrics["ood"] = evaluate_ood(task, evaluated, str(cfg.ood_data), other)
     if cfg.classify:
         metrics["classification"] = classify_images(task)
+    out = new_json(out, metrics)  # before anything else that can fail: likelihoods may have taken hours
+    if per_image is not None:
+        new_file(per_image, lambda file: file.write(csv_of(evaluated.per_image).encode()))
     rows = {**ood_rows(metrics.get("ood")), **classification_rows(metrics.get("classification"))}
     rows |= {"time": f"{time.monotonic() - begin:.0f} s", "metrics": str(out)}
     print_metrics(evaluated.metrics, evaluated.unit, rows)
-    write_json(out, metrics)  # before anything else that can fail: likelihoods may have taken hours
-    if per_image is not None:
-        write_text(per_image, csv_of(evaluated.per_image))
     if cfg.quality:
         metrics["quality"], scan = evaluate_samples(task, cfg.samples)
-        print_quality(metrics["quality"])
         write_json(out, metrics)
+        print_quality(metrics["quality"])
         if "temperature_plot" in plots:
             plot_temperatures(scan, plots["temperature_plot"])
     if "radius_plot" in plots:

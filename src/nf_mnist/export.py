@@ -7,10 +7,9 @@ import torch
 from omegaconf import DictConfig
 
 from nf_mnist.app.command import command
-from nf_mnist.app.output import new_path
+from nf_mnist.app.output import new_file, new_path
 from nf_mnist.app.trained import modules_from
 from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
-from nf_mnist.checkpoints.writing import atomic_write
 
 
 @command("export")
@@ -21,7 +20,7 @@ def main(cfg: DictConfig) -> None:
     buffer = io.BytesIO()
     torch.save(weights_only(checkpoint, *modules_from(checkpoint, cfg.ckpt, cfg.trust)), buffer)
     content = buffer.getvalue()
-    atomic_write(out, lambda file: file.write(content), "make room, then repeat the command")
+    out = new_file(out, lambda file: file.write(content))
     print(f"{hashlib.sha256(content).hexdigest()}  {out.name}")
     print(f"{out}: {len(content) / 2**20:.1f} MiB")
 

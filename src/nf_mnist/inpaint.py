@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.command import command
 from nf_mnist.app.completion import build_method, complete, make_completion_task, write_completions
-from nf_mnist.app.output import new_path
+from nf_mnist.app.output import new_folder, new_path
 from nf_mnist.app.placement import resolve_placement
 from nf_mnist.app.settings import check_ranges, check_split
 from nf_mnist.app.tables import print_completions
@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     flow = trained.flow.to(placement.device, placement.dtype)
     task = make_completion_task(cfg, flow, cfg.get("data") or trained.cfg.data, placement)
     scored = complete(cfg, method, flow, task)
+    out = new_folder(out)
     print_completions(write_completions(cfg, task, scored, out), out)
 
 

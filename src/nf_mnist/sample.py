@@ -5,7 +5,7 @@ import time
 from omegaconf import DictConfig
 
 from nf_mnist.app.command import command
-from nf_mnist.app.output import new_path
+from nf_mnist.app.output import new_json, new_path
 from nf_mnist.app.placement import resolve_placement
 from nf_mnist.app.sampling import (
     check_sampling,
@@ -17,7 +17,6 @@ from nf_mnist.app.sampling import (
 )
 from nf_mnist.app.settings import check_ranges
 from nf_mnist.app.trained import load_trained
-from nf_mnist.checkpoints.writing import write_json
 
 
 @command("sample")
@@ -33,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     begin = time.monotonic()
     levels, n_nan = draw_samples(cfg, flow, sampling, placement)
     seconds = time.monotonic() - begin
-    write_samples(levels, out)
+    out = write_samples(levels, out)
     classes = classify_samples(levels, cfg.seed) if cfg.classify else {}
     metrics = {
         "checkpoint": str(cfg.ckpt),
@@ -47,7 +46,7 @@ def main(cfg: DictConfig) -> None:
         "seconds": seconds,
         **classes,
     }
-    write_json(metrics_file, metrics)
+    new_json(metrics_file, metrics)
     print(f"{cfg.n} samples at temperature {cfg.temperature:g} in {seconds:.1f} s: {out}")
     print_classes(classes)
 

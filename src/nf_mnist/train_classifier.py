@@ -9,9 +9,10 @@ from nf_mnist.app.building import build_classifier_module, build_datamodule, bui
 from nf_mnist.app.command import command
 from nf_mnist.app.settings import check_duration, check_ranges
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.errors import ConfigError
 from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
 from nf_mnist.metrics import count_parameters
+from nf_mnist.runs.lock import lock_folder
+from nf_mnist.runs.resume import check_free
 
 
 @command("train_classifier")
@@ -21,9 +22,13 @@ def main(cfg: DictConfig) -> float:
     check_duration(cfg.trainer.max_time)
     resolve_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
+    with lock_folder(run_dir, "run"):
+        check_free(run_dir, ckpt=None)
+        return _train(cfg, run_dir)
+
+
+def _train(cfg: DictConfig, run_dir: Path) -> float:
     checkpoint = run_dir / "checkpoints" / "last.ckpt"
-    if checkpoint.exists():
-        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir")
     keep_freed_memory()
     datamodule = build_datamodule(cfg)
     datamodule.setup()

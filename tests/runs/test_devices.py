@@ -1,8 +1,10 @@
 """The lock of a sweep's folder, and the devices that are reserved for each run."""
 
+import getpass
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 
@@ -54,7 +56,7 @@ def trainer(accelerator: str = "auto", devices: int | str = 1) -> OmegaConf:
 def machine(monkeypatch, tmp_path) -> Callable[..., None]:
     """Return a function that sets how many CPUs and which GPUs the machine seems to have."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(devices.tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
 
     def seem(n_cpus: int, *gpus: str) -> None:
@@ -110,7 +112,7 @@ def test_devices_are_reserved_for_a_user_without_a_name(machine, monkeypatch):
     def unnamed():
         raise KeyError("getpwuid(): uid not found: 12345")
 
-    monkeypatch.setattr(devices.getpass, "getuser", unnamed)
+    monkeypatch.setattr(getpass, "getuser", unnamed)
     machine(2)
     with devices.reserve_devices(launcher(cpus_per_task=1), trainer()) as environment:
         assert environment == {"OMP_NUM_THREADS": "1"}

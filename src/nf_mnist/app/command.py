@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.app.messages import one_line
+from nf_mnist.app.output import release_paths
 from nf_mnist.app.settings import check_names
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
 
@@ -73,6 +74,8 @@ def _job(task: Task) -> Task:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             fail(error)
+        finally:
+            release_paths()
 
     return job
 

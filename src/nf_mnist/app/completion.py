@@ -114,7 +114,7 @@ def complete(
 
 
 def write_completions(cfg: DictConfig, task: CompletionTask, scored: ScoredCompletions, out: Path) -> dict[str, Any]:
-    """Write the picture, the metrics of each image and their means into the new folder ``out``.
+    """Write the picture, the metrics of each image and their means into the folder ``out``.
 
     Returns:
         What is written into ``metrics.json``.
@@ -135,7 +135,6 @@ def write_completions(cfg: DictConfig, task: CompletionTask, scored: ScoredCompl
         **scored.report,
         **{name: values.double().mean().item() for name, values in per_image.items()},
     }
-    out.mkdir()
     _write_picture(out / "inpainting.png", task, scored.first)
     write_text(out / "images.csv", csv_of({**task.columns, **per_image}))
     write_json(out / "metrics.json", metrics)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from nf_mnist.app.building import build_dequantizer, load_split
 from nf_mnist.app.composing import config_dir, instantiate
+from nf_mnist.app.output import new_folder
 from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.targets import check_targets
 from nf_mnist.checkpoints.writing import write_json, write_text
@@ -51,7 +52,7 @@ def load_diagnosis_task(cfg: DictConfig) -> tuple[DiagnosisTask, int]:
     return task, count_parameters(flow, dequantizer)
 
 
-def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Result], task: DiagnosisTask) -> None:
+def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Result], task: DiagnosisTask) -> Path:
     """Make a folder and write ``report.html``, with pictures, and ``report.json`` into it.
 
     Args:
@@ -59,13 +60,17 @@ def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Resul
         about: What was diagnosed, by name.
         results: Results in the order of the checks.
         task: The flow and the images that the pictures show.
+
+    Returns:
+        The folder.
     """
     from nf_mnist.diagnostics.pictures import report_pictures  # imports torchvision and matplotlib
 
     pictures = report_pictures(task)
-    folder.mkdir()
+    folder = new_folder(folder)
     write_text(folder / "report.html", page(about, results, pictures))
     write_json(folder / "report.json", {**about, "results": [result._asdict() for result in results]})
+    return folder
 
 
 def print_results(results: Sequence[Result]) -> None:

@@ -1,31 +1,72 @@
 """Where the output of a command goes: nothing that exists is overwritten, and every file is written whole."""
 
+import contextlib
 import csv
+import hashlib
 import io
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from nf_mnist.checkpoints.writing import atomic_write
+from nf_mnist.checkpoints.writing import create_file, create_folder, json_text, user_folder
 from nf_mnist.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_reserved = contextlib.ExitStack()  # the locks of all paths that the present command will write to
+
+
 def new_path(path: str | Path) -> Path:
-    """Return a path at which there is nothing yet; its parent folder is made.
+    """Return a path at which there is nothing yet, and reserve it; its parent folder is made.
 
     Raises:
-        ConfigError: If something is there already.
+        ConfigError: If something is there already, or another command or another setting of this one has reserved it.
     """
     path = Path(path)
-    if path.exists():
+    lock = FileLock(user_folder() / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.lock")
+    try:
+        _reserved.enter_context(lock.acquire(blocking=False))
+    except Timeout:
+        raise ConfigError(
+            f"{path} is the output of a command that is under way, or of two settings; choose another name"
+        ) from None
+    if os.path.lexists(path):
         raise ConfigError(f"{path} exists already; remove it, or choose another name with out=")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def release_paths() -> None:
+    """Give up the paths that :func:`new_path` has reserved."""
+    _reserved.close()
+
+
+def new_folder(path: Path) -> Path:
+    """Make the folder for a result and return it; it has another name if ``path`` was taken while the command ran."""
+    return _announced(path, create_folder(path))
+
+
+def new_json(path: Path, content: Any) -> Path:
+    """Write a result as JSON into a new file; see :func:`new_file`."""
+    return new_file(path, lambda file: file.write(json_text(content).encode()))
+
+
+def new_file(path: Path, write: Callable[[IO[bytes]], Any]) -> Path:
+    """Let ``write`` fill a new file and return it; it has another name if ``path`` was taken while the command ran."""
+    return _announced(path, create_file(path, write))
+
+
+def _announced(path: Path, created: Path) -> Path:
+    if created != path:
+        print(f"warning: {path} was made while the command ran; the result is in {created}", file=sys.stderr)
+    return created
 
 
 def new_figure_path(setting: str, path: str) -> Path:
@@ -46,15 +87,15 @@ def new_figure_path(setting: str, path: str) -> Path:
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Write a matplotlib figure in the format of the path's suffix."""
-    atomic_write(path, lambda file: figure.savefig(file, dpi=100, format=_format(path)))
+    """Write a matplotlib figure in the format of the path's suffix; see :func:`new_file`."""
+    new_file(path, lambda file: figure.savefig(file, dpi=100, format=_format(path)))
 
 
-def write_image(path: Path, image: Tensor) -> None:
-    """Write an image with values in [0, 1], shape (channels, height, width), as PNG."""
+def write_image(path: Path, image: Tensor) -> Path:
+    """Write an image with values in [0, 1], shape (channels, height, width), as PNG; see :func:`new_file`."""
     from torchvision.utils import save_image  # 2 s, for those who want a picture
 
-    atomic_write(path, lambda file: save_image(image, file, format="png"))
+    return new_file(path, lambda file: save_image(image, file, format="png"))
 
 
 def _format(path: Path) -> str:

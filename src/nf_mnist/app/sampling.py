@@ -7,7 +7,7 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nf_mnist.app.output import new_path, write_image
+from nf_mnist.app.output import new_folder, new_path, write_image
 from nf_mnist.app.placement import Placement
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.trained import load_classifier
@@ -100,16 +100,20 @@ def metrics_path(out: Path) -> Path:
     return new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
 
 
-def write_samples(levels: Tensor, out: Path) -> None:
-    """Write samples, shape (n, 1, height, width), as one grid if ``out`` ends in .png, else each into a folder."""
+def write_samples(levels: Tensor, out: Path) -> Path:
+    """Write samples, shape (n, 1, height, width), as one grid if ``out`` ends in .png, else each into a folder.
+
+    Returns:
+        The grid or the folder.
+    """
     from nf_mnist.plots import image_grid  # imports torchvision and matplotlib
 
     if _is_grid(out):
-        write_image(out, image_grid(levels / 255))
-        return
-    out.mkdir()
+        return write_image(out, image_grid(levels / 255))
+    out = new_folder(out)
     for number, image in enumerate(levels):
         write_image(out / f"{number:06d}.png", image / 255)
+    return out
 
 
 def _is_grid(out: Path) -> bool:

@@ -1,5 +1,6 @@
 """Where a run begins: in an empty folder, from the weights of another run, or where it stopped."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -8,9 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, check_settings, load_weights, read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.runs.record import RECORD_FILE, read_record
 
 if TYPE_CHECKING:
     from nf_mnist.training.module import FlowModule
+
+# What a run writes into its folder.
+RUN_FILES = (RECORD_FILE, "config.yaml", "metrics.json", "uncommitted.diff", "checkpoints", "csv", "tensorboard")
 
 
 def choose_checkpoint(cfg: DictConfig) -> None:
@@ -26,6 +31,25 @@ def choose_checkpoint(cfg: DictConfig) -> None:
         cfg.ckpt = str(last) if last.exists() else None
     elif checkpoints.exists() and not (cfg.ckpt is not None and _is_in(checkpoints, cfg.ckpt)):
         raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+
+
+def check_free(run_dir: Path, ckpt: str | None) -> None:
+    """Check that a run overwrites nothing; call it under the lock of the folder.
+
+    Args:
+        run_dir: The folder of the run.
+        ckpt: The checkpoint that the run resumes from, or None.
+
+    Raises:
+        ConfigError: If the run begins anew and the folder holds a run, or files that no run has written.
+    """
+    if ckpt is not None:
+        return
+    if (last := run_dir / "checkpoints" / "last.ckpt").exists():
+        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+    found = next((name for name in RUN_FILES if os.path.lexists(run_dir / name)), None)
+    if found is not None and "overrides" not in read_record(run_dir):
+        raise ConfigError(f"{run_dir / found} exists already, and no run has written it; choose another output_dir")
 
 
 def load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:

@@ -19,7 +19,7 @@ from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
 from nf_mnist.metrics import bits_per_dim, count_parameters
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import recorded, update_record
-from nf_mnist.runs.resume import choose_checkpoint, load_initial_weights
+from nf_mnist.runs.resume import check_free, choose_checkpoint, load_initial_weights
 
 if TYPE_CHECKING:
     import lightning as L
@@ -89,9 +89,11 @@ def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[
     """Lock the folder of the run; write its configuration and its record there."""
     run_dir = Path(cfg.run_dir)
     fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(), "threads": torch.get_num_threads()}
-    with lock_folder(run_dir, "run"), recorded(run_dir, overrides, **fields):
-        write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        yield
+    with lock_folder(run_dir, "run"):
+        check_free(run_dir, cfg.ckpt)
+        with recorded(run_dir, overrides, **fields):
+            write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            yield
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:

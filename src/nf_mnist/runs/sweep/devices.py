@@ -1,16 +1,15 @@
 """Which part of a machine a run may use: a GPU of its own, or its share of the threads."""
 
 import contextlib
-import getpass
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
+
+from nf_mnist.checkpoints.writing import user_folder
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -71,10 +70,7 @@ def _n_threads(launcher: DictConfig) -> int | None:
 @contextlib.contextmanager
 def _lock_some(names: Sequence[str], n_wanted: int) -> Iterator[list[int]]:
     """Wait until ``n_wanted`` of the locks (at most all) are free at once, hold them, and yield their indices."""
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # users in containers often have no name
-    folder = Path(tempfile.gettempdir()) / f"nf_mnist-{user}"
-    folder.mkdir(exist_ok=True)
-    locks = [FileLock(folder / f"{name}.lock") for name in names]
+    locks = [FileLock(user_folder() / f"{name}.lock") for name in names]
     while True:
         locked: list[int] = []
         with contextlib.ExitStack() as stack:
