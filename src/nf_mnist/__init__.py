@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nf_mnist.process import begin_command
+
 if TYPE_CHECKING:
     from nf_mnist.flows import Flow
 
 __version__ = "0.1.0"
+begin_command()
 
 
 def load_flow(path: str | Path, trust: Iterable[str] = ()) -> "Flow":

@@ -21,6 +21,7 @@ from nf_mnist.app.messages import one_line
 from nf_mnist.app.output import release_paths
 from nf_mnist.app.settings import check_names
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
+from nf_mnist.process import handled_signals, keep_streams
 
 Task = Callable[[DictConfig], Any]
 
@@ -39,6 +40,11 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         job = _job(task)
 
         def main() -> None:
+            keep_streams()
+            with handled_signals():
+                start()
+
+        def start() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
             warnings.filterwarnings("ignore", module="lightning")
             warnings.formatwarning = _warning_line
@@ -82,10 +88,7 @@ def _job(task: Task) -> Task:
 
 def fail(error: BaseException) -> NoReturn:
     """Print an error as one line on the error stream and exit with status 1."""
-    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    else:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     raise SystemExit(1)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,9 +42,6 @@ class SweepFolder(Callback):
             self._prepare(config)
         except Exception as error:  # Hydra turns exceptions of callbacks into warnings, and would go on without a lock
             fail(error)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-            self._at_end.callback(signal.signal, signal.SIGTERM, signal.SIG_DFL)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the report; exit with status 1 if a run has no result."""
