@@ -68,7 +68,8 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("uva_simple", "model.flow.n_couplings_at=[1,1]", "one number for each scale"),
     ("uva_simple", "model.flow.n_couplings_at=[-1]", "n_couplings_at must be 0 or more"),
     ("glow", "model.flow.n_classes=5", "labels 0 to 4, the images have 0 to 9"),
-    ("hierarchical", "path={}/unlabelled.npz model.flow.n_classes=10", "every training image has the label 0"),
+    ("hierarchical", "path={}/unlabelled.npz model.flow.n_classes=10", "there is no 'labels' in {}/unlabelled.npz"),
+    ("hierarchical", "path={}/constant.npz model.flow.n_classes=10", "every training image has the label 0"),
     ("hierarchical", "model.flow.event_shape=[3,8,8]", "a hierarchy needs grey images, one channel, got 3"),
     ("hierarchical", "model.flow.transformer_heads=3", "must be a multiple of transformer_heads=3"),
     ("hierarchical", "model.flow.n_scales=1.5", "model.flow.n_scales must be"),
@@ -174,6 +175,7 @@ def files(tmp_path_factory) -> Path:
         "object": {"images": np.array([None])},
         "labels": {"images": levels, "labels": np.zeros(7)},
         "unlabelled": {"images": levels},
+        "constant": {"images": levels, "labels": np.zeros(60)},
     }
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)

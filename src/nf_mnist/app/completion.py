@@ -88,7 +88,8 @@ def _images(cfg: DictConfig, flow: Flow, data: DictConfig) -> tuple[Tensor, dict
         levels, index = read_picture(str(cfg.image))[None], torch.zeros(1, dtype=torch.int64)
     else:
         images, _ = load_split(data, cfg.split)
-        (levels, _), index = random_subset(images, cfg.n_images, cfg.seed)
+        chosen, index = random_subset(images, cfg.n_images, cfg.seed)
+        levels = chosen.levels
     if levels.shape[1:] != flow.event_shape:
         what = "an image" if cfg.image is None else cfg.image
         raise ShapeError(f"{what} is {tuple(levels.shape[1:])}, but this flow completes {flow.event_shape}")

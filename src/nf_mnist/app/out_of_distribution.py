@@ -22,14 +22,15 @@ def load_ood_images(name: str, task: EvaluationTask) -> Images:
         task: The flow and its own images.
 
     Raises:
-        ConfigError: If there is nothing of that name.
+        ConfigError: If there is nothing of that name, or the flow takes labels and an image has none of its classes.
         ShapeError: If the images have another shape than the flow's data.
     """
     files = {path.stem: OmegaConf.load(path) for path in sorted(Path(config_dir(), "data").glob("*.yaml"))}
     sources = {stem: node.source for stem, node in files.items() if "source" in node}
     if name.endswith(".npz"):
-        parts = array_file(name, 0.5, 0)
-        other = Images(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        first, second = array_file(name, 0.5, 0)
+        levels, labels = torch.cat([first.levels, second.levels]), torch.cat([first.labels, second.labels])
+        other = Images(levels, labels, first.labels_source)
     elif name in sources:
         other = instantiate(sources[name]).test
     elif name in SYNTHETIC_OOD:
@@ -41,6 +42,7 @@ def load_ood_images(name: str, task: EvaluationTask) -> Images:
     expected, found = task.flow.event_shape, tuple(other.levels.shape[1:])
     if found != expected:
         raise ShapeError(f"this flow takes {expected}, the images of ood_data={name} are {found}")
+    task.flow.check_labels(other.labels, other.labels_source)
     return other
 
 

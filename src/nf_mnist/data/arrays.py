@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import torch
 
+from nf_mnist.data.labels import labels_from
 from nf_mnist.data.sets import Images, ImageSet, split
 from nf_mnist.errors import DataError
 
@@ -13,7 +14,8 @@ def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
     """Read a user's own grey images from an ``.npz`` file.
 
     The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images`` and
-    ``test_labels``. Without test images, a random part of the images becomes the test set.
+    ``test_labels``, which are whole numbers from 0. Without test images, a random part of the images becomes the test
+    set. Images without labels have :data:`~nf_mnist.data.sets.NO_LABEL`.
 
     Args:
         path: Path of the file.
@@ -21,7 +23,8 @@ def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
         split_seed: Seed for the choice of held-out images.
 
     Raises:
-        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
+        DataError: If the file cannot be read or has no images, if images are not uint8 with three axes, or labels are
+            not whole numbers from 0.
     """
     arrays = _read_npz(path)
     images = _images_of(arrays, "images", "labels", path)
@@ -35,7 +38,8 @@ def array_event_shape(path: str | None) -> list[int]:
     """Return (1, height, width) of the images in a user's ``.npz`` file.
 
     Raises:
-        DataError: If the file cannot be read or has no images, or if images are not uint8 with three axes.
+        DataError: If the file cannot be read or has no images, if images are not uint8 with three axes, or labels are
+            not whole numbers from 0.
     """
     return list(_images_of(_read_npz(path), "images", "labels", path).levels.shape[1:])
 
@@ -59,7 +63,5 @@ def _images_of(arrays: dict[str, np.ndarray], key: str, label_key: str, path: st
             f"{key!r} in {path} is {array.dtype} of shape {array.shape}; expected uint8 levels 0 to 255 of shape "
             "(n, height, width)"
         )
-    labels = arrays.get(label_key, np.zeros(len(array), dtype=np.int64))
-    if labels.shape != (len(array),):
-        raise DataError(f"{label_key!r} in {path} has shape {labels.shape}; expected ({len(array)},)")
-    return Images(torch.from_numpy(array).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
+    source = f"{label_key!r} in {path}"
+    return Images(torch.from_numpy(array).unsqueeze(1), labels_from(arrays.get(label_key), len(array), source), source)

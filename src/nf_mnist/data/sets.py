@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nf_mnist.errors import DataError
 
+NO_LABEL = -1
 ASSETS = Path(str(files("nf_mnist"))) / "assets" / "mnist"
 
 
@@ -20,15 +21,17 @@ class Images(NamedTuple):
 
     Attributes:
         levels: Grey levels, shape (n, 1, height, width) and dtype uint8.
-        labels: Class labels, shape (n,) and dtype int64.
+        labels: Class labels, shape (n,) and dtype int64; :data:`NO_LABEL` where an image has none.
+        labels_source: Where the labels are from, or would be, for messages: the array and its file.
     """
 
     levels: Tensor
     labels: Tensor
+    labels_source: str = ""
 
     def select(self, index: Tensor) -> "Images":
         """Return the images of some indices, shape (k,); ``index_select`` is several times as fast as ``[]`` here."""
-        return Images(*(tensor.index_select(0, index) for tensor in self))
+        return self._replace(levels=self.levels.index_select(0, index), labels=self.labels.index_select(0, index))
 
 
 class ImageSet(NamedTuple):

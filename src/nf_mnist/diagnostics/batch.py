@@ -49,8 +49,12 @@ def make_batch(flow: Flow, dequantizer: Dequantizer, images: Images, n: int, see
         images: Images to sample from.
         n: Number of images to sample.
         seed: Seed of the sample and of the dequantization noise.
+
+    Raises:
+        ConfigError: If the flow takes labels and an image has none of its classes.
     """
     device = next(flow.parameters(), torch.empty(0)).device
+    flow.check_labels(images.labels, images.labels_source)
     chosen, index = random_subset(images, n, seed)
     levels = chosen.levels.to(device)
     x, log_q = dequantizer(levels, evaluation_noise(index, tuple(levels.shape[1:]), 0, seed).to(device))

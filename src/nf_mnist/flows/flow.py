@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Bijector, Shape
+from nf_mnist.data.labels import check_labels
 from nf_mnist.errors import ConfigError, ShapeError
 
 
@@ -173,18 +174,18 @@ class Flow(nn.Module):
         """Return the context for a validation batch; the arguments are those of :meth:`training_context`."""
         return self.context(labels)
 
-    def check_labels(self, labels: Tensor) -> None:
-        """Check all labels of a set of images, shape (n,), before training uses any of them.
+    def check_labels(self, labels: Tensor, source: str = "") -> None:
+        """Check all labels of a set of images before any of them is used.
+
+        Args:
+            labels: The labels, shape (n,).
+            source: Where they are from, for the message.
 
         Raises:
             ConfigError: If the flow is conditioned on labels and a label is not one of its classes.
         """
-        low, high = labels.min().item(), labels.max().item()
-        if self.n_classes and not 0 <= low <= high < self.n_classes:
-            raise ConfigError(
-                f"this flow is conditioned on labels 0 to {self.n_classes - 1}, the images have {low} to {high}; "
-                f"use model.flow.n_classes={high + 1}"
-            )
+        if self.n_classes:
+            check_labels(labels, self.n_classes, "this flow is conditioned on", source, "model.flow.n_classes")
 
     def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if self.n_classes and context is None:

@@ -116,7 +116,7 @@ def _check(flow: Flow, images: Images, n_images: int | None, n_draws: int, batch
         )
     if images.levels.shape[1:] != flow.event_shape:
         raise ShapeError(f"this flow takes {flow.event_shape}, the images are {tuple(images.levels.shape[1:])}")
-    flow.check_labels(images.labels)
+    flow.check_labels(images.labels, images.labels_source)
 
 
 def _passes(

@@ -68,15 +68,18 @@ def _check_settings(cfg: DictConfig) -> None:
 def _build_module(cfg: DictConfig, datamodule: "ImageDataModule") -> "FlowModule":
     """Build the module, fit its bijectors to the training levels, and load its initial weights."""
     module = build_module(cfg)
-    _check_labels(module.flow, datamodule.train.labels)
+    _check_labels(module.flow, datamodule, cfg)
     module.flow.bijector.fit(datamodule.train.levels)
     load_initial_weights(module, cfg)
     return module
 
 
-def _check_labels(flow: Flow, labels: torch.Tensor) -> None:
-    """Refuse labels that are no class of the flow, and labels that are all equal: their file holds none."""
-    flow.check_labels(labels)
+def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) -> None:
+    """Refuse labels that are no class of the flow, in all images that the run uses, and labels that are all equal."""
+    is_tested = cfg.evaluation is not None and cfg.evaluation.split == "test"
+    for images in (datamodule.train, datamodule.validation, *([datamodule.test] if is_tested else [])):
+        flow.check_labels(images.labels, images.labels_source)
+    labels = datamodule.train.labels
     if flow.n_classes > 1 and len(labels.unique()) == 1:
         raise ConfigError(
             f"model.flow.n_classes={flow.n_classes}, but every training image has the label {labels[0]}; give the "
