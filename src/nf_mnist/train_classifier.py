@@ -9,10 +9,8 @@ from nf_mnist.app.building import build_classifier_module, build_datamodule, bui
 from nf_mnist.app.command import command
 from nf_mnist.app.settings import check_duration, check_ranges
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.data.labels import check_labels
 from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
 from nf_mnist.metrics import count_parameters
-from nf_mnist.nets.classifier import N_CLASSES
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.resume import check_free
 
@@ -34,8 +32,6 @@ def _train(cfg: DictConfig, run_dir: Path) -> float:
     keep_freed_memory()
     datamodule = build_datamodule(cfg)
     datamodule.setup()
-    for images in (datamodule.train, datamodule.validation, datamodule.test):
-        check_labels(images.labels, N_CLASSES, "the classifier is trained on", images.labels_source)
     module = build_classifier_module(cfg)
     trainer = build_trainer(cfg)
     begin = time.monotonic()

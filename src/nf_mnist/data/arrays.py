@@ -1,10 +1,9 @@
 """A user's own images, from arrays in an ``.npz`` file."""
 
-import zipfile
-
 import numpy as np
 import torch
 
+from nf_mnist.data.files import check_regular_file, reason
 from nf_mnist.data.labels import labels_from
 from nf_mnist.data.sets import Images, ImageSet, split
 from nf_mnist.errors import DataError
@@ -48,15 +47,18 @@ def _read_npz(path: str | None) -> dict[str, np.ndarray]:
     if path is None:
         raise DataError("data=array needs the file of the images: path=images.npz")
     try:
+        check_regular_file(path)
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read images from {path}: {error}; expected an .npz file with 'images'") from error
+    except Exception as error:  # a damaged file can raise anything in the readers of zip files and arrays
+        raise DataError(
+            f"cannot read images from {path}: {reason(error)}; expected an .npz file with 'images'"
+        ) from error
 
 
 def _images_of(arrays: dict[str, np.ndarray], key: str, label_key: str, path: str | None) -> Images:
     if key not in arrays:
-        raise DataError(f"{path} has no array {key!r}, only {', '.join(arrays) or 'nothing'}")
+        raise DataError(f"{path} has no array {key!r}, only {', '.join(map(repr, arrays)) or 'nothing'}")
     array = arrays[key]
     if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
         raise DataError(

@@ -1,23 +1,53 @@
 """Reading a user's own picture as grey levels."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from nf_mnist.data.files import check_regular_file, reason
 from nf_mnist.errors import DataError
+
+EIGHT_BITS = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}  # modes of PIL that convert to 8-bit grey without loss
 
 
 def read_picture(path: str | Path) -> Tensor:
     """Return the grey levels of a picture, shape (1, height, width) and dtype uint8.
 
+    Levels of 16 bits are scaled, so that 0 to 65535 become 0 to 255.
+
     Raises:
-        DataError: If the file is missing or is not a picture.
+        DataError: If the file is missing or is not a picture, if it has transparent pixels, whose grey depends on the
+            background, or pixels whose white is unknown: floats, or integers of 32 bits.
     """
     try:
-        with Image.open(path) as picture:
-            return torch.from_numpy(np.array(picture.convert("L")))[None]
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is missing or no picture: {str(error).splitlines()[0]}") from error
+        check_regular_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.load()
+                levels = _grey_levels(picture, path)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can raise anything in the decoders
+        raise DataError(f"{path} is missing or no picture: {reason(error)}") from error
+    return torch.from_numpy(levels)[None]
+
+
+def _grey_levels(picture: Image.Image, path: str | Path) -> np.ndarray:
+    """Return the levels of an opened picture, shape (height, width) and dtype uint8."""
+    is_16_bit = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
+    if picture.has_transparency_data:
+        if is_16_bit or picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+            raise DataError(
+                f"{path} has transparent pixels, whose grey depends on the background; save it without transparency"
+            )
+        picture = picture.convert("RGB")
+    if is_16_bit:
+        return np.rint(np.asarray(picture).astype(np.float64) / 257).astype(np.uint8)
+    if picture.mode not in EIGHT_BITS:
+        raise DataError(f"{path} has {picture.mode} pixels, whose white is unknown; save it with 8 or 16 bits a pixel")
+    return np.array(picture.convert("L"))

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nf_mnist.data.classifier_images import distort, outliers
+from nf_mnist.data.labels import check_labels
 from nf_mnist.nets import Classifier
+from nf_mnist.nets.classifier import N_CLASSES
 from nf_mnist.training.loader import Batch
 from nf_mnist.training.schedule import Schedule
 from nf_mnist.training.scheduled_module import OptimizerFactory, ScheduledModule
@@ -41,6 +43,16 @@ class ClassifierModule(ScheduledModule):
         super().__init__(optimizer, schedule, seed)
         self.classifier = classifier
         self.distortion = distortion
+
+    def on_fit_start(self) -> None:
+        """Check the labels of all images that will be used.
+
+        Raises:
+            ConfigError: If a label is missing or is no digit.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        for images in (data.train, data.validation, data.test) if data is not None else ():
+            check_labels(images.labels, N_CLASSES, "the classifier is trained on", images.labels_source)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         levels, labels = batch
