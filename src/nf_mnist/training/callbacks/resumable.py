@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 
 class SaveInFolder(ModelCheckpoint):
@@ -63,11 +64,24 @@ class SaveResumable(SaveInFolder):
 
     A checkpoint at the beginning of a validation has a mark that the validation is still to come. A run that is killed
     in a validation therefore repeats it when it is resumed, and chooses the same best checkpoint. A step is saved only
-    after its last batch, because accumulated gradients are not part of a checkpoint. SaveResumable takes the arguments
-    of ModelCheckpoint.
+    after its last batch, because accumulated gradients are not part of a checkpoint. A checkpoint that is saved after
+    the training, too, holds the position after the last step, so that a run can go on with a larger budget. Lightning
+    would count an epoch that the budget ended as complete. SaveResumable takes the arguments of ModelCheckpoint.
     """
 
     _validation_is_to_come = False
+    _position: dict[str, Any] | None = None  # of the loops and the loader after the latest step that may be the last
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the position in a checkpoint for the case that no step is left."""
+        self._position = checkpoint["loops"]["fit_loop"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the next epoch as usual after a checkpoint at the end of one; Lightning would not count it."""
+        loop = trainer.fit_loop
+        is_batch_end = loop.restarted_mid_epoch and loop.epoch_loop.restarted_on_train_batch_end
+        if is_batch_end and loop.epoch_loop.batch_progress.is_last_batch:
+            loop.reset_restart_stage()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,11 +90,15 @@ class SaveResumable(SaveInFolder):
         assert loop._data_fetcher is not None
         if loop._should_accumulate() or loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             return
+        if trainer.should_stop or loop.epoch_loop._is_training_done:
+            self._position = loop.state_dict()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if trainer.received_sigterm and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._position = trainer.fit_loop.state_dict()
         if self._should_skip_saving_checkpoint(trainer):
             return
         self._validation_is_to_come = True
@@ -91,6 +109,8 @@ class SaveResumable(SaveInFolder):
         self._validation_is_to_come = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING and self._position is not None:
+            checkpoint["loops"]["fit_loop"] = self._position
         if self._validation_is_to_come:  # Lightning reads these counts as a validation that has begun
             total = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
             total["ready"] += 1
