@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.building import build_classifier_module, build_datamodule, build_trainer
 from nf_mnist.app.command import command
-from nf_mnist.app.settings import check_duration, check_ranges
+from nf_mnist.app.settings import check_budget, check_duration, check_loader, check_ranges
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
 from nf_mnist.metrics import count_parameters
@@ -20,6 +20,8 @@ def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
+    check_budget(cfg)
+    check_loader(cfg)
     resolve_accelerator(cfg.trainer.accelerator)
     run_dir = Path(cfg.run_dir)
     with lock_folder(run_dir, "run"):

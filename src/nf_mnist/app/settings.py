@@ -136,6 +136,30 @@ def _bounds(low: float, high: float) -> str:
     return f"of at least {low:g}" if high == INF else f"from {low:g} to {high:g}"
 
 
+def check_budget(cfg: DictConfig) -> None:
+    """Check that a training ends: without a budget of steps, epochs or time, the learning rate never rises either.
+
+    Raises:
+        ConfigError: If there is no budget.
+    """
+    if cfg.trainer.max_time is None and cfg.trainer.max_steps == cfg.trainer.max_epochs == -1:
+        raise ConfigError(
+            "trainer.max_epochs=-1 needs another budget: set trainer.max_steps, or trainer.max_time=DD:HH:MM:SS"
+        )
+
+
+def check_loader(cfg: DictConfig) -> None:
+    """Refuse arguments of Lightning's Trainer that the loaders of nf_mnist do not follow.
+
+    Raises:
+        ConfigError: Naming the argument.
+    """
+    if cfg.trainer.get("overfit_batches"):
+        raise ConfigError("trainer.overfit_batches is not supported: every epoch is shuffled; use debug=overfit")
+    if cfg.trainer.get("reload_dataloaders_every_n_epochs"):
+        raise ConfigError("trainer.reload_dataloaders_every_n_epochs is not supported: every epoch is shuffled anyway")
+
+
 def check_duration(duration: object) -> None:
     """Check a budget of time.
 

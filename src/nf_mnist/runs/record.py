@@ -100,14 +100,14 @@ def recorded(run_dir: Path, overrides: Sequence[str], **fields: Any) -> Iterator
         overrides: The overrides on the command line.
         **fields: Further fields of the record, such as the seed and the hardware.
     """
-    begin, earlier = time.time(), read_record(run_dir)
+    begin, earlier = time.monotonic(), read_record(run_dir)
     command = shlex.join(["python", "-m", "nf_mnist.train", *overrides])
     description = {"overrides": list(overrides), "command": command, **fields, **environment(run_dir)}
-    began = earlier.get("began", begin)
+    began = earlier.get("began", time.time())
     update_record(run_dir, **description, status=RUNNING, error=None, began=began, pid=os.getpid())
 
     def end(status: str, error: str | None = None) -> None:
-        seconds = earlier.get("seconds", 0.0) + time.time() - begin
+        seconds = earlier.get("seconds", 0.0) + time.monotonic() - begin
         update_record(run_dir, status=status, error=error, seconds=seconds)
 
     try:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.evaluation import evaluate_checkpoint
-from nf_mnist.app.settings import check_duration, check_ranges, check_split
+from nf_mnist.app.settings import check_budget, check_duration, check_loader, check_ranges, check_split
 from nf_mnist.app.tables import print_metrics
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
@@ -50,6 +50,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     module = _build_module(cfg, datamodule)
     module.replayed_factors = list(rate_factors)
     trainer = build_trainer(cfg)
+    check_budget(cfg)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes, the first keeps the record
             stack.enter_context(_locked_and_recorded(cfg, overrides))
@@ -60,6 +61,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
 def _check_settings(cfg: DictConfig) -> None:
     check_ranges(cfg)
     check_duration(cfg.trainer.max_time)
+    check_loader(cfg)
     if cfg.evaluation is not None:
         check_split(cfg.evaluation.split)
     resolve_accelerator(cfg.trainer.accelerator)
