@@ -6,12 +6,13 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from nf_mnist.app.building import build_dequantizer, load_split
 from nf_mnist.app.composing import config_dir, instantiate
 from nf_mnist.app.output import new_folder
+from nf_mnist.app.tables import plain
 from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.targets import check_targets
 from nf_mnist.checkpoints.writing import write_json, write_text
@@ -80,8 +81,8 @@ def print_results(results: Sequence[Result]) -> None:
     console.print(_table(results))
     violations = [result for result in results if result.cause]
     for result in violations:
-        console.print(f"{_colored(result.status)} [bold]{result.check}[/]")
-        console.print(f"  likely cause: {escape(result.cause)}", f"  try: {escape(result.remedy)}", sep="\n")
+        console.print(_colored(result.status), Text(result.check, "bold"))
+        console.print(*plain(f"  likely cause: {result.cause}", f"  try: {result.remedy}"), sep="\n")
     if not violations:
         console.print("nothing is wrong with this flow that these checks can see")
 
@@ -91,12 +92,13 @@ def _table(results: Sequence[Result]) -> Table:
     for column in ("check", "result", "measured", "expected"):
         table.add_column(column, overflow="fold", no_wrap=column == "result")
     for result in results:
-        table.add_row(result.check, _colored(result.status), escape(result.measured), result.expected)
+        check, measured, expected = plain(result.check, result.measured, result.expected)
+        table.add_row(check, _colored(result.status), measured, expected)
     return table
 
 
-def _colored(status: str) -> str:
-    return f"[{COLORS[status]}]{status}[/]"
+def _colored(status: str) -> Text:
+    return Text(status, COLORS[status])
 
 
 def _load_flow(cfg: DictConfig) -> tuple[Flow, Dequantizer, DictConfig]:

@@ -1,16 +1,27 @@
 """A progress bar on the error stream, so that output can be piped."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
 def progress_bar(description: str) -> Callable[[Any], Iterable[Any]]:
     """Return a function that wraps a sequence, and shows a bar while it is iterated over.
 
     Args:
-        description: What is being done, such as ``sampling``.
+        description: What is being done, such as ``sampling``; it is shown as it is, brackets too.
     """
-    return lambda items: track(items, description, console=Console(stderr=True))
+
+    def tracked(items: Any) -> Iterator[Any]:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(show_speed=True),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            yield from progress.track(items, description=description)
+
+    return tracked

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from nf_mnist.metrics.r_hat import CONVERGED, MIN_DRAWS
 
@@ -33,7 +34,7 @@ def print_metrics(metrics: Mapping[str, Any], unit: str, rows: Mapping[str, str]
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in (_metric_rows(metrics, unit) | dict(rows)).items():
-        table.add_row(name, value)
+        table.add_row(*plain(name, value))
     print_table(table)
 
 
@@ -62,9 +63,10 @@ def print_quality(quality: Mapping[str, Any]) -> None:
         if row["temperature"] in (1.0, quality["best_temperature"])
     }
     columns[f"{quality['n_training_images']:,} training images"] = quality["training_images"]
-    table = Table(f"against {n_images:,} {split} images", *columns)
+    table = Table(*map(Column, plain(f"against {n_images:,} {split} images", *columns)))
     for name, (key, spec) in QUALITY_ROWS.items():
-        table.add_row(name.format(split=split), *(format(metrics[key], spec) for metrics in columns.values()))
+        cells = [format(metrics[key], spec) for metrics in columns.values()]
+        table.add_row(*plain(name.format(split=split), *cells))
     table.add_row("per cent of digits 0 to 9", *(_shares(metrics["class_histogram"]) for metrics in columns.values()))
     print_table(table)
     print(f"* in the last column of the {split} images themselves")
@@ -74,6 +76,14 @@ def print_quality(quality: Mapping[str, Any]) -> None:
 
 def _shares(histogram: Sequence[int]) -> str:
     return " ".join(f"{100 * count / sum(histogram):.0f}" for count in histogram)
+
+
+def plain(*texts: str) -> list[Text]:
+    """Return texts as cells of a table that show every character: in a plain ``str`` Rich would read ``[x]`` as markup.
+
+    Names of files, settings and layers may hold brackets.
+    """
+    return [Text(text) for text in texts]
 
 
 def print_table(table: Table, width: int = 160) -> None:

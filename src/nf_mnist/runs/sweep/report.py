@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from nf_mnist.app.tables import print_table
+from nf_mnist.app.tables import plain, print_table
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
 from nf_mnist.runs.record import COMPLETED, run_records
@@ -60,11 +60,11 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]
     if "val bpd" in columns and _metric(rows) == "val bpd":
         columns = [key for key in columns if not key.endswith(("val loss", "log-likelihood"))]
-    table = Table(title=title)
-    for key in columns:
-        table.add_column(key, overflow="fold")
+    table = Table(title=plain(title)[0])
+    for name in plain(*columns):
+        table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(row.get(key)) for key in columns))
+        table.add_row(*plain(*(_text(row.get(key)) for key in columns)))
     print_table(table, width=200)
 
 
