@@ -51,11 +51,18 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     module.replayed_factors = list(rate_factors)
     trainer = build_trainer(cfg)
     check_budget(cfg)
+    _check_savers(cfg, trainer)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes, the first keeps the record
             stack.enter_context(_locked_and_recorded(cfg, overrides))
             _announce(cfg, module, trainer)
         return _fit_and_measure(cfg, trainer, module, datamodule)
+
+
+def _check_savers(cfg: DictConfig, trainer: "L.Trainer") -> None:
+    from nf_mnist.training.savers import check_savers  # imports Lightning
+
+    check_savers(trainer, Path(cfg.run_dir))
 
 
 def _check_settings(cfg: DictConfig) -> None:
