@@ -18,13 +18,11 @@ from nf_mnist.runs.resume import check_free
 @command("train_classifier")
 def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
-    check_ranges(cfg)
+    for check in (check_ranges, check_budget, check_loader):
+        check(cfg)
     check_duration(cfg.trainer.max_time)
-    check_budget(cfg)
-    check_loader(cfg)
     resolve_accelerator(cfg.trainer.accelerator)
-    run_dir = Path(cfg.run_dir)
-    with lock_folder(run_dir, "run"):
+    with lock_folder(run_dir := Path(cfg.run_dir), "run"):
         check_free(run_dir, ckpt=None)
         return _train(cfg, run_dir)
 
