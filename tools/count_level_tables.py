@@ -1,9 +1,11 @@
-"""Count the tables of grey levels: ``python tools/count_level_tables.py [OUT]``, a minute on one core.
+"""Count the tables of grey levels: ``python -m tools.count_level_tables [OUT]``, a minute on one core.
 
 Shapes are training images enlarged to m x m and thresholded; resampled, they tell what levels a cell can take. Then
-each training image is given its most likely m, white and window, and its pixels are counted as well.
+each training image is given its most likely m, white and window, and its pixels are counted as well. ``SHA256SUMS``
+beside the file is written, too.
 """
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,8 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(tables, name).numpy().astype(np.int8) for name in ("log_ratio", "log_state", "log_window")}
     np.savez_compressed(out, **arrays)
+    checksum = hashlib.sha256(out.read_bytes()).hexdigest()
+    (out.parent / "SHA256SUMS").write_text(f"{checksum}  {out.name}\n")
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 

@@ -74,6 +74,10 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("hierarchical", "model.flow.transformer_heads=3", "must be a multiple of transformer_heads=3"),
     ("hierarchical", "model.flow.n_scales=1.5", "model.flow.n_scales must be"),
     ("hierarchical", "model.flow.n_frequent=256", "from 0 to 255"),
+    ("hierarchical", "model.flow.level_prior=nosuch", "model.flow.level_prior must be one of none, resampled"),
+    ("hierarchical", "model.flow.level_prior=resampled", "images of 28x28, got 14x14; use model.flow.level_prior=none"),
+    ("hierarchical", "path={}/noise.npz model.flow.level_prior=resampled", "the level prior does not fit the data: "),
+    *[(model, "model.flow.level_prior=resampled", "level_prior") for model in ("resflow", "cp3")],
     *[("resflow", f"model.{key}=no", f"model.{key} must be true or false") for key in ("compile", "channels_last")],
     ("resflow", "data.count_log_det=off", "data.count_log_det must be true or false"),
     ("resflow", "callbacks=ema callbacks.ema.decay=2", "callbacks.ema.decay must be"),
@@ -176,6 +180,7 @@ def files(tmp_path_factory) -> Path:
         "labels": {"images": levels, "labels": np.zeros(7)},
         "unlabelled": {"images": levels},
         "constant": {"images": levels, "labels": np.zeros(60)},
+        "noise": {"images": np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)},
     }
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)

@@ -50,6 +50,14 @@ def test_settings_that_change_no_weight_or_that_older_checkpoints_lack_may_diffe
         check_settings({"config": then}, {**now, "model": {"flow": {"n": 2}}}, "last.ckpt")
 
 
+def test_a_run_from_before_there_were_level_priors_goes_on_without_one():
+    then, now = ({"model": {"flow": {"n": 1, **flow}}} for flow in ({}, {"level_prior": "none"}))
+    check_settings({"config": then}, now, "last.ckpt")
+    now["model"]["flow"]["level_prior"] = "resampled"
+    with pytest.raises(ConfigError, match=r"^model.flow.level_prior is resampled, but the run of last.ckpt has none; "):
+        check_settings({"config": then}, now, "last.ckpt")
+
+
 def test_a_run_of_an_earlier_version_goes_on_from_the_names_that_it_had(tmp_path):
     images = write_images(tmp_path / "images.npz", side=16)
     settings = ["trainer.val_check_interval=1", "logger.tensorboard=null", "evaluation=null"]

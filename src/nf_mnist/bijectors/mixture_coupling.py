@@ -138,6 +138,10 @@ class DiscretizedMixture(Bijector):
         mixture = self._mixture(parameters[:, :-1], reference_levels, context)
         return TiltedMixture(mixture, trust(parameters[:, -1]), self.prior.log_ratio_given(kept))
 
+    def fit(self, levels: Tensor) -> None:
+        if self.prior is not None:
+            self.prior.check_fit(levels)
+
     def teacher_force(self, grid: PixelGrid) -> PixelGrid:
         self.observed_pixels = ObservedPixels(grid.stride, grid.offset(self.n_kept), is_seen=False)
         return grid

@@ -28,6 +28,9 @@ SETTINGS_FREE_IN_A_RUN = {
     "data.source.root",
 }
 
+# What was done before a setting existed, which must not change in a run.
+SETTINGS_BEFORE = {"model.flow.level_prior": "none"}
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of nf_mnist with torch's restricted unpickler.
@@ -123,8 +126,9 @@ def _shape(tensor: Tensor | None) -> str:
 def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> None:
     """Check that a resumed run keeps the settings it began with; settings that only one of them has are not compared.
 
-    Budgets, devices, callbacks and loggers may change. The optimizer may not: the learning rate in its stored state
-    would be used, and another one in the configuration would only be recorded.
+    Settings that did not exist yet are compared if it is known what was done then (``SETTINGS_BEFORE``). Budgets,
+    devices, callbacks and loggers may change. The optimizer may not: the learning rate in its stored state would be
+    used, and another one in the configuration would only be recorded.
 
     Args:
         checkpoint: The checkpoint of the run, as read.
@@ -135,7 +139,8 @@ def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], pat
         ConfigError: Naming the first setting that differs.
     """
     now = dict(_settings({part: config[part] for part in GROUPS_FIXED_IN_A_RUN if part in config}))
-    for key, value in _settings({part: checkpoint["config"].get(part) for part in GROUPS_FIXED_IN_A_RUN}):
+    then = dict(_settings({part: checkpoint["config"].get(part) for part in GROUPS_FIXED_IN_A_RUN}))
+    for key, value in {**SETTINGS_BEFORE, **then}.items():
         if key in now and now[key] != value and key not in SETTINGS_FREE_IN_A_RUN:
             raise ConfigError(
                 f"{key} is {now[key]}, but the run of {path} has {value}; resume it with the settings that it began "

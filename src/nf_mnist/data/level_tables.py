@@ -1,9 +1,12 @@
 """How likely each grey level is for each side m, white and cell of a resampled digit: tables counted beforehand.
 
-``tools/count_level_tables.py`` makes them, of MNIST's training images and of bilevel shapes resampled to every m.
+``python -m tools.count_level_tables`` makes them, of MNIST's training images and of bilevel shapes resampled to
+every m.
 """
 
-import zipfile
+import hashlib
+import io
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,9 @@ from torch import Tensor
 from nf_mnist.data.resampling import N_INKS, SIDES, phases
 from nf_mnist.errors import DataError
 
-FILE = Path(__file__).parent.parent / "assets" / "levels" / "resampled.npz"
-NAMES = ("log_ratio", "table_of", "log_state", "log_window")
+FOLDER = Path(str(files("nf_mnist"))) / "assets" / "levels"
+FILE = FOLDER / "resampled.npz"
+NAMES = ("log_ratio", "log_state", "log_window")
 
 
 def cell_tables() -> Tensor:
@@ -37,13 +41,24 @@ def cell_tables() -> Tensor:
 def read_level_tables(path: str | Path = FILE) -> tuple[Tensor, ...]:
     """Return what :class:`nf_mnist.bijectors.level_prior.LevelTables` is made of.
 
+    Args:
+        path: The file of the tables; ``SHA256SUMS`` beside it has its checksum.
+
     Raises:
-        DataError: If the file cannot be read or lacks a table.
+        DataError: If the file is missing, or does not have its checksum.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [torch.from_numpy(file[name]) for name in NAMES if name != "table_of"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read level tables from {path}: {error}; restore it from the repository") from error
-    log_ratio, log_state, log_window = arrays
+    with np.load(io.BytesIO(_checked(Path(path))), allow_pickle=False) as arrays:
+        log_ratio, log_state, log_window = (torch.from_numpy(arrays[name]) for name in NAMES)
     return log_ratio, cell_tables(), log_state, log_window
+
+
+def _checked(path: Path) -> bytes:
+    """Return the content of a file, if that has the checksum of the file ``SHA256SUMS`` beside it."""
+    try:
+        content, sums = path.read_bytes(), (path.parent / "SHA256SUMS").read_text()
+    except OSError as error:
+        raise DataError(f"cannot read the level tables {path}: {error}; install nf_mnist again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if [found, path.name] not in map(str.split, sums.splitlines()):
+        raise DataError(f"{path} is damaged: its SHA-256 is {found}, not that of SHA256SUMS; install nf_mnist again")
+    return content
