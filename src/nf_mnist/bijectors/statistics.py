@@ -34,7 +34,7 @@ def batch_moments(x: Tensor, min_count: int = 2) -> tuple[Tensor, Tensor]:
             f"a normalisation needs {min_count} numbers for each statistic, a batch of {len(x)} has {count}; raise "
             "data.batch_size"
         )
-    total_count = _sum_over_processes(x.new_tensor(float(count)))
+    total_count = _sum_over_processes(x.new_full((), float(count)))  # filled on the device: no upload, no wait
     mean = _sum_over_processes(x.sum(axes).reshape(shape)) / total_count
     # The variance takes a second pass over centred values, because E[x^2] - E[x]^2 loses digits in float32.
     variance = _sum_over_processes((x - mean).square().sum(axes).reshape(shape)) / total_count

@@ -73,9 +73,9 @@ def _random_interval(draws: Tensor, length: int) -> Tensor:
     """Turn draws, shape (batch, 3), into random intervals of 0 .. length - 1 as masks, shape (batch, length)."""
     ends = (draws[:, :2] * 1.5 - 0.25).clamp(0, 1).sort(1).values  # clamping puts many ends at the image's edge
     # A third of the intervals are a half of the image or all of it, so that rectangles are often halves or quarters.
-    middle = draws[:, 2:]
-    ends = torch.where(middle < 1 / 6, torch.tensor([0.0, 0.5], device=draws.device), ends)
-    ends = torch.where(middle > 5 / 6, torch.tensor([0.5, 1.0], device=draws.device), ends)
-    ends = torch.where((middle > 0.4) & (middle < 0.6), torch.tensor([0.0, 1.0], device=draws.device), ends)
+    first, last, middle = ends[:, :1], ends[:, 1:], draws[:, 2:]
+    is_low, is_high, is_whole = middle < 1 / 6, middle > 5 / 6, (middle > 0.4) & (middle < 0.6)
+    first = torch.where(is_low | is_whole, 0.0, torch.where(is_high, 0.5, first))
+    last = torch.where(is_low, 0.5, torch.where(is_high | is_whole, 1.0, last))
     centres = (torch.arange(length, device=draws.device) + 0.5) / length
-    return (centres >= ends[:, :1]) & (centres < ends[:, 1:])
+    return (centres >= first) & (centres < last)
