@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
 from nf_mnist.training.callbacks import RecomputeStatistics
-from nf_mnist.training.callbacks.averaging import _moving_average
+from nf_mnist.training.callbacks.averaging import move_average
 from tests.support.helpers import Fit, Recorder, first_difference, fit, tiny_overrides, write_images
 
 
@@ -89,8 +89,16 @@ def test_the_average_of_weights_leaves_integers_as_they_are(overrides, tmp_path)
 
 
 def test_a_step_moves_the_average_by_one_minus_its_decay():
-    one, three, n = torch.tensor(1.0), torch.tensor(3.0), torch.tensor(7)
-    assert _moving_average(one, three, n, decay=0.9).item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+    average, integer = torch.tensor(1.0), torch.tensor(1)
+    move_average([average, integer], [torch.tensor(3.0), torch.tensor(3)], decay=0.9)
+    assert average.item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+    assert integer.item() == 3
+
+
+def test_an_average_without_memory_is_the_present_value():
+    average = torch.tensor(float("nan"))
+    move_average([average], [torch.tensor(3.0)], decay=0.0)
+    assert average.item() == 3
 
 
 def test_the_saved_average_is_the_recursion_over_the_weights_of_the_steps(overrides, tmp_path):

@@ -78,23 +78,30 @@ class Muon(AdamW):
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
         """Update the parameters of a group; parameters of one shape are orthogonalized together."""
-        by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
-        for value in group["params"]:
-            if value.grad is None:
-                continue
-            state = self.state[value]
-            if "momentum_buffer" not in state:
-                state["step"] = torch.zeros(())  # AdamW needs it when it loads a state
-                state["momentum_buffer"] = torch.zeros_like(value)
-            state["step"] += 1
-            buffer = state["momentum_buffer"].lerp_(value.grad, 1 - group["momentum"])
-            by_shape.setdefault(value.shape, []).append((value, value.grad.lerp(buffer, group["momentum"]).flatten(1)))
-        for shape, pairs in by_shape.items():
-            updates = orthogonalize(torch.stack([update for _, update in pairs]))
+        values = [value for value in group["params"] if value.grad is not None]
+        if not values:
+            return
+        gradients = [value.grad for value in values]
+        buffers = [self._momentum_buffer(value) for value in values]
+        torch._foreach_add_([self.state[value]["step"] for value in values], 1.0)
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, value in enumerate(values):
+            by_shape.setdefault(value.shape, []).append(i)
+        for shape, members in by_shape.items():
+            turned = orthogonalize(torch.stack([updates[i] for i in members]).flatten(2))
+            turned = turned.to(values[members[0]].dtype).reshape(-1, *shape)
             scale = max(1.0, shape[0] / shape[1:].numel()) ** 0.5
-            for (value, _), update in zip(pairs, updates, strict=True):
-                value.mul_(1 - group["lr"] * group["weight_decay"])
-                value.add_(update.reshape(shape).to(value.dtype), alpha=-group["lr"] * scale)
+            torch._foreach_add_([values[i] for i in members], list(turned), alpha=-group["lr"] * scale)
+
+    def _momentum_buffer(self, value: nn.Parameter) -> Tensor:
+        state = self.state[value]
+        if "momentum_buffer" not in state:
+            state["step"] = torch.zeros(())  # AdamW needs it when it loads a state
+            state["momentum_buffer"] = torch.zeros_like(value)
+        return state["momentum_buffer"]
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:

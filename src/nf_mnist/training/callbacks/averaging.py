@@ -1,12 +1,14 @@
 """A moving average of the weights, which validation, checkpoints and metrics use."""
 
-import functools
-from typing import Any
+import itertools
+from typing import Any, cast
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from nf_mnist.errors import check_range
 
@@ -15,7 +17,8 @@ class AverageWeights(WeightAveraging):
     """Keep an exponential moving average of weights and statistics (Polyak and Juditsky 1992), updated at each step.
 
     Lightning's own class also averages integers, such as the order of a permutation, and rounds the average down. Here
-    integers take their present values.
+    integers take their present values. It also reads a counter from the device in every step and updates each tensor on
+    its own. Here the counter is one of the host's, and all tensors are updated together.
 
     Args:
         decay: Share of the old average that each step keeps.
@@ -26,8 +29,19 @@ class AverageWeights(WeightAveraging):
 
     def __init__(self, decay: float = 0.999) -> None:
         check_range(0, 1, decay=decay)
-        super().__init__(avg_fn=functools.partial(_moving_average, decay=decay))
+        super().__init__()
+        self.decay = decay
         self._last_weights: dict[str, Any] | None = None  # not averaged, after the last step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step > self._latest_update_step:
+            average = cast(AveragedModel, self._average_model)
+            decay = self.decay if self._latest_update_step else 0.0  # the first update takes over the weights
+            move_average(_values(average.module), _values(pl_module), decay)
+            average.n_averaged += 1
+            self._latest_update_step = trainer.global_step
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the last weights, which the average replaces, so that the run can go on from them."""
@@ -40,5 +54,17 @@ class AverageWeights(WeightAveraging):
             checkpoint["current_model_state"] = self._last_weights
 
 
-def _moving_average(average: Tensor, current: Tensor, n_averaged: Tensor, *, decay: float) -> Tensor:
-    return average.lerp(current, 1 - decay) if average.is_floating_point() else current
+@torch.no_grad()
+def move_average(averages: list[Tensor], values: list[Tensor], decay: float) -> None:
+    """Move averages in place towards present values by a share of ``1 - decay``; integers take the present values."""
+    pairs = list(zip(averages, values, strict=True))
+    moving = [pair for pair in pairs if decay and pair[0].is_floating_point()]
+    copied = [pair for pair in pairs if not decay or not pair[0].is_floating_point()]
+    if moving:
+        torch._foreach_lerp_([average for average, _ in moving], [value for _, value in moving], 1 - decay)
+    if copied:
+        torch._foreach_copy_([average for average, _ in copied], [value for _, value in copied])
+
+
+def _values(module: nn.Module) -> list[Tensor]:
+    return list(itertools.chain(module.parameters(), module.buffers()))
