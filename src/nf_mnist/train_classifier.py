@@ -49,7 +49,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> float:
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "training_seconds": seconds,
-        "hardware": describe(),
+        "hardware": describe(trainer.strategy.root_device),
     }
     write_json(run_dir / "metrics.json", metrics)
     print(f"test accuracy {metrics['test_accuracy']:.2%} after {seconds / 60:.1f} min; {checkpoint}")

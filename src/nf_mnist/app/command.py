@@ -21,6 +21,7 @@ from nf_mnist.app.messages import one_line
 from nf_mnist.app.output import release_paths
 from nf_mnist.app.settings import check_names
 from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
+from nf_mnist.hardware import use_ieee_float32
 from nf_mnist.process import handled_signals, keep_streams
 
 Task = Callable[[DictConfig], Any]
@@ -74,6 +75,7 @@ def _job(task: Task) -> Task:
         try:
             check_torchvision()
             register_resolvers()  # in a process of a launcher's, too
+            use_ieee_float32()
             OmegaConf.resolve(cfg)
             return task(cfg)
         except (NFMnistError, OmegaConfBaseException, OSError) as error:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
-from nf_mnist.hardware import describe
+from nf_mnist.hardware import describe, resolve_accelerator
 from nf_mnist.runs.record import read_record
 from nf_mnist.runs.training_run import run_training
 
@@ -44,7 +44,7 @@ def repeat_run(cfg: DictConfig, overrides: Sequence[str]) -> float:
     repeated, rate_factors = load_rerun(cfg, overrides)
     record = read_record(Path(cfg.rerun))
     with _threads(record.get("threads")):
-        _warn_of_other_hardware(record)
+        _warn_of_other_hardware(record, repeated.trainer.accelerator)
         return run_training(repeated, overrides, rate_factors)
 
 
@@ -121,6 +121,7 @@ def _threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _warn_of_other_hardware(record: Mapping[str, Any]) -> None:
-    if "hardware" in record and record["hardware"] != describe():
-        print(f"warning: it ran on {record['hardware']}, this is {describe()}; the last bits may differ")
+def _warn_of_other_hardware(record: Mapping[str, Any], accelerator: str) -> None:
+    hardware = describe("cpu" if resolve_accelerator(accelerator) == "cpu" else "cuda")
+    if "hardware" in record and record["hardware"] != hardware:
+        print(f"warning: it ran on {record['hardware']}, this is {hardware}; the last bits may differ")

@@ -54,7 +54,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     _check_savers(cfg, trainer)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes, the first keeps the record
-            stack.enter_context(_locked_and_recorded(cfg, overrides))
+            stack.enter_context(_locked_and_recorded(cfg, overrides, trainer.strategy.root_device))
             _announce(cfg, module, trainer)
         return _fit_and_measure(cfg, trainer, module, datamodule)
 
@@ -97,10 +97,10 @@ def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) ->
 
 
 @contextlib.contextmanager
-def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[None]:
+def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[None]:
     """Lock the folder of the run; write its configuration and its record there."""
     run_dir = Path(cfg.run_dir)
-    fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(), "threads": torch.get_num_threads()}
+    fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
     with lock_folder(run_dir, "run"):
         check_free(run_dir, cfg.ckpt)
         with recorded(run_dir, overrides, **fields):
@@ -109,8 +109,8 @@ def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
-    size = count_parameters(module)
-    print(f"{cfg.name}: {size:,} parameters on {describe()}, {trainer.precision}; results in {cfg.run_dir}")
+    size, hardware = count_parameters(module), describe(trainer.strategy.root_device)
+    print(f"{cfg.name}: {size:,} parameters on {hardware}, {trainer.precision}; results in {cfg.run_dir}")
     if cfg.data.dequantizer == "none":
         print(
             "warning: undithered levels have no bound on their likelihood; use data.dequantizer=uniform to measure it"
@@ -134,19 +134,19 @@ def _fit_and_measure(
     update_record(run_dir, **metrics)
     log_metrics(trainer, {f"best/{key}": value for key, value in metrics.items()})
     if cfg.evaluation is not None:
-        _evaluate(cfg, best, training_seconds(trainer))
+        _evaluate(cfg, best, training_seconds(trainer), trainer.strategy.root_device)
     return loss
 
 
-def _evaluate(cfg: DictConfig, best: Path, seconds: float) -> None:
-    """Measure the best checkpoint as the evaluate command does, print the table and write the metrics."""
+def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device) -> None:
+    """Measure the best checkpoint as the evaluate command does, on the device of the training; print and write it."""
     run_dir = Path(cfg.run_dir)
-    metrics, unit, *_ = evaluate_checkpoint(best, cfg.evaluation)
+    metrics, unit, *_ = evaluate_checkpoint(best, cfg.evaluation, str(device))
     rows = {
-        "training time": f"{seconds / 60:.1f} min on {describe()}",
+        "training time": f"{seconds / 60:.1f} min on {describe(device)}",
         "checkpoint": str(best),
         "samples and histograms": f"tensorboard --logdir {run_dir}",
     }
     print_metrics(metrics, unit, rows)
-    provenance: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(), "checkpoint": str(best)}
+    provenance: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(device), "checkpoint": str(best)}
     write_json(run_dir / "metrics.json", {"unit": unit, **metrics, **provenance})

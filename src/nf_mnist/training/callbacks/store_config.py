@@ -30,4 +30,4 @@ class StoreConfig(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["nf_mnist_version"] = __version__
-        checkpoint["hardware"] = describe()
+        checkpoint["hardware"] = describe(pl_module.device)
