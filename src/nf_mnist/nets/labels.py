@@ -21,4 +21,5 @@ class ClassBias(nn.Module):
         """Return x, shape (batch, channels, ...), plus the bias of its labels, shape (batch,)."""
         if self.embedding is None or label is None:
             return x
-        return x + self.embedding(label).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
+        bias = self.embedding(label).to(x.dtype)  # or autocast's bfloat16 would become float32 from here on
+        return x + bias.reshape(*x.shape[:2], *[1] * (x.dim() - 2))
