@@ -17,14 +17,15 @@ def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tenso
     and ``w_c' S w_c``, where m and S are the mean and covariance of the patches. The normalization (Ioffe & Szegedy
     2015, algorithm 1) is then a rescaling of the kernel. This saves its passes over all output channels, forward and
     backward, which on a CPU take as long as the convolution. If there are not many more output channels than elements
-    in a patch, nothing is saved, and the two layers run one after the other.
+    in a patch, nothing is saved, and the two layers run one after the other. So they do on a GPU, where the statistics
+    of patches take many more small operations than the pass that they save.
 
     Args:
         x: Input, shape (batch, channels, height, width).
         conv: Convolution with a bias and zero padding, without dilation or groups.
         norm: Batch normalization; its running statistics are updated in training as usual.
     """
-    is_worthwhile = len(conv.weight) >= MIN_CHANNELS_PER_ELEMENT * conv.weight[0].numel()
+    is_worthwhile = x.device.type == "cpu" and len(conv.weight) >= MIN_CHANNELS_PER_ELEMENT * conv.weight[0].numel()
     if not norm.training or not is_worthwhile or not isinstance(norm, nn.BatchNorm2d):  # for example a SyncBatchNorm
         return norm(conv(x))
     with torch.autocast(x.device.type, enabled=False):
