@@ -53,7 +53,8 @@ class ScheduledModule(L.LightningModule):
         n_batches = len(self.rate_factors)
         is_replay = n_batches < len(self.replayed_factors)
         factor = self.replayed_factors[n_batches] if is_replay else self.schedule.factor(self.progress())
-        factor = self.trainer.strategy.broadcast(factor)  # the clocks of several processes differ
+        if self._has_time_budget():
+            factor = self.trainer.strategy.broadcast(factor)  # the clocks of several processes differ
         self.rate_factors.append(factor)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak_lr"] * factor
@@ -91,9 +92,16 @@ class ScheduledModule(L.LightningModule):
         steps = trainer.estimated_stepping_batches
         if 0 < steps < float("inf"):
             shares.append(trainer.global_step / steps)
-        for timer in (callback for callback in trainer.callbacks if isinstance(callback, Timer)):
+        for timer in self._timers():
             remaining = timer.time_remaining()
             if remaining is not None:
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + remaining))
         return min(max(shares), 1.0)
+
+    def _timers(self) -> list[Timer]:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+        return [callback for callback in callbacks if isinstance(callback, Timer)]
+
+    def _has_time_budget(self) -> bool:
+        return any(timer.time_remaining() is not None for timer in self._timers())
