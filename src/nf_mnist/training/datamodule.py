@@ -74,7 +74,8 @@ class ImageDataModule(L.LightningDataModule):
             DataError: If the images do not fill a batch for each process.
         """
         rank, world_size = self._rank_and_world_size()
-        loader = TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size)
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device
+        loader = TrainingLoader(self.train, self.batch_size, self.seed, rank, world_size, device)
         if not len(loader):
             raise DataError(
                 f"batch_size={self.batch_size} for each of {world_size} processes exceeds the "

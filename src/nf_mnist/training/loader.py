@@ -1,6 +1,7 @@
 """Loaders of batches ``(levels, labels)``.
 
-All images stay in one tensor, and a batch is an index into it. That costs microseconds, so there are no workers. Each
+All images stay in one tensor, on the device that trains, and a batch is an index into it. That costs microseconds, so
+there are no workers. Each
 of ``world_size`` processes takes every ``world_size``-th image, so Lightning need not (and cannot) add a sampler.
 """
 
@@ -26,10 +27,20 @@ class TrainingLoader:
         seed: Seed for the order.
         rank: Number of this process.
         world_size: Number of processes.
+        device: Where all images are kept, and where the batches come from.
     """
 
-    def __init__(self, images: Images, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.images = Images(images.levels.to(device), images.labels.to(device))
+        self.batch_size, self.seed, self.device = batch_size, seed, device
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.n_taken = 0
@@ -44,6 +55,7 @@ class TrainingLoader:
             self.epoch, self.n_taken = self.epoch + 1, 0
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.images.levels), generator=generator)[self.rank :: self.world_size]
+        order = order.to(self.device)
         while self.n_taken < len(self):
             rows = order[self.n_taken * self.batch_size :][: self.batch_size]
             self.n_taken += 1
