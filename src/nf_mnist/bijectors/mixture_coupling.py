@@ -185,6 +185,7 @@ class GroupedMixture(Bijector):
     def __init__(self, groups: Tensor, net: nn.Module, observed_pixels: ObservedPixels | None = None) -> None:
         super().__init__()
         self.register_buffer("groups", groups, persistent=False)
+        self.n_groups = int(groups.max()) + 1  # known to the host, so that it need not wait for the device
         self.net = net
         self.observed_pixels = observed_pixels
 
@@ -194,7 +195,7 @@ class GroupedMixture(Bijector):
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = torch.full_like(z, 0.5), torch.zeros_like(z[:, 0])
-        for group in range(int(self.groups.max()) + 1):
+        for group in range(self.n_groups):
             members = self.groups == group
             found, change = mixture_inverse(self.predict_mixture(x, context), z[:, 0])
             x = torch.where(members, found.unsqueeze(1), x)

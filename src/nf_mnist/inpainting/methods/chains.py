@@ -29,7 +29,7 @@ class Chains(ABC):
         self.step = torch.full_like(state[-1], step)
         self.is_running = state[-1].isfinite()
         self.n_gradients = 0  # of each chain
-        self._n_adapted, self._sum_of_chances, self._n_tested = 0, 0.0, 0
+        self._n_adapted, self._sum_of_chances, self._n_tested = 0, state[-1].new_zeros((), dtype=torch.float64), 0
 
     @abstractmethod
     def propose(self) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -42,11 +42,11 @@ class Chains(ABC):
     @property
     def acceptance(self) -> float:
         """Mean acceptance probability of the proposals since :meth:`freeze`."""
-        return self._sum_of_chances / max(self._n_tested, 1)
+        return self._sum_of_chances.item() / max(self._n_tested, 1)
 
     def freeze(self) -> None:
         """End the adaptation of steps, and count proposals from here on."""
-        self._sum_of_chances, self._n_tested = 0.0, 0
+        self._sum_of_chances, self._n_tested = torch.zeros_like(self._sum_of_chances), 0
 
     def transition(self, adapts: bool) -> None:
         """Propose a state for each chain and accept or reject it. A chain whose proposal is NaN stops for good."""
@@ -59,7 +59,8 @@ class Chains(ABC):
             torch.where(accepted.reshape(-1, *[1] * (old.ndim - 1)), new, old)
             for new, old in zip(proposal, self.state, strict=True)
         )
-        self._sum_of_chances += chance[self.is_running].mean().item() if self.is_running.any() else 0.0
+        sum_of_chances = torch.where(self.is_running, chance, 0.0).sum()
+        self._sum_of_chances += sum_of_chances / self.is_running.sum().clamp(min=1)  # no number leaves the device
         self._n_tested += 1
         if adapts:
             self._adapt(chance)
