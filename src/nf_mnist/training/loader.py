@@ -1,8 +1,8 @@
 """Loaders of batches ``(levels, labels)``.
 
 All images stay in one tensor, on the device that trains, and a batch is an index into it. That costs microseconds, so
-there are no workers. Each
-of ``world_size`` processes takes every ``world_size``-th image, so Lightning need not (and cannot) add a sampler.
+there are no workers. Each of ``world_size`` processes takes every ``world_size``-th image, so Lightning need not (and
+cannot) add a sampler.
 """
 
 from collections.abc import Iterator
