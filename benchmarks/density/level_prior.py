@@ -1,44 +1,61 @@
 """What a level prior is worth without training: ``python -m benchmarks.density.level_prior [CKPT] [--images 200]``.
 
 The weights of a hierarchy that was trained without it are loaded into one with it, where the prior counts as much as
-the networks (gamma = 1). Bits per dimension are split by coupling, fine to coarse, on validation images.
+the networks (gamma = 1). Bits per dimension are split by coupling, fine to coarse. ``--split test --images 10000``
+measures all official test images. The row in ``results/level_prior.json`` has the name of the split.
 """
 
 import argparse
+from pathlib import Path
 
-import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from benchmarks.density.bits_by_coupling import bits
+from benchmarks.measuring import add_row, machine
 from nf_mnist.app.building.flow import build_flow
 from nf_mnist.app.composing import instantiate
 from nf_mnist.checkpoints.reading import load_weights, read_checkpoint
-from nf_mnist.data import split
+from nf_mnist.data import random_subset, split
 from nf_mnist.flows import Flow
 
+RESULT = Path(__file__).parents[2] / "results" / "level_prior.json"
+SPLITS = ("validation", "test")
 
-def with_prior(checkpoint: str, level_prior: str) -> tuple[Flow, torch.Tensor]:
-    """Return the flow of a checkpoint with another level prior, and its validation images as levels."""
+
+def with_prior(checkpoint: str, level_prior: str) -> tuple[Flow, DictConfig]:
+    """Return the flow of a checkpoint with another level prior, and the checkpoint's configuration with it."""
     read = read_checkpoint(checkpoint)
     cfg = OmegaConf.create(read["config"])
     OmegaConf.update(cfg, "model.flow.level_prior", level_prior, force_add=True)
     cfg.model.compile = False
     flow = build_flow(cfg.model)
     load_weights(flow, read, checkpoint)
-    validation, _ = split(instantiate(cfg.data.source).train, cfg.data.n_validation, cfg.data.split_seed)
-    return flow.eval(), validation.levels
+    return flow.eval(), cfg
+
+
+def levels_of(cfg: DictConfig, name: str, n: int) -> Tensor:
+    """Return the levels of a seeded random sample of n images of a split, of the data that a flow was trained on."""
+    image_set = instantiate(cfg.data.source)
+    if name == "test":
+        return random_subset(image_set.test, n, seed=0)[0].levels
+    return split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:n]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", nargs="?", default="pretrained:hierarchical-base")
     parser.add_argument("--images", type=int, default=200)
-    arguments = parser.parse_args()
-    for level_prior in ("none", "resampled"):
-        flow, levels = with_prior(arguments.checkpoint, level_prior)
-        parts = bits(flow, levels[: arguments.images])
+    parser.add_argument("--split", choices=SPLITS, default="validation")
+    options = parser.parse_args()
+    row = {"checkpoint": options.checkpoint, "split": options.split, "n_images": options.images, **machine()}
+    for level_prior in ("resampled", "none"):
+        flow, cfg = with_prior(options.checkpoint, level_prior)
+        parts = bits(flow, levels_of(cfg, options.split, options.images))
+        row[level_prior] = {"bpd": sum(parts), "by_coupling": parts}
         print(f"{level_prior}: {sum(parts):.4f} = {' + '.join(f'{part:.4f}' for part in parts)}", flush=True)
+        add_row(RESULT, options.split, row)
 
 
 if __name__ == "__main__":
