@@ -3,12 +3,13 @@
 Computes the same number in three ways: by the flow's log-determinant, on dithered images; as the sum of the
 log-probabilities of grey levels; and by coding. For the last, an arithmetic coder (``pip install constriction``) that
 uses the model's probabilities writes validation images to a file and reads them back. Also counts how many of all
-training and test images are recovered exactly from their latents.
+training and test images are recovered exactly from their latents. ``--level-prior resampled`` audits the weights with
+that prior, as :mod:`benchmarks.density.level_prior` measures them.
 """
 
+import argparse
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +17,21 @@ from pathlib import Path
 import constriction
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks.density.level_prior import with_prior
 from nf_mnist.app.composing import instantiate
 from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
+from nf_mnist.bijectors.discretized_logistic import LevelMixture
 from nf_mnist.bijectors.quantile_map import N_LEVELS
+from nf_mnist.bijectors.tilted import TiltedMixture
 from nf_mnist.data import UniformDequantizer, evaluation_noise, split, to_levels
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 
-N_IMAGES, N_CODED = 2000, 500
+N_IMAGES, N_CODED, N_ROUND_TRIPS = 2000, 500, 70_000
 CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
 Step = tuple[DiscretizedMixture | GroupedMixture, Tensor, Tensor]
 
@@ -71,9 +76,21 @@ def predictions(flow: Flow, levels: Tensor) -> Iterator[tuple[Tensor, np.ndarray
         x = (levels[:, index.flatten()].float() + 0.5) / N_LEVELS
         mixture = coupling.predict_mixture(x.reshape(len(levels), *index.shape), None)
         predicted = index[coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0]
+        yield predicted[members], level_probabilities(mixture, members.expand(len(levels), -1, -1)).numpy()
+
+
+def level_probabilities(mixture: LevelMixture | TiltedMixture, mask: Tensor) -> Tensor:
+    """Return the probabilities of all levels at the pixels of a mask, shape (batch, pixels, 256).
+
+    The mask has shape (batch, height, width), and as many pixels of each image.
+    """
+    if isinstance(mixture, TiltedMixture):
+        table = mixture.table(mask)
+        probabilities = torch.cat([table.black[mask][:, None], table.probabilities], 1)
+    else:
         every_level = torch.arange(float(N_LEVELS))
-        tables = [mixture.probability(level.expand(len(levels), *members.shape))[:, members] for level in every_level]
-        yield predicted[members], torch.stack(tables, -1).numpy()
+        probabilities = torch.stack([mixture.probability(level.expand(mask.shape))[mask] for level in every_level], 1)
+    return probabilities.reshape(len(mask), -1, N_LEVELS)
 
 
 def encode(flow: Flow, levels: Tensor) -> np.ndarray:
@@ -117,22 +134,37 @@ def n_unchanged(flow: Flow, levels: Tensor) -> int:
     return int((decoded == levels).flatten(1).all(1).sum())
 
 
-def audit(path: str) -> dict[str, float | int | str | bool]:
-    """Return the three bpd of a checkpoint, on random validation images, and how many of all images are recovered."""
-    flow, _, cfg, _ = load_trained(path)
+def audit(
+    path: str, level_prior: str | None, n_images: int, n_coded: int, n_round_trips: int
+) -> dict[str, float | int | str | bool]:
+    """Return the three bpd of a checkpoint, on random validation images, and how many of all images are recovered.
+
+    Args:
+        path: The checkpoint.
+        level_prior: The level prior, if not that of the checkpoint.
+        n_images: Number of validation images whose bits are computed in two ways.
+        n_coded: Number of those that are coded.
+        n_round_trips: Number of the training and test images that are recovered from their latents, a random sample.
+    """
+    if level_prior is None:
+        flow, _, cfg, _ = load_trained(path)
+    else:
+        flow, cfg = with_prior(path, level_prior)
     image_set = instantiate(cfg.data.source)
-    images = split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:N_IMAGES]
+    images = split(image_set.train, cfg.data.n_validation, cfg.data.split_seed)[0].levels[:n_images]
     every_image = torch.cat([part.levels for part in image_set])
-    batches = torch.arange(len(images)).split(250)
+    order = torch.randperm(len(every_image), generator=torch.Generator().manual_seed(0))[:n_round_trips]
+    batches = torch.arange(len(images)).split(50)
     by_flow = torch.cat([flow_bpd(flow, images[rows], rows) for rows in batches])
     by_levels = torch.cat([discrete_bpd(flow, images[rows].flatten(1)) for rows in batches])
-    coded = images[:N_CODED].flatten(1)
+    coded = images[:n_coded].flatten(1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "images.bin"
         file.write_bytes(encode(flow, coded).tobytes())
         bits, code = 8 * file.stat().st_size, np.frombuffer(file.read_bytes(), dtype=np.uint32)
     return {
         "checkpoint": path,
+        "level_prior": OmegaConf.select(cfg, "model.flow.level_prior", default="none"),
         "n_images": len(images),
         "bpd_flow": by_flow.mean().item(),
         "bpd_levels": by_levels.mean().item(),
@@ -140,14 +172,29 @@ def audit(path: str) -> dict[str, float | int | str | bool]:
         "bpd_claimed_for_coded": by_levels[: len(coded)].mean().item(),
         "bpd_of_file": bits / coded.numel(),
         "decoded_unchanged": torch.equal(decode(flow, code, len(coded)), coded),
-        "n_round_trips": len(every_image),
-        "n_round_trips_exact": sum(n_unchanged(flow, batch) for batch in every_image.split(1000)),
+        "n_round_trips": len(order),
+        "n_round_trips_exact": sum(n_unchanged(flow, every_image[rows]) for rows in order.split(1000)),
         "bits_per_dim_of_raw": math.log2(N_LEVELS),
     }
 
 
-if __name__ == "__main__":
-    metrics = json.dumps(audit(sys.argv[1]), indent=2)
+def main() -> None:
+    """Audit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint")
+    parser.add_argument("out", nargs="?", type=Path)
+    parser.add_argument("--level-prior")
+    parser.add_argument("--images", type=int, default=N_IMAGES)
+    parser.add_argument("--coded", type=int, default=N_CODED)
+    parser.add_argument("--round-trips", type=int, default=N_ROUND_TRIPS)
+    options = parser.parse_args()
+    metrics = json.dumps(
+        audit(options.checkpoint, options.level_prior, options.images, options.coded, options.round_trips), indent=2
+    )
     print(metrics)
-    if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(metrics + "\n")
+    if options.out:
+        options.out.write_text(metrics + "\n")
+
+
+if __name__ == "__main__":
+    main()
