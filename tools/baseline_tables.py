@@ -119,6 +119,15 @@ def bits_by_coupling() -> str:
     return table(("coupling", *heads), lines)
 
 
+def level_prior() -> str:
+    """Return the bits of the released hierarchy without and with a level prior, by split."""
+    lines = [
+        (f"{row['n_images']:,} {split} images", f"{row['none']['bpd']:.4f}", f"{row['resampled']['bpd']:.4f}")
+        for split, row in read_result("level_prior")["rows"].items()
+    ]
+    return table(("images", "without the prior", "with it"), lines)
+
+
 def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
     """Return bits of training and validation images and their difference, for each coupling and for their sum."""
     pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)

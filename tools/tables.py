@@ -9,7 +9,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.baseline_tables import baselines, bits_by_coupling, bound, density_ablation, depth, quality, seeds
+from tools.baseline_tables import (
+    baselines,
+    bits_by_coupling,
+    bound,
+    density_ablation,
+    depth,
+    level_prior,
+    quality,
+    seeds,
+)
 from tools.diagnosis_tables import checks, diagnosed_flows, diagnosis, planted_faults
 from tools.from_results import ROOT
 from tools.inpainting_tables import completing, inpainting
@@ -29,6 +38,7 @@ from tools.speed_tables import (
 TABLES: dict[str, list[Callable[[], str]]] = {
     "README.md": [models],
     "docs/baselines.md": [baselines, seeds, bound, depth],
+    "docs/grey_levels.md": [level_prior],
     "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
