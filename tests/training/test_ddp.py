@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -29,6 +30,7 @@ class Process:
 
     def __init__(self, global_rank: int, world_size: int):
         self.global_rank, self.world_size = global_rank, world_size
+        self.strategy = SimpleNamespace(root_device=torch.device("cpu"))
 
 
 def loaders(images: Path, world_size: int, batch_size: int) -> list[ImageDataModule]:
