@@ -130,7 +130,8 @@ def test_an_export_that_cannot_be_written_is_a_sentence(best, tmp_path, monkeypa
 
     monkeypatch.setattr("os.fsync", full)
     ended = run_command("export", best, f"out={tmp_path}/small.ckpt")
-    said = f"error: cannot write {tmp_path}/small.ckpt: No space left on device; make room, then repeat the command\n"
+    advice = "make room or choose another place, then repeat the command"
+    said = f"error: cannot write {tmp_path}/small.ckpt: No space left on device; {advice}\n"
     assert (ended.code, ended.err) == (1, said)
     assert list(tmp_path.iterdir()) == [], "and nothing half-written"
 
