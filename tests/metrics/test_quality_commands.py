@@ -9,7 +9,7 @@ from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.metrics import Quality
 from nf_mnist.nets import Classifier
 from nf_mnist.training.callbacks import LogQuality
-from tests.support.helpers import fit, run_command, tiny_overrides, write_images
+from tests.support.helpers import fit, merge, run_command, tiny_overrides, write_images
 
 METRICS = set(Quality._fields)
 
@@ -80,8 +80,9 @@ def test_too_few_images_to_compare_with_are_refused(tmp_path):
     images = write_images(tmp_path / "images.npz", side=28)
     overrides = [*tiny_overrides(images, tmp_path / "run"), "data.n_validation=3", "trainer.max_steps=1"]
     fit([*overrides, "callbacks=quality"], expect=ConfigError)
-    assert run_command("train", *overrides, "evaluation=null").code == 0
-    ckpt = f"ckpt={tmp_path}/run/checkpoints/best.ckpt"
+    other = merge(overrides, [f"output_dir={tmp_path / 'without'}", "evaluation=null"])
+    assert run_command("train", *other).code == 0
+    ckpt = f"ckpt={tmp_path}/without/checkpoints/best.ckpt"
     given = ["evaluation.split=validation", "evaluation.n_draws=1", "evaluation.batch_size=4", "evaluation.seed=0"]
     ended = run_command("evaluate", ckpt, "quality=true", "samples.n=4", *given, f"out={tmp_path}/metrics.json")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
