@@ -34,6 +34,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "data.max_shift=-1", "max_shift must be"),
     *[("resflow", f"data.distortion={value}", "distortion must be a number from 0 to 1") for value in (-1, 2)],
     ("resflow", 'trainable="("', "trainable=( is no regular expression"),
+    ("resflow", "optimizer._partial_=1", "cannot build torch.optim.Adam"),
     ("resflow", "trainable=nosuch", "trainable=nosuch is in no parameter's name"),
     ("resflow", "data.n_validation=1000", "cannot set 1000 of"),
     *[("resflow", f"optimizer.lr={value}", "optimizer.lr must be") for value in ("-1", "abc", "nan", "inf")],

@@ -43,7 +43,7 @@ def instantiate(node: Any, **extra: Any) -> Any:
     check_kinds(node)
     try:
         return hydra_instantiate(node, _convert_="object", **extra)
-    except InstantiationException as error:
+    except (InstantiationException, TypeError) as error:  # the latter where a flag of Hydra's, as _partial_, is no bool
         cause = error.__cause__ or error
         if isinstance(cause, SettingError):
             raise ConfigError(f"{_full_name(node, cause)} {cause.text}") from None
