@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from nf_mnist.app.command import command
 from nf_mnist.app.output import new_file, new_path
 from nf_mnist.app.trained import modules_from
-from nf_mnist.checkpoints.reading import read_checkpoint, weights_only
+from nf_mnist.checkpoints.reading import read_checkpoint
+from nf_mnist.checkpoints.records import weights_only
 
 
 @command("export")

@@ -27,7 +27,7 @@ class EvaluationTask(NamedTuple):
         images: The images of a split.
         train: The training images of the same data.
         settings: Settings of the evaluation, as in ``conf/train.yaml``; none of them is missing.
-        record: What training the flow cost; see :func:`~nf_mnist.checkpoints.reading.training_record`.
+        record: What training the flow cost; see :func:`~nf_mnist.checkpoints.records.training_record`.
     """
 
     flow: Flow
@@ -76,12 +76,12 @@ def load_evaluation_task(
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        CheckpointError: If the checkpoint is refused.
+        CheckpointError: If the checkpoint is refused, or its settings of the evaluation are of a wrong kind.
         ConfigError: If a setting is missing, since the training run measured nothing, or the split is unknown.
     """
     trained = load_trained(path, trust, data)
     given = {key: value for key, value in evaluation.items() if value is not None}
-    settings = {**(trained.cfg.evaluation or {}), **given}
+    settings = {**(trained.cfg.get("evaluation") or {}), **given}
     missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
     if missing:
         raise ConfigError(f"{path} was trained with evaluation=null; say {' and '.join(sorted(missing))}")

@@ -1,5 +1,7 @@
 """The message of an error in one line, for a user who can correct the mistake."""
 
+import unicodedata
+
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -8,10 +10,24 @@ from nf_mnist.errors import NFMnistError
 PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
 
+def printable(text: str) -> str:
+    r"""Return a text in which characters that a terminal would obey, not show, are written as escapes such as \x1b."""
+    return "".join(map(_escaped, text)) if not text.isprintable() else text
+
+
+def _escaped(character: str) -> str:
+    shown = character.isprintable() or character == "\n" or unicodedata.category(character) == "Zs"
+    return character if shown else character.encode("unicode_escape", "surrogatepass").decode()
+
+
 def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
+    """Return the message of an error in one line, without characters that a terminal would obey."""
+    return printable(_message(error))
+
+
+def _message(error: BaseException) -> str:
     if isinstance(error.__cause__, NFMnistError):
-        return one_line(error.__cause__)
+        return _message(error.__cause__)
     if isinstance(error, OmegaConfBaseException):
         return _first_line(error).rpartition(" raised while resolving interpolation: ")[2]
     if isinstance(error, HydraException):

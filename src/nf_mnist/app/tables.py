@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from nf_mnist.app.messages import printable
 from nf_mnist.metrics.r_hat import CONVERGED, MIN_DRAWS
 
 QUALITY_ROWS = {  # what is printed: which metric, in which format
@@ -81,9 +82,9 @@ def _shares(histogram: Sequence[int]) -> str:
 def plain(*texts: str) -> list[Text]:
     """Return texts as cells of a table that show every character: in a plain ``str`` Rich would read ``[x]`` as markup.
 
-    Names of files, settings and layers may hold brackets.
+    Names of files, settings and layers may hold brackets, and those from a stranger's file what a terminal would obey.
     """
-    return [Text(text) for text in texts]
+    return [Text(printable(text)) for text in texts]
 
 
 def print_table(table: Table, width: int = 160) -> None:

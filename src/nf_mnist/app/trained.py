@@ -8,17 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nf_mnist.app.building import build_dequantizer, build_flow
+from nf_mnist.app.settings import check_ranges
 from nf_mnist.checkpoints.reading import (
     CLASSIFIER_PREFIX,
     DEQUANTIZER_PREFIX,
     FLOW_PREFIX,
     load_weights,
     read_checkpoint,
-    training_record,
 )
-from nf_mnist.checkpoints.targets import check_targets
+from nf_mnist.checkpoints.records import training_record
+from nf_mnist.checkpoints.targets import check_targets, without_downloads
 from nf_mnist.data import Dequantizer
-from nf_mnist.errors import CheckpointError
+from nf_mnist.errors import CheckpointError, ConfigError, NFMnistError
 from nf_mnist.flows import Flow
 from nf_mnist.nets import Classifier
 
@@ -32,7 +33,7 @@ class Trained(NamedTuple):
         flow: The flow, in evaluation mode on the CPU.
         dequantizer: The dequantizer that it was trained with, in evaluation mode on the CPU.
         cfg: The configuration of its training run, resolved.
-        record: What the run cost; see :func:`~nf_mnist.checkpoints.reading.training_record`.
+        record: What the run cost; see :func:`~nf_mnist.checkpoints.records.training_record`.
     """
 
     flow: Flow
@@ -63,8 +64,9 @@ def trained_from(
 ) -> Trained:
     """Do what :func:`load_trained` does, from a checkpoint that has been read; ``path`` is for messages."""
     check_targets(checkpoint["config"], tuple(trust), path)
-    cfg = _rebuilt(path, "flow", lambda: _uncompiled(checkpoint["config"]))
+    cfg = _rebuilt(path, "flow", lambda: _for_use(checkpoint["config"]))
     flow = _rebuilt(path, "flow", lambda: build_flow(cfg.model))
+    _check_recorded(cfg, path)
     if data is None:
         dequantizer = _rebuilt(path, "dequantizer", lambda: build_dequantizer(cfg.data, cfg.model))
     else:
@@ -102,11 +104,27 @@ def modules_from(checkpoint: Mapping[str, Any], path: str | Path, trust: Iterabl
     return [trained.flow, trained.dequantizer]
 
 
-def _uncompiled(config: Mapping[str, Any]) -> DictConfig:
-    """Return a configuration whose flow is not compiled, which pays in training only and needs a compiler."""
-    cfg = OmegaConf.create(dict(config))
+def _for_use(config: Mapping[str, Any]) -> DictConfig:
+    """Return a configuration whose flow is not compiled, which pays in training only, and whose data are here."""
+    cfg = OmegaConf.create({**config, "data": without_downloads(config.get("data"))})
     cfg.model.compile = False
     return cfg
+
+
+def _check_recorded(cfg: DictConfig, path: str | Path) -> None:
+    """Check the kinds and ranges of the settings of a checkpoint that commands use.
+
+    Raises:
+        CheckpointError: Naming the first setting that is missing, of the wrong kind or out of range.
+    """
+    for key in ("data", "evaluation"):
+        value = cfg.get(key)
+        if not isinstance(value, DictConfig) and (value is not None or key == "data"):
+            raise CheckpointError(f"{path} has a configuration whose {key} is {value!r:.40}")
+    try:
+        check_ranges(OmegaConf.create({key: cfg[key] for key in ("data", "evaluation") if cfg.get(key) is not None}))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} has a damaged configuration: {error}") from None
 
 
 def _rebuilt(path: str | Path, what: str, build: Callable[[], T]) -> T:
@@ -119,4 +137,5 @@ def _rebuilt(path: str | Path, what: str, build: Callable[[], T]) -> T:
         return build()
     except Exception as error:  # a foreign configuration can fail in any way
         reason = (str(error).splitlines() or [repr(error)])[0]
-        raise CheckpointError(f"{path} has a configuration from which no {what} can be built: {reason}") from error
+        cause = None if isinstance(error, NFMnistError) else error  # a command would print the cause, without the file
+        raise CheckpointError(f"{path} has a configuration from which no {what} can be built: {reason}") from cause

@@ -14,8 +14,7 @@ from nf_mnist.checkpoints.pretrained import checkpoint_path
 from nf_mnist.errors import CheckpointError, ConfigError
 
 FLOW_PREFIX, DEQUANTIZER_PREFIX, CLASSIFIER_PREFIX = "flow.", "dequantizer.", "classifier."
-# Settings of the machine and the folder of a run, which are left out when its weights are released.
-SETTINGS_NOT_RELEASED = ("output_dir", "run_dir", "ckpt", "init_from", "callbacks", "logger")
+PLACES_IN_A_FOLDER = ("checkpoints/best.ckpt", "best.ckpt", "checkpoints/last.ckpt", "last.ckpt")
 # Groups of settings that a resumed run must keep, and those in them that may change, since they change no weight.
 GROUPS_FIXED_IN_A_RUN = ("seed", "data", "model", "optimizer", "scheduler")
 SETTINGS_FREE_IN_A_RUN = {
@@ -47,7 +46,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = checkpoint_path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"there is no checkpoint {path}{_what_is_there(path)}")
     checkpoint = _unpickled(path)
     if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
         raise CheckpointError(f"{path} was not written by nf_mnist: it lacks a state_dict or a config")
@@ -57,6 +56,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
         raise CheckpointError(f"{path} was not written by nf_mnist: its state_dict holds more than tensors")
     return {**checkpoint, "config": current_config(config)}
+
+
+def _what_is_there(path: Path) -> str:
+    """Return what to say about a path that is no file; reading a pipe might never end."""
+    if path.is_dir():
+        inside = next((path / name for name in PLACES_IN_A_FOLDER if (path / name).is_file()), None)
+        return "; it is a folder" if inside is None else f"; it is a folder, in which there is {inside}"
+    return "; it is a pipe or a device" if path.exists() else ""
 
 
 def _unpickled(path: Path) -> Any:
@@ -110,13 +117,21 @@ def _adapt(adapt: Callable[[dict[str, Tensor]], None], prefix: str, state: dict[
 
 def _check_weight(name: str, here: Tensor | None, there: Tensor | None, path: str | Path) -> None:
     """Check that the weight of a checkpoint, ``there``, can be loaded into that of a model, ``here``."""
+    if there is not None and not _is_dense(there):
+        raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of numbers")
     if here is None or there is None or here.shape != there.shape:
         raise CheckpointError(
             f"{path} holds another architecture: {name} is {_shape(here)} in this model and {_shape(there)} in the "
             "checkpoint; use the model and sizes it was trained with"
         )
-    if there.layout != torch.strided or there.is_meta or not torch.can_cast(there.dtype, here.dtype):
-        raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of {here.dtype}")
+    if there.dtype != here.dtype and not (there.is_floating_point() and here.is_floating_point()):
+        raise CheckpointError(
+            f"{path} is damaged or foreign: {name} is no dense tensor of {here.dtype} but of {there.dtype}"
+        )
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)
 
 
 def _shape(tensor: Tensor | None) -> str:
@@ -155,46 +170,3 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from _settings(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def weights_only(checkpoint: Mapping[str, Any], *modules: nn.Module) -> dict[str, Any]:
-    """Return what is kept of a checkpoint when it is released: weights, configuration and how it was trained.
-
-    Parameters are rounded to bfloat16. Buffers (counted distributions, statistics) are not, since metrics depend on
-    their last bits. Left out are the state of the optimizer and of the callbacks, except for the training time, and the
-    folders of the run.
-
-    Args:
-        checkpoint: The checkpoint, as read.
-        modules: The flow and the dequantizer, or the classifier, built from it; they tell parameters from buffers.
-    """
-    parameters = {name for module in modules for name, _ in module.named_parameters()}
-    own = {name: name for module in modules for name in module.state_dict()}
-    state = {
-        name: value.bfloat16() if current_parameter(name.partition(".")[2], own) in parameters else value
-        for name, value in checkpoint["state_dict"].items()
-    }
-    config = {key: value for key, value in checkpoint["config"].items() if key not in SETTINGS_NOT_RELEASED}
-    config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "default_root_dir"}
-    kept = {key: checkpoint[key] for key in ("global_step", "hardware", "nf_mnist_version")}
-    timer = {key: value for key, value in checkpoint["callbacks"].items() if key == "Timer"}
-    return {"state_dict": state, "config": config, **kept, "callbacks": timer}
-
-
-def training_record(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a table of results says about a training run: name, seed, steps, images, seconds and hardware.
-
-    ``images`` counts an image each time that one process trains on it; ``seconds`` is the time of all resumes. Values
-    that an older checkpoint does not hold are None.
-    """
-    config, steps = checkpoint["config"], checkpoint.get("global_step")
-    images_per_step = config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
-    elapsed = checkpoint.get("callbacks", {}).get("Timer", {}).get("time_elapsed", {})
-    return {
-        "name": config["name"],
-        "seed": config["seed"],
-        "steps": steps,
-        "images": None if steps is None else steps * images_per_step,
-        "seconds": elapsed.get("train"),
-        "hardware": checkpoint.get("hardware"),
-    }

@@ -8,15 +8,19 @@ from typing import Any
 
 from nf_mnist.errors import CheckpointError
 
-BUILDERS = ("nf_mnist.flows", "nf_mnist.data")
+DOWNLOADING = "nf_mnist.data.torchvision_set"
+READERS = ("nf_mnist.data.array_file", "nf_mnist.data.mnist", DOWNLOADING)
+FLOWS = "nf_mnist.flows"
+PARTS = {"model": "flows", "data": "readers of data"}  # what is built from a file, and what it may name
 
 
 def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:
     """Refuse a configuration that names code outside nf_mnist's builders and outside trusted packages.
 
-    Only ``model`` and ``data`` are ever built from a file, so only they are checked. Of nf_mnist, the public builders
-    of flows and readers of data are permitted, not everything that can be reached through its modules: it also has
-    commands, and functions that write files.
+    Only ``model`` and ``data`` are ever built from a file, so only they are checked. Of nf_mnist, ``model`` may name
+    the public builders of flows, and ``data`` the readers of data, not everything that can be reached through its
+    modules: it also has commands, and functions that write files. What ``data`` names must also go through
+    :func:`without_downloads`.
 
     Args:
         node: The configuration, plain dicts and lists.
@@ -26,26 +30,44 @@ def check_targets(node: Any, trust: tuple[str, ...], path: str | Path) -> None:
     Raises:
         CheckpointError: Naming the first target that is refused; nothing has been called by then.
     """
-    for part in ("model", "data"):
+    for part, what in PARTS.items():
         for text in _strings(node.get(part)):
             if "${" in text:
                 raise CheckpointError(f"{path} is refused: its configuration holds the interpolation {text!r}")
         for target in _targets(node.get(part)):
-            if not _is_permitted(target, trust):
+            if target not in _permitted(part) and not _is_trusted(target, trust):
                 raise CheckpointError(
-                    f"{path} is refused: its configuration names {target!r}, which is not one of nf_mnist's flows or "
-                    f"data and could run code; if you trust it, pass trust=[{str(target).partition('.')[0]}]"
+                    f"{path} is refused: in {part} its configuration names {target!r}, which is not one of nf_mnist's "
+                    f"{what} and could run code{_advice(target)}"
                 )
 
 
-def _is_permitted(target: Any, trust: tuple[str, ...]) -> bool:
-    """Return whether a target is a public name of the builders' packages, or defined in a trusted package."""
-    if not isinstance(target, str) or ":" in target:
-        return False
-    package, _, name = target.rpartition(".")
-    if package in BUILDERS:
-        return name in importlib.import_module(package).__all__
-    if target.partition(".")[0] not in trust:
+def without_downloads(node: Any) -> Any:
+    """Return the configuration of a checkpoint, plain dicts and lists, with readers that only read what is there."""
+    if isinstance(node, dict):
+        kept = {key: without_downloads(value) for key, value in node.items()}
+        return kept | {"download": False} if node.get("_target_") == DOWNLOADING else kept
+    if isinstance(node, list | tuple):
+        return [without_downloads(value) for value in node]
+    return node
+
+
+def _permitted(part: str) -> tuple[str, ...]:
+    """Return the targets of nf_mnist that a part may name."""
+    if part == "data":
+        return READERS
+    return tuple(f"{FLOWS}.{name}" for name in importlib.import_module(FLOWS).__all__)
+
+
+def _advice(target: Any) -> str:
+    """Return how to permit a target; all of nf_mnist should not be, since it also has functions that write files."""
+    package = str(target).partition(".")[0]
+    return f"; if you trust it, pass trust=[{package}]" if package.isidentifier() and package != "nf_mnist" else ""
+
+
+def _is_trusted(target: Any, trust: tuple[str, ...]) -> bool:
+    """Return whether a target is defined in a trusted package."""
+    if not isinstance(target, str) or ":" in target or target.partition(".")[0] not in trust:
         return False
     try:
         found = pkgutil.resolve_name(target)

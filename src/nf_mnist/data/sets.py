@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nf_mnist.errors import DataError
+from nf_mnist.data.files import check_regular_file
+from nf_mnist.errors import ConfigError, DataError
 
 NO_LABEL = -1
+TORCHVISION_SETS = ("MNIST", "FashionMNIST", "KMNIST")  # of torchvision, those of MNIST's shape and classes
 ASSETS = Path(str(files("nf_mnist"))) / "assets" / "mnist"
 
 
@@ -69,22 +71,32 @@ def mnist(folder: str | Path = ASSETS) -> ImageSet:
     return ImageSet(images("train"), images("t10k"))
 
 
-def torchvision_set(name: str, root: str) -> ImageSet:
+def torchvision_set(name: str, root: str, *, download: bool = True) -> ImageSet:
     """Read a set of MNIST's shape through torchvision, which downloads it if it is not in ``root``.
 
     Args:
-        name: Name of a class of ``torchvision.datasets``, such as FashionMNIST or KMNIST.
+        name: Name of a set in :data:`TORCHVISION_SETS`.
         root: Folder for downloads.
+        download: Whether to download a set that is not there. If not, nothing is written.
 
     Raises:
-        DataError: If the download fails.
+        ConfigError: If there is no set of that name.
+        DataError: If the set is not there and is not downloaded, or the download fails.
     """
     from torchvision import datasets
 
+    if name not in TORCHVISION_SETS:
+        raise ConfigError(f"unknown set {name!r}; choose one of {', '.join(TORCHVISION_SETS)}")
+
     def images(train: bool) -> Images:
         try:
-            dataset = getattr(datasets, name)(root, train=train, download=True)
+            dataset = getattr(datasets, name)(root, train=train, download=download)
         except (OSError, RuntimeError) as error:
+            if not download:
+                raise DataError(
+                    f"{name} is not in {root}, and a checkpoint downloads nothing; name the data to download them, "
+                    "such as data=fashion_mnist, or copy them here"
+                ) from error
             raise DataError(
                 f"{name} is not in {root} and could not be downloaded ({error}); on a machine with network run the "
                 f"same command once and copy {root} here, or use data=mnist, which is bundled"
@@ -138,9 +150,10 @@ def random_subset(images: Images, n: int | None, seed: int) -> tuple[Images, Ten
 
 def _read(path: Path) -> bytes:
     try:
+        check_regular_file(path)
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read the data file {path}: {error.strerror}") from error
+        raise DataError(f"cannot read the data file {path}: {error.strerror or error}") from error
 
 
 def _read_idx(path: Path, sha256: str) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nf_mnist.app.messages import printable
 from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
@@ -124,4 +125,4 @@ def _threads(n: int | None) -> Iterator[None]:
 def _warn_of_other_hardware(record: Mapping[str, Any], accelerator: str) -> None:
     hardware = describe("cpu" if resolve_accelerator(accelerator) == "cpu" else "cuda")
     if "hardware" in record and record["hardware"] != hardware:
-        print(f"warning: it ran on {record['hardware']}, this is {hardware}; the last bits may differ")
+        print(f"warning: it ran on {printable(str(record['hardware']))}, this is {hardware}; the last bits may differ")

@@ -34,7 +34,14 @@ def build_datamodule(cfg: DictConfig) -> "ImageDataModule":
 
 
 def load_split(data: DictConfig, name: str) -> tuple[Images, Images]:
-    """Return the images of a ``data`` node's split, ``validation`` or ``test``, and its training images."""
-    images, test = instantiate(data.source)
+    """Return the images of a ``data`` node's split, ``validation`` or ``test``, and its training images.
+
+    Raises:
+        ConfigError: If the source gives no training and test images.
+    """
+    found = instantiate(data.source)
+    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(part, Images) for part in found):
+        raise ConfigError("data.source must give training and test images, an ImageSet")
+    images, test = found
     validation, train = split(images, data.n_validation, data.split_seed)
     return (test if name == "test" else validation), train
