@@ -160,7 +160,8 @@ def test_a_checkpoint_without_fitting_weights_is_refused(spoil, folder, tmp_path
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.trained.load_trained"]
+    "target",
+    ["os.system", "nf_mnist.app.command.write_text", "nf_mnist.app.trained.load_trained", "nf_mnist.data.mnist"],
 )
 def test_a_flow_of_noise_that_names_foreign_code_is_refused(target, folder, tmp_path):
     checkpoint = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)
@@ -173,7 +174,7 @@ def test_a_flow_of_noise_that_names_foreign_code_is_refused(target, folder, tmp_
 
 def test_a_noise_that_is_no_flow_of_noise_is_refused(folder, tmp_path):
     checkpoint = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["config"]["model"]["noise"] = {"_target_": "nf_mnist.data.mnist", "nosuch": 1}
+    checkpoint["config"]["model"]["noise"] = {"_target_": "nf_mnist.flows.uva_noise", "nosuch": 1}
     torch.save(checkpoint, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match="no dequantizer can be built"):
         load_trained(tmp_path / "foreign.ckpt")
