@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nf_mnist.bijectors import PixelGrid
-from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables, known_image
+from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables, ink_extent, known_image
 from nf_mnist.data import mnist, split
 from nf_mnist.data.level_tables import FILE, cell_tables
 from nf_mnist.data.resampling import FLOAT_ERROR, GRID, N_INKS, SIDE, SIDES, inks, shares_of_ink, to_grey, window
@@ -54,8 +54,8 @@ def main() -> None:
 
 def count_shapes(images: Tensor, table_of: Tensor) -> Tensor:
     """Return how often shapes have each level, shape (tables, 256), whatever is white."""
-    extents = [_extent((images[:, 0] > 0).any(axis)) for axis in (2, 1)]
-    top, left = (((first + last - GRID + 2) // 2).clamp(0, SIDE - GRID) for first, last in extents)
+    extents = [ink_extent((images[:, 0] > 0).any(axis)) for axis in (2, 1)]
+    top, left = (((first + end - GRID + 1) // 2).clamp(0, SIDE - GRID) for first, end in extents)
     cells = window(images, top, left).float() / 255
     counts = torch.zeros(int(table_of.max()) + 1, 256)
     for number, m in enumerate(SIDES):
@@ -124,8 +124,8 @@ def count_windows(levels: Tensor, offsets: Tensor) -> Tensor:
         counts = torch.zeros(SIDE, SIDE + 1, N_OFFSETS)
         inked = (levels[:, 0] > 0) & is_known
         for axis in (0, 1):
-            first, last = _extent(inked.any(2 - axis))
-            counts.index_put_((first, last + 1, offsets[:, axis]), torch.tensor(1.0), accumulate=True)
+            first, end = ink_extent(inked.any(2 - axis))
+            counts.index_put_((first, end, offsets[:, axis]), torch.tensor(1.0), accumulate=True)
         found.append((counts + formula) / (counts + formula).sum(-1, keepdim=True))
     first, last, offset = torch.meshgrid(*(torch.arange(n) for n in (SIDE, SIDE + 1, N_OFFSETS)), indexing="ij")
     outside = (offset - first).clamp(min=0) + (last - 1 - offset - GRID + 1).clamp(min=0)
@@ -152,11 +152,6 @@ def _add(counts: Tensor, tables: Tensor, levels: Tensor) -> None:
 def _shares(counts: Tensor, least: float = 0.0) -> Tensor:
     counts = counts + least
     return counts / counts.sum(-1, keepdim=True)
-
-
-def _extent(inked: Tensor) -> tuple[Tensor, Tensor]:
-    first, from_end = inked.int().argmax(1), inked.flip(1).int().argmax(1)
-    return first, torch.where(inked.any(1), inked.shape[1] - 1 - from_end, -1)
 
 
 if __name__ == "__main__":

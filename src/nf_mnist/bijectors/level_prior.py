@@ -147,7 +147,7 @@ class LevelPrior(nn.Module):
 
     def _windows(self, inked: Tensor, stage: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return the offsets of the most likely windows, shape (batch, n) each, and their log-probabilities."""
-        rows, columns = (self.log_window[stage][_extent(inked.any(axis))] for axis in (2, 1))
+        rows, columns = (self.log_window[stage][ink_extent(inked.any(axis))] for axis in (2, 1))
         log_window, window = _highest((rows[:, :, None] + columns[:, None, :]).flatten(1), self.n_windows)
         n_offsets = columns.shape[1]
         return (window // n_offsets, window % n_offsets), log_window
@@ -212,8 +212,15 @@ def known_image(levels: Tensor, grid: PixelGrid) -> Tensor:
     return image
 
 
-def _extent(inked: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first line with ink, and one more than the last; 0 and 0 if none has any; shape (batch,) each."""
+def ink_extent(inked: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first line with ink and one more than the last, by which ``log_window`` is indexed.
+
+    Args:
+        inked: Which lines of an axis have ink, shape (batch, lines) and dtype bool.
+
+    Returns:
+        Two line numbers for each image, shape (batch,); both are 0 for an image without ink.
+    """
     first, from_end = inked.int().argmax(1), inked.flip(1).int().argmax(1)
     return first, torch.where(inked.any(1), inked.shape[1] - from_end, 0)
 
