@@ -5,7 +5,6 @@ each training image is given its most likely m, white and window, and its pixels
 beside the file is written, too.
 """
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from nf_mnist.bijectors import PixelGrid
 from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables, ink_extent, known_image
+from nf_mnist.checkpoints.checksums import SUMS_FILE, sha256
 from nf_mnist.data import mnist, split
 from nf_mnist.data.level_tables import FILE, cell_tables
 from nf_mnist.data.resampling import FLOAT_ERROR, GRID, N_INKS, SIDE, SIDES, inks, shares_of_ink, to_grey, window
@@ -47,8 +47,8 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(tables, name).numpy().astype(np.int8) for name in ("log_ratio", "log_state", "log_window")}
     np.savez_compressed(out, **arrays)
-    checksum = hashlib.sha256(out.read_bytes()).hexdigest()
-    (out.parent / "SHA256SUMS").write_text(f"{checksum}  {out.name}\n")
+    checksum = sha256(out.read_bytes())
+    (out.parent / SUMS_FILE).write_text(f"{checksum}  {out.name}\n")
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 

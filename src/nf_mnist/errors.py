@@ -56,6 +56,11 @@ class MachineError(NFMnistError, RuntimeError):
     """The machine lacks something that was asked for: a GPU, a matching library, a writable folder."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def check_range(low: float, high: float = math.inf, /, **arguments: float) -> None:
     """Check that numbers lie between ``low`` and ``high``, both included.
 

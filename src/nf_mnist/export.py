@@ -1,6 +1,5 @@
 """Keep the weights of a checkpoint alone, in bfloat16: ``python -m nf_mnist.export ckpt=FILE out=weights.ckpt``."""
 
-import hashlib
 import io
 
 import torch
@@ -9,6 +8,7 @@ from omegaconf import DictConfig
 from nf_mnist.app.command import command
 from nf_mnist.app.output import new_file, new_path
 from nf_mnist.app.trained import modules_from
+from nf_mnist.checkpoints.checksums import sha256
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.checkpoints.records import weights_only
 
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     torch.save(weights_only(checkpoint, *modules_from(checkpoint, cfg.ckpt, cfg.trust)), buffer)
     content = buffer.getvalue()
     out = new_file(out, lambda file: file.write(content))
-    print(f"{hashlib.sha256(content).hexdigest()}  {out.name}")
+    print(f"{sha256(content)}  {out.name}")
     print(f"{out}: {len(content) / 2**20:.1f} MiB")
 
 

@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.building import build_classifier_module, build_datamodule, build_trainer
 from nf_mnist.app.command import command
-from nf_mnist.app.settings import check_budget, check_duration, check_loader, check_ranges
+from nf_mnist.app.settings import check_training
 from nf_mnist.checkpoints.writing import write_json
-from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
+from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import count_parameters
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.resume import check_free
@@ -18,10 +18,7 @@ from nf_mnist.runs.resume import check_free
 @command("train_classifier")
 def main(cfg: DictConfig) -> float:
     """Train for a fixed budget, measure the last weights; return the accuracy on the test images."""
-    for check in (check_ranges, check_budget, check_loader):
-        check(cfg)
-    check_duration(cfg.trainer.max_time)
-    resolve_accelerator(cfg.trainer.accelerator)
+    check_training(cfg)
     with lock_folder(run_dir := Path(cfg.run_dir), "run"):
         check_free(run_dir, ckpt=None)
         return _train(cfg, run_dir)

@@ -20,7 +20,7 @@ from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.app.messages import one_line
 from nf_mnist.app.output import release_paths
 from nf_mnist.app.settings import check_names
-from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError
+from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError, first_line
 from nf_mnist.hardware import use_ieee_float32
 from nf_mnist.process import handled_signals, keep_streams
 
@@ -104,7 +104,7 @@ def check_torchvision() -> None:
         import torchvision  # noqa: F401  # 2 s, which --help does without
     except (ImportError, RuntimeError) as error:
         raise MachineError(
-            f"torchvision does not work with torch {torch.__version__} ({str(error).splitlines()[0]}); install both "
+            f"torchvision does not work with torch {torch.__version__} ({first_line(error)}); install both "
             "from one index: pip install --force-reinstall torch torchvision"
         ) from error
 
@@ -124,8 +124,7 @@ def _translated(error: Exception) -> NFMnistError | None:
     if _is_lightnings(error, modules):
         return ConfigError(f"Lightning refuses a setting of trainer, callbacks or logger: {one_line(error)}")
     if _is_of(type(error).__module__, "submitit"):
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return RunError(f"submitit: {reason}; the same command does what is missing")
+        return RunError(f"submitit: {first_line(error)}; the same command does what is missing")
     return None
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from nf_mnist.errors import NFMnistError
+from nf_mnist.errors import NFMnistError, first_line
 
 PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
@@ -29,7 +29,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error.__cause__, NFMnistError):
         return _message(error.__cause__)
     if isinstance(error, OmegaConfBaseException):
-        return _first_line(error).rpartition(" raised while resolving interpolation: ")[2]
+        return first_line(error).rpartition(" raised while resolving interpolation: ")[2]
     if isinstance(error, HydraException):
         return _of_hydra(error)
     if isinstance(error, OSError) and not isinstance(error, NFMnistError):
@@ -41,11 +41,7 @@ def _of_hydra(error: HydraException) -> str:
     """Return the message of an error of Hydra, without the folders it has searched."""
     text = str(error).partition("\n    full_key")[0].partition("Config search path")[0]
     if isinstance(error.__cause__, OmegaConfBaseException):
-        text = f"{text} {_first_line(error.__cause__)}"
+        text = f"{text} {first_line(error.__cause__)}"
     if isinstance(error, MissingConfigException) and str(error.missing_cfg_file).startswith(PLUGINS):
         text = f"{text}; all but basic come with: pip install 'nf_mnist[sweep]'"
     return " ".join(text.split()).replace(" ;", ";")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

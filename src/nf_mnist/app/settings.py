@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nf_mnist.app.kinds import KINDS, check_kind, is_a
 from nf_mnist.checkpoints import old_names
 from nf_mnist.errors import ConfigError
+from nf_mnist.hardware import resolve_accelerator
 
 INF = float("inf")
 
@@ -136,36 +137,41 @@ def _bounds(low: float, high: float) -> str:
     return f"of at least {low:g}" if high == INF else f"from {low:g} to {high:g}"
 
 
-def check_budget(cfg: DictConfig) -> None:
-    """Check that a training ends: without a budget of steps, epochs or time, the learning rate never rises either.
+def check_training(cfg: DictConfig) -> None:
+    """Check the settings of a training that no function of nf_mnist checks.
+
+    Args:
+        cfg: The configuration of a command that trains.
 
     Raises:
-        ConfigError: If there is no budget.
+        ConfigError: Naming the first setting that is of the wrong kind, out of range, or not supported.
+        MachineError: If the accelerator is not there.
     """
+    check_ranges(cfg)
+    _check_duration(cfg.trainer.max_time)
+    _check_budget(cfg)
+    _check_loader(cfg)
+    resolve_accelerator(cfg.trainer.accelerator)
+
+
+def _check_budget(cfg: DictConfig) -> None:
+    """Check that a training ends: without a budget of steps, epochs or time, the learning rate never rises either."""
     if cfg.trainer.max_time is None and cfg.trainer.max_steps == cfg.trainer.max_epochs == -1:
         raise ConfigError(
             "trainer.max_epochs=-1 needs another budget: set trainer.max_steps, or trainer.max_time=DD:HH:MM:SS"
         )
 
 
-def check_loader(cfg: DictConfig) -> None:
-    """Refuse arguments of Lightning's Trainer that the loaders of nf_mnist do not follow.
-
-    Raises:
-        ConfigError: Naming the argument.
-    """
+def _check_loader(cfg: DictConfig) -> None:
+    """Refuse arguments of Lightning's Trainer that the loaders of nf_mnist do not follow."""
     if cfg.trainer.get("overfit_batches"):
         raise ConfigError("trainer.overfit_batches is not supported: every epoch is shuffled; use debug=overfit")
     if cfg.trainer.get("reload_dataloaders_every_n_epochs"):
         raise ConfigError("trainer.reload_dataloaders_every_n_epochs is not supported: every epoch is shuffled anyway")
 
 
-def check_duration(duration: object) -> None:
-    """Check a budget of time.
-
-    Raises:
-        ConfigError: If it is neither null nor DD:HH:MM:SS.
-    """
+def _check_duration(duration: object) -> None:
+    """Check that a budget of time is null or DD:HH:MM:SS."""
     if duration is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(duration)):
         raise ConfigError(f"trainer.max_time must be DD:HH:MM:SS or null, got {duration!r}; an hour is 00:01:00:00")
 

@@ -21,18 +21,18 @@ from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.errors import DataError
 
 UNIT = 1 / 8  # nats
-WHOLE_IMAGE = -2  # which stage is that of whole images, counted from the end
-N_CHECKED = 200  # images that are looked at before training
-MAX_UNEXPLAINED = 0.25  # share of them that may fit no state: 0.002 of MNIST's, more than 0.6 of any others tried
-OUTSIDE = -16  # of an inked pixel outside of the window, in units: it costs two nats in every state but the neutral one
+WHOLE_IMAGE = -2  # index of the stage at which whole images are known, counted from the end
+N_CHECKED = 200  # training images that check_fit looks at
+MAX_UNEXPLAINED = 0.25  # largest share of images that may fit no state; MNIST has 0.002, all others tried above 0.6
+OUTSIDE = -16  # score of an inked pixel outside the window, in units: two nats in every state but the neutral one
 
 
 class LevelTables(NamedTuple):
-    """What a prior is made of, in units of UNIT nats.
+    """The tables of a level prior, in units of UNIT nats.
 
     Attributes:
         log_ratio: Log-probability of levels 1 .. 255 over that of an average pixel above 0, shape (tables, 255).
-        table_of: Table of each state and cell, shape (states, rows, columns).
+        table_of: Index of the table of each state and cell, shape (states, rows, columns).
         log_state: Log-probability of each state, shape (states,).
         log_window: Log-probability of each offset of the window on an axis, given the first and the last line that are
             known to have ink; shape (stages, side, side + 1, offsets), indexed by stage, first and last + 1.
@@ -60,9 +60,9 @@ class LevelPrior(nn.Module):
     left as it is.
 
     Args:
-        tables: Of the states.
-        n_windows: How many windows are considered, the most likely ones by where ink is known to be.
-        n_states: How many pairs of state and window are mixed.
+        tables: Tables of the states.
+        n_windows: Number of windows that are considered, the most likely ones given where ink is known to be.
+        n_states: Number of pairs of state and window that are mixed, the most likely ones.
         log_neutral: Log-probability of the neutral state, in units.
     """
 
@@ -95,11 +95,11 @@ class LevelPrior(nn.Module):
 
     @torch.no_grad()
     def believe(self, known: Tensor, stage: int) -> Belief:
-        """Return what is believed of images of which some pixels are known.
+        """Return the posterior of states and windows, given some pixels of each image.
 
         Args:
             known: Levels, shape (batch, height, width); 0 where a pixel is black or unknown.
-            stage: Which pixels are known, as counted in ``log_window``.
+            stage: Index of the set of known pixels in ``log_window``.
         """
         image, row, column = known.nonzero(as_tuple=True)
         (top, left), log_window = self._windows(known > 0, stage)
@@ -116,7 +116,7 @@ class LevelPrior(nn.Module):
         """Check that the states explain images: that the neutral one is rarely the most likely of all.
 
         Args:
-            levels: Of whole images, shape (n, 1, height, width) and dtype uint8; some hundred of them are looked at.
+            levels: Whole images, shape (n, 1, height, width) and dtype uint8; at most 200 of them are looked at.
 
         Raises:
             DataError: If too many images fit no state.
@@ -135,10 +135,10 @@ class LevelPrior(nn.Module):
         """Return the log-probability of levels 1 .. 255 over that of an average pixel, in nats, shape (n, 255).
 
         Args:
-            belief: Of a batch of images.
-            image: Of n pixels the number of their image in the batch, shape (n,).
-            row: Their rows in the image.
-            column: Their columns in the image.
+            belief: Posterior of states and windows of a batch of images.
+            image: Index in the batch of the image of each pixel, shape (n,).
+            row: Row of each pixel in its image, shape (n,).
+            column: Column of each pixel in its image, shape (n,).
         """
         rows = self._cell(row, belief.top[image], 0)
         columns = self._cell(column, belief.left[image], 1)
@@ -162,9 +162,9 @@ class PlacedPrior(nn.Module):
     """A prior of the pixels of one channel of a squeezed image, given the channels before it.
 
     Args:
-        prior: Shared by all channels.
-        grid: Where pixels lie in the image before it was squeezed.
-        channel: Which channel.
+        prior: Prior of images, shared by all channels.
+        grid: Places of the squeezed pixels in the image.
+        channel: Index of the channel.
     """
 
     def __init__(self, prior: LevelPrior, grid: PixelGrid, channel: int) -> None:
@@ -186,7 +186,7 @@ class PlacedPrior(nn.Module):
         """Return a function from pixels, a mask of shape (batch, height, width), to what is predicted for them.
 
         Args:
-            known: Levels of the channels before, shape (batch, channel, height, width).
+            known: Levels of the channels before this one, shape (batch, channel, height, width).
         """
         belief = self.prior.believe(known_image(known, self.grid), self.stage)
         (first_row, first_column), stride = self.grid.corners[self.channel], self.grid.stride
@@ -199,11 +199,11 @@ class PlacedPrior(nn.Module):
 
 
 def known_image(levels: Tensor, grid: PixelGrid) -> Tensor:
-    """Return the image of which the first channels are known, 0 elsewhere, shape (batch, height, width).
+    """Put known channels in their places in the image, shape (batch, height, width), and 0 everywhere else.
 
     Args:
-        levels: Of these channels, shape (batch, channels, height / stride, width / stride).
-        grid: Where the pixels of channels lie in the image.
+        levels: Levels of the first channels, shape (batch, channels, height / stride, width / stride).
+        grid: Places of the squeezed pixels in the image.
     """
     stride = grid.stride
     image = levels.new_zeros(len(levels), stride * levels.shape[2], stride * levels.shape[3])
@@ -216,7 +216,7 @@ def ink_extent(inked: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first line with ink and one more than the last, by which ``log_window`` is indexed.
 
     Args:
-        inked: Which lines of an axis have ink, shape (batch, lines) and dtype bool.
+        inked: Whether each line of an axis has ink, shape (batch, lines) and dtype bool.
 
     Returns:
         Two line numbers for each image, shape (batch,); both are 0 for an image without ink.

@@ -24,7 +24,7 @@ from nf_mnist.bijectors.discretized_logistic import (
 from nf_mnist.bijectors.level_prior import PlacedPrior
 from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.quantile_map import from_normal, level_and_fraction, to_normal
-from nf_mnist.bijectors.tilted import TiltedMixture, trust
+from nf_mnist.bijectors.tilted import TiltedMixture, tilt_exponent
 from nf_mnist.errors import ConfigError, ShapeError
 
 
@@ -136,7 +136,7 @@ class DiscretizedMixture(Bijector):
         if self.prior is None:
             return self._mixture(parameters, reference_levels, context)
         mixture = self._mixture(parameters[:, :-1], reference_levels, context)
-        return TiltedMixture(mixture, trust(parameters[:, -1]), self.prior.log_ratio_given(kept))
+        return TiltedMixture(mixture, tilt_exponent(parameters[:, -1]), self.prior.log_ratio_given(kept))
 
     def fit(self, levels: Tensor) -> None:
         if self.prior is not None:

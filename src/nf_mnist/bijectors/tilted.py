@@ -15,12 +15,12 @@ from nf_mnist.bijectors.logistic_table import LogisticTable
 from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 
 N_INKED = N_LEVELS - 1  # levels above black
-LEAST = UNIFORM_SHARE / N_LEVELS  # probability of any level
-SMALLEST_MASS = 1e-20  # of a level before it is tilted: a network that is certain of black knows of no other
+MIN_PROBABILITY = UNIFORM_SHARE / N_LEVELS  # no level has less
+MIN_UNTILTED = 1e-20  # no level has less before it is tilted; a network that is certain of black gives the others 0
 
 
-def trust(parameter: Tensor) -> Tensor:
-    """Return gamma, between 0 and 2, of what a network predicts: 1 where that is 0."""
+def tilt_exponent(parameter: Tensor) -> Tensor:
+    """Map an unbounded network output to gamma, the exponent of the tilt: between 0 and 2, and 1 where it is 0."""
     return 2 * parameter.sigmoid()
 
 
@@ -29,10 +29,10 @@ class LevelTable(NamedTuple):
 
     Attributes:
         black: Probability of level 0, shape of the pixels.
-        inked: That of all other levels.
-        mask: Which pixels have a table; elsewhere only black is asked for.
-        probabilities: Of levels 1 .. 255, shape (pixels of the mask, 255).
-        below: Of all levels above black and below each of 1 .. 256, in double precision.
+        inked: Probability of all other levels together, shape of the pixels.
+        mask: Pixels that have a table, shape of the pixels; the others are only asked for the probability of black.
+        probabilities: Probabilities of levels 1 .. 255, shape (pixels of the mask, 255).
+        below: Probability of all levels from 1 to below k, for each k in 1 .. 256, in double precision.
     """
 
     black: Tensor
@@ -61,9 +61,9 @@ class TiltedMixture(NamedTuple):
     """What a conditioner and a prior predict for each pixel.
 
     Attributes:
-        mixture: The conditioner's distribution, shape of the pixels.
-        gamma: How much the prior counts, shape of the pixels.
-        log_ratio: Given which pixels, log(q / g) at levels 1 .. 255, shape (pixels of the mask, 255).
+        mixture: Distribution that the conditioner predicts, shape of the pixels.
+        gamma: Exponent of the tilt, shape of the pixels.
+        log_ratio: Function from a mask of pixels to log(q / g) at levels 1 .. 255, shape (pixels of the mask, 255).
     """
 
     mixture: LevelMixture
@@ -88,8 +88,8 @@ class TiltedMixture(NamedTuple):
         """Return the distributions, with tables where the mask says."""
         black, inked = self.mixture.edges(torch.ones_like(self.gamma))
         tilted = self._untilted(mask) * (self.gamma[mask][:, None] * self.log_ratio(mask)).exp()
-        share = (inked[mask] - N_INKED * LEAST).clamp(min=0)[:, None]
-        probabilities = share * tilted / tilted.sum(1, keepdim=True) + LEAST
+        share = (inked[mask] - N_INKED * MIN_PROBABILITY).clamp(min=0)[:, None]
+        probabilities = share * tilted / tilted.sum(1, keepdim=True) + MIN_PROBABILITY
         if (known := self.mixture.known) is not None:
             levels = torch.arange(1, N_LEVELS, device=mask.device)
             is_level = (levels == known.level[mask][:, None]).to(probabilities)
@@ -100,4 +100,4 @@ class TiltedMixture(NamedTuple):
     def _untilted(self, mask: Tensor) -> Tensor:
         """Return the mixture's probabilities of levels 1 .. 255, up to a factor, shape (pixels of the mask, 255)."""
         weights, means, inverse_scales = (part[:, mask].T.contiguous() for part in self.mixture[1:4])
-        return cast(Tensor, LogisticTable.apply(weights, means, inverse_scales)) + SMALLEST_MASS
+        return cast(Tensor, LogisticTable.apply(weights, means, inverse_scales)) + MIN_UNTILTED

@@ -1,9 +1,9 @@
 """Released weights: where they are, and a check that they are what was released."""
 
-import hashlib
 from importlib.resources import files
 from pathlib import Path
 
+from nf_mnist.checkpoints.checksums import SUMS_FILE, read_sums, sha256
 from nf_mnist.errors import CheckpointError
 
 PREFIX = "pretrained:"
@@ -29,7 +29,7 @@ def checkpoint_path(path: str | Path) -> Path:
     if name not in checksums:
         raise CheckpointError(f"there are no released weights {name!r}; choose one of {', '.join(sorted(checksums))}")
     file = WEIGHTS / f"{name}.ckpt"
-    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != checksums[name]:
+    if not file.is_file() or sha256(file.read_bytes()) != checksums[name]:
         raise CheckpointError(
             f"{file} is missing, or its SHA-256 is not the released {checksums[name]}; install nf_mnist again"
         )
@@ -37,6 +37,5 @@ def checkpoint_path(path: str | Path) -> Path:
 
 
 def _checksums() -> dict[str, str]:
-    """Read ``SHA256SUMS``, a file of the tool sha256sum; return checksums by the names of weights."""
-    lines = (WEIGHTS / "SHA256SUMS").read_text().splitlines()
-    return {Path(name).stem: checksum for checksum, name in map(str.split, lines)}
+    """Return the checksums of released weights by their names."""
+    return {Path(name).stem: checksum for name, checksum in read_sums((WEIGHTS / SUMS_FILE).read_text()).items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nf_mnist.checkpoints.old_names import current_config, current_parameter
 from nf_mnist.checkpoints.pretrained import checkpoint_path
-from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.errors import CheckpointError, ConfigError, first_line
 
 FLOW_PREFIX, DEQUANTIZER_PREFIX, CLASSIFIER_PREFIX = "flow.", "dequantizer.", "classifier."
 PLACES_IN_A_FOLDER = ("checkpoints/best.ckpt", "best.ckpt", "checkpoints/last.ckpt", "last.ckpt")
@@ -78,7 +78,7 @@ def _unpickled(path: Path) -> Any:
             "code; nothing of it was run"
         ) from error
     except Exception as error:  # a damaged file can raise anything in the zip reader and the unpickler
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]  # without torch's advice
+        reason = first_line(error).partition(". ")[0]  # without torch's advice
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {reason}") from error
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from nf_mnist.data.files import check_regular_file, reason
+from nf_mnist.data.files import check_regular_file
 from nf_mnist.data.labels import labels_from
 from nf_mnist.data.sets import Images, ImageSet, split
-from nf_mnist.errors import DataError
+from nf_mnist.errors import DataError, first_line
 
 
 def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
@@ -52,7 +52,7 @@ def _read_npz(path: str | None) -> dict[str, np.ndarray]:
             return dict(file)
     except Exception as error:  # a damaged file can raise anything in the readers of zip files and arrays
         raise DataError(
-            f"cannot read images from {path}: {reason(error)}; expected an .npz file with 'images'"
+            f"cannot read images from {path}: {first_line(error)}; expected an .npz file with 'images'"
         ) from error
 
 

@@ -11,8 +11,3 @@ def check_regular_file(path: str | Path) -> None:
     """
     if Path(path).exists() and not Path(path).is_file():
         raise OSError("it is no regular file")
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,10 +1,9 @@
 """How likely each grey level is for each side m, white and cell of a resampled digit: tables counted beforehand.
 
-``python -m tools.count_level_tables`` makes them, of MNIST's training images and of bilevel shapes resampled to
+``python -m tools.count_level_tables`` makes them from MNIST's training images and from bilevel shapes resampled to
 every m.
 """
 
-import hashlib
 import io
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nf_mnist.checkpoints.checksums import SUMS_FILE, read_sums, sha256
 from nf_mnist.data.resampling import N_INKS, SIDES, phases
 from nf_mnist.errors import DataError
 
@@ -22,9 +22,9 @@ NAMES = ("log_ratio", "log_state", "log_window")
 
 
 def cell_tables() -> Tensor:
-    """Return the number of the table of each state's cells, shape (states, 20, 20); rows and columns are alike.
+    """Return the index of the table of each state and cell, shape (states, 20, 20); rows and columns are alike.
 
-    States are counted by m, then by what is white.
+    States are in the order of m, then of what is white.
     """
     tables, n_tables = [], 0
     for m in SIDES:
@@ -39,7 +39,7 @@ def cell_tables() -> Tensor:
 
 
 def read_level_tables(path: str | Path = FILE) -> tuple[Tensor, ...]:
-    """Return what :class:`nf_mnist.bijectors.level_prior.LevelTables` is made of.
+    """Return the fields of :class:`nf_mnist.bijectors.level_prior.LevelTables`.
 
     Args:
         path: The file of the tables; ``SHA256SUMS`` beside it has its checksum.
@@ -55,10 +55,10 @@ def read_level_tables(path: str | Path = FILE) -> tuple[Tensor, ...]:
 def _checked(path: Path) -> bytes:
     """Return the content of a file, if that has the checksum of the file ``SHA256SUMS`` beside it."""
     try:
-        content, sums = path.read_bytes(), (path.parent / "SHA256SUMS").read_text()
+        content, sums = path.read_bytes(), (path.parent / SUMS_FILE).read_text()
     except OSError as error:
         raise DataError(f"cannot read the level tables {path}: {error}; install nf_mnist again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if [found, path.name] not in map(str.split, sums.splitlines()):
-        raise DataError(f"{path} is damaged: its SHA-256 is {found}, not that of SHA256SUMS; install nf_mnist again")
+    found = sha256(content)
+    if read_sums(sums).get(path.name) != found:
+        raise DataError(f"{path} is damaged: its SHA-256 is {found}, not that of {SUMS_FILE}; install nf_mnist again")
     return content

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nf_mnist.data.files import check_regular_file, reason
-from nf_mnist.errors import DataError
+from nf_mnist.data.files import check_regular_file
+from nf_mnist.errors import DataError, first_line
 
 EIGHT_BITS = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}  # modes of PIL that convert to 8-bit grey without loss
 
@@ -33,7 +33,7 @@ def read_picture(path: str | Path) -> Tensor:
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise anything in the decoders
-        raise DataError(f"{path} is missing or no picture: {reason(error)}") from error
+        raise DataError(f"{path} is missing or no picture: {first_line(error)}") from error
     return torch.from_numpy(levels)[None]
 
 

@@ -1,7 +1,6 @@
 """Image sets as uint8 tensors: the bundled MNIST and torchvision's sets of the same shape; splits and samples."""
 
 import gzip
-import hashlib
 import zlib
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nf_mnist.checkpoints.checksums import SUMS_FILE, read_sums, sha256
 from nf_mnist.data.files import check_regular_file
 from nf_mnist.errors import ConfigError, DataError
 
@@ -58,8 +58,7 @@ def mnist(folder: str | Path = ASSETS) -> ImageSet:
         DataError: If a file is missing, or its content does not have its checksum.
     """
     folder = Path(folder)
-    lines = _read(folder / "SHA256SUMS").decode().splitlines()
-    checksums = {name: sha256 for sha256, name in map(str.split, lines)}
+    checksums = read_sums(_read(folder / SUMS_FILE).decode())
 
     def images(prefix: str) -> Images:
         levels, labels = (
@@ -156,15 +155,17 @@ def _read(path: Path) -> bytes:
         raise DataError(f"cannot read the data file {path}: {error.strerror or error}") from error
 
 
-def _read_idx(path: Path, sha256: str) -> Tensor:
+def _read_idx(path: Path, expected: str) -> Tensor:
     """Read a gzipped IDX file of unsigned bytes, http://yann.lecun.com/exdb/mnist."""
     try:
         content = gzip.decompress(_read(path))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}; restore it from the repository") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataError(f"{path} is damaged: its SHA-256 is {found}, expected {sha256}; restore it from the repository")
+    found = sha256(content)
+    if found != expected:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is {found}, expected {expected}; restore it from the repository"
+        )
     n_axes = content[3]
     shape = [int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(n_axes)]
     return torch.frombuffer(bytearray(content[4 + 4 * n_axes :]), dtype=torch.uint8).reshape(shape)

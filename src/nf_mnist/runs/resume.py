@@ -30,7 +30,7 @@ def choose_checkpoint(cfg: DictConfig) -> None:
     if cfg.ckpt == "auto":
         cfg.ckpt = str(last) if last.exists() else None
     elif checkpoints.exists() and not (cfg.ckpt is not None and _is_in(checkpoints, cfg.ckpt)):
-        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+        raise _taken(run_dir, last)
 
 
 def check_free(run_dir: Path, ckpt: str | None) -> None:
@@ -46,7 +46,7 @@ def check_free(run_dir: Path, ckpt: str | None) -> None:
     if ckpt is not None:
         return
     if (last := run_dir / "checkpoints" / "last.ckpt").exists():
-        raise ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+        raise _taken(run_dir, last)
     found = next((name for name in RUN_FILES if os.path.lexists(run_dir / name)), None)
     if found is not None and "overrides" not in read_record(run_dir):
         raise ConfigError(f"{run_dir / found} exists already, and no run has written it; choose another output_dir")
@@ -83,6 +83,10 @@ def _check_resumable(checkpoint: Mapping[str, Any], cfg: DictConfig) -> None:
             f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "
             f"that folder as output_dir=, or start afresh with init_from={ckpt}"
         )
+
+
+def _taken(run_dir: Path, last: Path) -> ConfigError:
+    return ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
 
 
 def _is_in(folder: Path, ckpt: str) -> bool:

@@ -10,12 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.evaluation import evaluate_checkpoint
-from nf_mnist.app.settings import check_budget, check_duration, check_loader, check_ranges, check_split
+from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import print_metrics
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.hardware import describe, keep_freed_memory, resolve_accelerator
+from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import recorded, update_record
@@ -42,7 +42,9 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     Raises:
         NFMnistError: If a setting is out of range, the folder belongs to another run, or the loss diverges.
     """
-    _check_settings(cfg)
+    check_training(cfg)
+    if cfg.evaluation is not None:
+        check_split(cfg.evaluation.split)
     choose_checkpoint(cfg)
     keep_freed_memory()
     datamodule = build_datamodule(cfg)
@@ -50,7 +52,6 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     module = _build_module(cfg, datamodule)
     module.replayed_factors = list(rate_factors)
     trainer = build_trainer(cfg)
-    check_budget(cfg)
     _check_savers(cfg, trainer)
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:  # of several processes, the first keeps the record
@@ -63,15 +64,6 @@ def _check_savers(cfg: DictConfig, trainer: "L.Trainer") -> None:
     from nf_mnist.training.savers import check_savers  # imports Lightning
 
     check_savers(trainer, Path(cfg.run_dir))
-
-
-def _check_settings(cfg: DictConfig) -> None:
-    check_ranges(cfg)
-    check_duration(cfg.trainer.max_time)
-    check_loader(cfg)
-    if cfg.evaluation is not None:
-        check_split(cfg.evaluation.split)
-    resolve_accelerator(cfg.trainer.accelerator)
 
 
 def _build_module(cfg: DictConfig, datamodule: "ImageDataModule") -> "FlowModule":

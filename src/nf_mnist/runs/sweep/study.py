@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nf_mnist.errors import MachineError
+from nf_mnist.errors import MachineError, first_line
 from nf_mnist.runs.record import DIVERGED, read_record
 from nf_mnist.runs.sweep.names import run_name
 
@@ -61,7 +61,7 @@ def _load_study(sweeper: DictConfig) -> Any:
     except KeyError:
         return None
     except Exception as error:  # SQLAlchemy, a database driver or a server may raise anything
-        raise MachineError(f"cannot use the study {sweeper.storage}: {str(error).splitlines()[0]}") from error
+        raise MachineError(f"cannot use the study {sweeper.storage}: {first_line(error)}") from error
 
 
 def _run_name(trial: Any) -> str:
