@@ -84,7 +84,14 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "callbacks=ema callbacks.ema.decay=2", "callbacks.ema.decay must be"),
     ("uva_vardeq", "data.dequantizer=cp3", "model.noise learns"),
     ("resflow", "trainer.precision=8-bit", "unknown precision '8-bit'"),
-    ("resflow", "trainer.precision=16-mixed trainer.gradient_clip_val=1", "optimizer.fused=false"),
+    *[
+        (
+            "resflow",
+            f"trainer.precision=16-mixed {setting}",
+            f"{setting} reads gradients, which trainer.precision",
+        )
+        for setting in ("trainer.gradient_clip_val=1", "callbacks=skip_bad_steps")
+    ],
     ("resflow", "trainer.accelerator=nosuch", "nosuch"),
     ("resflow", "trainer.devices=0", "cannot build lightning.Trainer"),
     ("resflow", "trainer.devices=abc", "cannot build lightning.Trainer"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
+from nf_mnist.app.building.trainer import INITIAL_LOSS_SCALE
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, diagnose, make_batch
 from nf_mnist.inpainting import budgeted_completions, has_budgeted_method, make_observed, posterior
 from tests.support.helpers import SMALL, compose_config, merge, tiny_overrides, write_images
@@ -70,6 +71,14 @@ def test_the_second_training_step_waits_for_nothing(case, tmp_path):
         assert not trainer.callbacks[-1].waits, sorted(set(trainer.callbacks[-1].waits))
         samples = module.flow.eval().to(NAME).sample(2, generator=torch.Generator().manual_seed(0))
         assert samples.device.type == NAME
+
+
+def test_losses_are_scaled_in_float16(tmp_path):
+    settings = ["trainer.precision=16-mixed", "optimizer.fused=false", "callbacks=skip_bad_steps"]
+    with pretended_gpu() as gpu:
+        trainer, *_ = train(gpu, tmp_path, "glow", settings)
+        assert trainer.precision_plugin.scaler.get_scale() == INITIAL_LOSS_SCALE
+    assert trainer.callback_metrics["health/skipped_steps"] == 0
 
 
 @pytest.mark.parametrize("model", ["glow", "conditional"])

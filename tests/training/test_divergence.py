@@ -1,5 +1,9 @@
 """A loss that is NaN stops the run with a named error, or the step is skipped; checkpoints stay whole."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -7,10 +11,12 @@ import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from nf_mnist.app.building.trainer import INITIAL_LOSS_SCALE
 from nf_mnist.errors import DivergenceError
 from nf_mnist.training.callbacks import SkipBadSteps
 from nf_mnist.training.module import FlowModule
 from tests.support.helpers import fit, run_command, tiny_overrides, write_images
+from tests.support.registry import FLOWS, events
 
 SPOIL_ALL = f"+callbacks.spoil={{_target_:{__name__}.SpoilAllBatches}}"
 
@@ -68,6 +74,18 @@ def test_a_step_with_nan_is_skipped_if_so_configured(norm, images, tmp_path):
     assert float(run.trainer.logged_metrics["health/skipped_steps"]) == 1
 
 
+@pytest.mark.parametrize(("scale", "is_finite"), [(INITIAL_LOSS_SCALE, True), (2.0**16, False)])
+def test_no_gradient_overflows_at_the_beginning_of_a_training_in_float16(scale, is_finite):
+    torch.manual_seed(0)
+    flow = FLOWS["glow"]()
+    x = events(flow.event_shape, n=32, dtype=torch.float32)
+    with torch.autocast("cpu", torch.float16):
+        loss = -flow.log_prob(x).mean()
+    (scale * loss).backward()
+    gradients = [value.grad for value in flow.parameters() if value.grad is not None]
+    assert bool(torch.nn.utils.get_total_norm(gradients).isfinite()) == is_finite
+
+
 def test_too_many_steps_with_nan_in_a_row_stop_the_run(images, tmp_path):
     common = ["trainer.max_steps=6", "evaluation=null", "logger.tensorboard=null", "callbacks=skip_bad_steps"]
     common += ["callbacks.skip.max_consecutive=1", SPOIL_ALL]
@@ -89,6 +107,31 @@ def test_a_resumed_run_remembers_how_many_consecutive_steps_it_skipped(images, t
     further = [*tiny_overrides(images, tmp_path / "run"), *common, "trainer.max_steps=9"]
     ended = fit(further, ckpt=last, expect=DivergenceError)
     assert ended.trainer.global_step == 3, "three steps are skipped, and the fourth ends the run"
+
+
+class SpoilOneProcess(L.Callback):
+    """Makes the loss of the second of two processes NaN at the fourth step, without a trace in the gradients."""
+
+    def setup(self, trainer, pl_module, stage):
+        trainer.callbacks.sort(key=lambda callback: callback is not self)  # before the one that looks at the loss
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_rank == 1 and trainer.global_step == 4:
+            outputs["loss"].fill_(float("nan"))
+
+
+@pytest.mark.slow
+def test_a_loss_that_diverges_in_one_process_ends_all_as_diverged(images, tmp_path):
+    settings = ["trainer.max_steps=8", "trainer.devices=2", "trainer.strategy=ddp", "logger.tensorboard=null"]
+    settings += ["callbacks.divergence.every_n_steps=4", "evaluation=null"]
+    spoiler = f"+callbacks.spoil={{_target_:{__name__}.SpoilOneProcess}}"
+    command = [sys.executable, "-m", "nf_mnist.train", *tiny_overrides(images, tmp_path / "run"), *settings, spoiler]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert "the loss was not finite at step 4" in ended.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"
 
 
 class Weights(L.Callback):

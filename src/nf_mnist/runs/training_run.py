@@ -13,7 +13,7 @@ from nf_mnist.app.evaluation import evaluate_checkpoint
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import print_metrics
 from nf_mnist.checkpoints.writing import write_json, write_text
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
@@ -53,11 +53,26 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     module.replayed_factors = list(rate_factors)
     trainer = build_trainer(cfg)
     _check_savers(cfg, trainer)
-    with contextlib.ExitStack() as stack:
-        if trainer.is_global_zero:  # of several processes, the first keeps the record
-            stack.enter_context(_locked_and_recorded(cfg, overrides, trainer.strategy.root_device))
-            _announce(cfg, module, trainer)
-        return _fit_and_measure(cfg, trainer, module, datamodule)
+    try:
+        with contextlib.ExitStack() as stack:
+            if trainer.is_global_zero:  # of several processes, the first keeps the record
+                stack.enter_context(_locked_and_recorded(cfg, overrides, trainer.strategy.root_device))
+                _announce(cfg, module, trainer)
+            return _fit_and_measure(cfg, trainer, module, datamodule)
+    except DivergenceError:
+        _leave_after_first(trainer)
+        raise
+
+
+def _leave_after_first(trainer: "L.Trainer") -> None:
+    """Let all processes, which raised the same error, wait until the first has recorded it; only that one reports it.
+
+    Lightning kills the first process as soon as another one has failed.
+    """
+    with contextlib.suppress(RuntimeError):  # the others may leave a moment earlier
+        trainer.strategy.barrier()
+    if not trainer.is_global_zero:
+        raise SystemExit(1)
 
 
 def _check_savers(cfg: DictConfig, trainer: "L.Trainer") -> None:

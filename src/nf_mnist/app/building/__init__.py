@@ -2,7 +2,8 @@
 
 from nf_mnist.app.building.flow import build_dequantizer, build_flow
 from nf_mnist.app.building.images import build_datamodule, load_split
-from nf_mnist.app.building.training import build_classifier_module, build_module, build_trainer
+from nf_mnist.app.building.modules import build_classifier_module, build_module
+from nf_mnist.app.building.trainer import build_trainer
 
 __all__ = [
     "build_classifier_module",

@@ -9,12 +9,15 @@ from torch.optim import Optimizer
 
 from nf_mnist.errors import DivergenceError, check_range
 
+NEVER = torch.iinfo(torch.int64).max  # the number of a step that will not come
+
 
 class StopOnDivergence(L.Callback):
     """Raise an error if the training loss was not finite, before the weights are validated or saved.
 
     The number of the first bad step is kept on the device. It is read every ``every_n_steps`` steps, before each
-    validation and before each checkpoint, so that a GPU does not have to wait in every step.
+    validation and before each checkpoint, so that a GPU does not have to wait in every step. Where several processes
+    train, each learns then what the others have met, and all of them raise the error at the same step.
 
     Args:
         every_n_steps: Number of steps between two checks.
@@ -33,22 +36,25 @@ class StopOnDivergence(L.Callback):
     ) -> None:
         loss = outputs["loss"]
         if self._first_bad_step is None:
-            self._first_bad_step = torch.full((), -1, device=loss.device)
-        is_first = ~torch.isfinite(loss) & (self._first_bad_step < 0)
-        self._first_bad_step = torch.where(is_first, trainer.global_step, self._first_bad_step)
+            self._first_bad_step = torch.full((), NEVER, device=loss.device)
+        bad_step = torch.full_like(self._first_bad_step, trainer.global_step).masked_fill_(loss.isfinite(), NEVER)
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad_step)
         if trainer.global_step % self.every_n_steps == 0:
-            self._raise_if_bad()
+            self._raise_if_bad(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._raise_if_bad()
+        self._raise_if_bad(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._raise_if_bad()
+        self._raise_if_bad(trainer)
 
-    def _raise_if_bad(self) -> None:
-        if self._first_bad_step is not None and self._first_bad_step >= 0:
+    def _raise_if_bad(self, trainer: L.Trainer) -> None:
+        if self._first_bad_step is None:
+            return
+        first = int(trainer.strategy.reduce(self._first_bad_step.clone(), reduce_op="min"))
+        if first != NEVER:
             raise DivergenceError(
-                f"the loss was not finite at step {int(self._first_bad_step)}; the last good checkpoint is kept. "
+                f"the loss was not finite at step {first}; the last good checkpoint is kept. "
                 "Likely causes: too high a rate (optimizer.lr, trainer.gradient_clip_val=100), an unbounded scale "
                 "(model.flow.scale_activation=tanh), undithered levels (data.dequantizer=uniform)"
             )

@@ -1,20 +1,16 @@
-"""What trains: Lightning's module and trainer, of a flow or of the classifier. Lightning is imported on first use."""
+"""Lightning's module of a flow or of the classifier. Lightning is imported on first use."""
 
-import logging
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from nf_mnist.app.building.flow import build_dequantizer, build_flow
 from nf_mnist.app.composing import instantiate
 from nf_mnist.errors import ConfigError
-from nf_mnist.hardware import resolve_accelerator, resolve_precision
 
 if TYPE_CHECKING:
-    import lightning as L
-
     from nf_mnist.training.classifier_module import ClassifierModule
     from nf_mnist.training.module import FlowModule
 
@@ -73,32 +69,3 @@ def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":
     return ClassifierModule(
         classifier, cfg.distortion, instantiate(cfg.optimizer), instantiate(cfg.scheduler), cfg.seed
     )
-
-
-def build_trainer(cfg: DictConfig) -> "L.Trainer":
-    """Build the Lightning trainer with its callbacks and loggers; an entry that is null is left out.
-
-    Raises:
-        ConfigError: If gradients would have to be clipped that are still scaled.
-        MachineError: If the machine lacks the accelerator; see :func:`~nf_mnist.hardware.resolve_accelerator`.
-    """
-    from nf_mnist.training.callbacks import StoreConfig
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # importing Lightning set it to INFO
-    callbacks = _all_of(cfg, "callbacks")
-    callbacks.append(StoreConfig(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))))
-    accelerator = resolve_accelerator(cfg.trainer.accelerator)
-    precision = resolve_precision(cfg.trainer.precision, accelerator)
-    if precision == "16-mixed" and cfg.trainer.gradient_clip_val and cfg.optimizer.get("fused"):
-        raise ConfigError(
-            "a fused optimizer cannot clip the scaled gradients of trainer.precision=16-mixed; use bf16-mixed, "
-            "or optimizer.fused=false"
-        )
-    return instantiate(
-        cfg.trainer, callbacks=callbacks, logger=_all_of(cfg, "logger"), accelerator=accelerator, precision=precision
-    )
-
-
-def _all_of(cfg: DictConfig, group: str) -> list[Any]:
-    return [instantiate(node) for node in cfg.get(group, {}).values() if node is not None]
