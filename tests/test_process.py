@@ -22,7 +22,8 @@ def started(code: str, *, shell: str = "") -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("number", [*STOPS, signal.SIGINT])
 def test_signals_are_handled_before_anything_slow_is_imported(number):
-    code = "signal.signal(signal.SIGINT, signal.default_int_handler)\nimport nf_mnist"
+    default = "signal.default_int_handler" if number == signal.SIGINT else "signal.SIG_DFL"  # nohup ignores SIGHUP
+    code = f"signal.signal({int(number)}, {default})\nimport nf_mnist"
     ended = started(f"{code}\nos.kill(os.getpid(), {int(number)})\nassert 'torch' not in sys.modules")
     assert ended.returncode == (130 if number == signal.SIGINT else 143)
     assert (ended.stdout, ended.stderr) == ("", f"stopped by {number.name}\n")

@@ -148,10 +148,10 @@ def check_training(cfg: DictConfig) -> None:
         MachineError: If the accelerator is not there.
     """
     check_ranges(cfg)
+    resolve_accelerator(cfg.trainer.accelerator)
     _check_duration(cfg.trainer.max_time)
     _check_budget(cfg)
     _check_loader(cfg)
-    resolve_accelerator(cfg.trainer.accelerator)
 
 
 def _check_budget(cfg: DictConfig) -> None:
