@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nf_mnist.bijectors import PixelGrid
-from nf_mnist.bijectors.level_prior import UNIT, Belief, LevelPrior, LevelTables, ink_extent, known_image
+from nf_mnist.bijectors.level_prior import UNIT, WHOLE_IMAGE, Belief, LevelPrior, LevelTables, ink_extent
+from nf_mnist.bijectors.placed_prior import known_image
 from nf_mnist.checkpoints.checksums import SUMS_FILE, sha256
 from nf_mnist.data import mnist, split
 from nf_mnist.data.level_tables import FILE, cell_tables
@@ -83,9 +84,9 @@ def count_images(levels: Tensor, tables: LevelTables) -> tuple[Tensor, Tensor, T
 
 def beliefs(levels: Tensor, tables: LevelTables) -> Iterator[tuple[Tensor, Belief]]:
     """Yield images and the most likely state and window of each."""
-    prior = LevelPrior(tables, n_states=1)
+    prior = LevelPrior(tables)
     for images in levels.split(BATCH):
-        yield images, prior.believe(images[:, 0].float(), len(tables.log_window) - 2)
+        yield images, prior.believe(images[:, 0].float(), WHOLE_IMAGE, n_states=1)
 
 
 def log_ratios(shapes: Tensor, images: Tensor | float, overall: Tensor, table_of: Tensor) -> Tensor:

@@ -7,14 +7,15 @@ import torch
 from torch.testing import assert_close
 
 from nf_mnist.bijectors.discretized_logistic import LevelMixture, n_parameters
-from nf_mnist.bijectors.level_prior import OUTSIDE, UNIT, Belief, LevelPrior, known_image
+from nf_mnist.bijectors.level_prior import ANY_PART, OUTSIDE, UNIT, Belief, LevelPrior
 from nf_mnist.bijectors.logistic_table import LogisticTable
 from nf_mnist.bijectors.mixture_coupling import mixture_forward, mixture_inverse
 from nf_mnist.bijectors.pixel_grid import PixelGrid
+from nf_mnist.bijectors.placed_prior import EARLY_STATES, EARLY_WINDOWS, ChannelPrior, known_image
 from nf_mnist.bijectors.quantile_map import N_LEVELS, UNIFORM_SHARE
 from nf_mnist.bijectors.tilted import TiltedMixture
 from nf_mnist.data import to_levels
-from tests.support.registry import level_prior, mixture_coupling, unsettle
+from tests.support.registry import grouped_mixture_with_prior, level_prior, mixture_coupling, unsettle
 
 LEVELS = torch.arange(float(N_LEVELS))
 
@@ -57,8 +58,8 @@ def dense(belief: Belief, image: int, n_states: int) -> torch.Tensor:
 
 
 def test_belief_is_the_posterior_over_states_and_windows():
-    prior, known = level_prior(n_states=45), some_known()
-    belief = prior.believe(known, stage=1)
+    prior, known = level_prior(), some_known()
+    belief = prior.believe(known, stage=1, n_states=45)
     for image in range(len(known)):
         expected = by_enumeration(prior, known[image], 1).flatten().softmax(0).reshape(3, 3, -1)
         assert_close(dense(belief, image, len(prior.log_state)), expected, rtol=1e-4, atol=1e-6)
@@ -66,7 +67,7 @@ def test_belief_is_the_posterior_over_states_and_windows():
 
 def test_a_prediction_is_the_mean_of_the_states_tables():
     prior, known = level_prior(), some_known()
-    belief = prior.believe(known, stage=0)
+    belief = prior.believe(known, stage=0, n_states=40)
     image, row, column = torch.tensor([0, 3, 3]), torch.tensor([0, 4, 7]), torch.tensor([1, 2, 5])
     found = prior.log_ratio(belief, image, row, column).exp()
     for pixel in range(3):
@@ -80,7 +81,7 @@ def test_a_prediction_is_the_mean_of_the_states_tables():
 
 
 def test_an_image_is_believed_the_same_alone_and_among_others():
-    prior, known = level_prior(n_states=7), some_known(30)
+    prior, known = level_prior(), some_known(30)
     together = prior.believe(known, stage=2)
     for image in range(len(known)):
         alone = prior.believe(known[[image]], stage=2)
@@ -100,7 +101,7 @@ def test_what_fits_no_state_is_left_as_it_is():
     worst = int(prior.ratios[:-1].amax(0).argmin()) + 1
     assert prior.ratios[:-1, worst - 1].max() < 1
     known = torch.full((1, 8, 8), float(worst))
-    belief = prior.believe(known, stage=0)
+    belief = prior.believe(known, stage=0, n_states=40)
     ratio = prior.log_ratio(belief, torch.tensor([0]), torch.tensor([3]), torch.tensor([3]))
     assert ratio.abs().max() < 0.01
 
@@ -242,3 +243,45 @@ def test_log_det_is_the_log_probability_of_levels():
     z, log_det = coupling(x)
     log_normal = -0.5 * (z[:, 2].square() + math.log(2 * math.pi)).flatten(1).sum(1)
     assert_close(log_normal + log_det - 16 * math.log(256), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("group", range(1, 5))
+def test_a_group_is_predicted_from_all_earlier_groups_and_no_others(group):
+    mixture = unsettle(grouped_mixture_with_prior()).double()
+    is_earlier = mixture.groups < group
+    x, other = torch.rand(2, 3, 1, 4, 4, dtype=torch.float64)
+    members = (mixture.groups == group).expand(3, 4, 4)
+    found = mixture.predict_mixture(x, None).table(members).probabilities
+    with_other_rest = mixture.predict_mixture(torch.where(is_earlier, x, other), None)
+    assert torch.equal(with_other_rest.table(members).probabilities, found)
+    with_other_earlier = mixture.predict_mixture(torch.where(is_earlier, other, x), None)
+    assert not torch.equal(with_other_earlier.log_ratio(members), mixture.predict_mixture(x, None).log_ratio(members))
+
+
+def test_groups_are_believed_as_images_of_their_known_pixels():
+    mixture = grouped_mixture_with_prior()
+    levels = torch.randint(0, 256, (3, 1, 4, 4), generator=torch.Generator().manual_seed(4)).float()
+    found = mixture.prior.log_ratio_given(levels)(torch.ones(3, 4, 4) > 0).reshape(3, 4, 4, 255)
+    for image, row, column in ((0, 0, 0), (1, 3, 2), (2, 1, 1)):
+        known = torch.zeros(1, 8, 8)
+        known[0, ::2, ::2] = levels[image, 0] * (mixture.groups < mixture.groups[row, column])
+        belief = mixture.prior.prior.believe(known, ANY_PART, EARLY_WINDOWS, EARLY_STATES)
+        place = torch.tensor([0]), torch.tensor([2 * row]), torch.tensor([2 * column])
+        assert torch.equal(found[image, row, column], mixture.prior.prior.log_ratio(belief, *place)[0])
+
+
+@pytest.mark.parametrize("make", [lambda: mixture_coupling(2, level_prior()), grouped_mixture_with_prior])
+def test_observed_pixels_sharpen_the_prior(make):
+    prior = make().prior
+    levels = torch.zeros(1, 2 if isinstance(prior, ChannelPrior) else 1, 4, 4)
+    observed = torch.zeros(1, 8, 8)
+    observed[0, 3:5, 3:5] = torch.tensor([[40.0, 200.0], [13.0, 90.0]])
+    everywhere = torch.ones(1, 4, 4) > 0
+    without, with_observed = prior.log_ratio_given(levels), prior.log_ratio_given(levels, observed)
+    assert not torch.equal(without(everywhere), with_observed(everywhere))
+    belief = prior.prior.believe(observed, ANY_PART, EARLY_WINDOWS, EARLY_STATES)
+    if isinstance(prior, ChannelPrior):
+        belief = prior.prior.believe(observed, ANY_PART)
+    row, column = prior.grid.corners[getattr(prior, "channel", 0)]
+    place = torch.tensor([0]), torch.tensor([row + 4]), torch.tensor([column + 2])
+    assert torch.equal(with_observed(everywhere).reshape(4, 4, 255)[2, 1], prior.prior.log_ratio(belief, *place)[0])

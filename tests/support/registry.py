@@ -39,7 +39,8 @@ from nf_mnist.bijectors import (
     n_parameters,
     random_order,
 )
-from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables, PlacedPrior
+from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables
+from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.flows import (
     Flow,
     cp3,
@@ -92,11 +93,11 @@ def mixture_coupling(n_kept: int, prior: LevelPrior | None = None) -> Discretize
     neighbours = nearest_neighbours(n_kept, 4)
     net = ContextResNet(2 * n_kept, 8, 2, n_parameters(3, len(neighbours) + 1) + (prior is not None))
     grid = PixelGrid.whole().squeezed().select(CHANNEL_ORDER)
-    placed = PlacedPrior(prior, grid, n_kept) if prior else None
+    placed = ChannelPrior(prior, grid, n_kept) if prior else None
     return DiscretizedMixture(IMAGE, n_kept, net, neighbours, n_frequent=1, prior=placed)
 
 
-def level_prior(n_states: int = 40) -> LevelPrior:
+def level_prior() -> LevelPrior:
     """Return a prior of images of 8x8: four states, a grid of 6x6 cells of two kinds."""
     generator = torch.Generator().manual_seed(6)
     log_ratio = torch.randint(-20, 12, (8, 255), generator=generator)
@@ -104,7 +105,13 @@ def level_prior(n_states: int = 40) -> LevelPrior:
     table_of = 2 * torch.arange(4)[:, None, None] + (kinds[:, None] ^ kinds)
     log_state = torch.tensor([-4, -12, -8, -20])
     log_window = torch.randint(-20, 0, (3, 8, 9, 3), generator=generator)
-    return LevelPrior(LevelTables(log_ratio, table_of, log_state, log_window), 9, n_states)
+    return LevelPrior(LevelTables(log_ratio, table_of, log_state, log_window))
+
+
+def grouped_mixture_with_prior() -> GroupedMixture:
+    groups, grid = pixel_groups(4, 4, 5), PixelGrid.whole().squeezed().select([0])
+    net = GroupedTransformer(groups, 2, 16, 2, 2, n_parameters(3) + 1)
+    return GroupedMixture(groups, net, prior=GroupedPrior(level_prior(), grid, groups))
 
 
 def grouped_mixture() -> GroupedMixture:
@@ -144,6 +151,7 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "discretized_mixture_3": (lambda: mixture_coupling(3), IMAGE),
     "discretized_mixture_with_prior": (lambda: mixture_coupling(2, level_prior()), IMAGE),
     "grouped_mixture": (grouped_mixture, (1, 6, 6)),
+    "grouped_mixture_with_prior": (grouped_mixture_with_prior, (1, 4, 4)),
     "patches": (lambda: Patches(IMAGE, 2), IMAGE),
     "patch_autoregression": (lambda: patch_autoregression(is_reversed=False), PATCHES),
     "patch_autoregression_reversed": (lambda: patch_autoregression(is_reversed=True), PATCHES),

@@ -6,10 +6,12 @@ from nf_mnist.bijectors.batchnorm import BatchNorm
 from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
 from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
+from nf_mnist.bijectors.grouped_mixture import GroupedMixture
 from nf_mnist.bijectors.invertible_conv import InvertibleConv
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masks import make_mask
-from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture, GroupedMixture, ObservedPixels
+from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture
+from nf_mnist.bijectors.observed_pixels import ObservedPixels
 from nf_mnist.bijectors.patches import PatchAutoregression, Patches
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.pixel_grid import PixelGrid

@@ -10,18 +10,16 @@ Scores are whole numbers in units of ``UNIT`` nats, so that sums are exact in fl
 find the same most likely states, whatever the order of summation.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.errors import DataError
 
 UNIT = 1 / 8  # nats
-WHOLE_IMAGE = -2  # index of the stage at which whole images are known, counted from the end
+WHOLE_IMAGE, ANY_PART = -2, -1  # indices of the stages at which whole images are known, and any part of them
 N_CHECKED = 200  # training images that check_fit looks at
 MAX_UNEXPLAINED = 0.25  # largest share of images that may fit no state; MNIST has 0.002, all others tried above 0.6
 OUTSIDE = -16  # score of an inked pixel outside the window, in units: two nats in every state but the neutral one
@@ -61,8 +59,6 @@ class LevelPrior(nn.Module):
 
     Args:
         tables: Tables of the states.
-        n_windows: Number of windows that are considered, the most likely ones given where ink is known to be.
-        n_states: Number of pairs of state and window that are mixed, the most likely ones.
         log_neutral: Log-probability of the neutral state, in units.
     """
 
@@ -73,9 +69,8 @@ class LevelPrior(nn.Module):
     log_state: Tensor
     log_window: Tensor
 
-    def __init__(self, tables: LevelTables, n_windows: int = 9, n_states: int = 16, log_neutral: int = -64) -> None:
+    def __init__(self, tables: LevelTables, log_neutral: int = -64) -> None:
         super().__init__()
-        self.n_windows, self.n_states = n_windows, n_states
         log_ratio = torch.cat([tables.log_ratio, torch.zeros_like(tables.log_ratio[:1])])
         # The neutral table is the last; it is that of the neutral state, and of every cell outside of the grid.
         table_of = F.pad(tables.table_of.long(), (0, 1, 0, 1, 0, 1), value=len(tables.log_ratio))
@@ -94,21 +89,23 @@ class LevelPrior(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
-    def believe(self, known: Tensor, stage: int) -> Belief:
+    def believe(self, known: Tensor, stage: int, n_windows: int = 9, n_states: int = 16) -> Belief:
         """Return the posterior of states and windows, given some pixels of each image.
 
         Args:
             known: Levels, shape (batch, height, width); 0 where a pixel is black or unknown.
             stage: Index of the set of known pixels in ``log_window``.
+            n_windows: Number of windows that are considered, the most likely ones given where ink is known to be.
+            n_states: Number of pairs of state and window that are mixed, the most likely ones.
         """
         image, row, column = known.nonzero(as_tuple=True)
-        (top, left), log_window = self._windows(known > 0, stage)
+        (top, left), log_window = self._windows(known > 0, stage, n_windows)
         kind = self.kind[self._cell(row, top[image], 0), self._cell(column, left[image], 1)]
         keys = (known[image, row, column].long() - 1)[:, None] * self.scores.shape[1] + kind
         begins = torch.searchsorted(image, torch.arange(len(known), device=image.device))
         table = self.scores.flatten(0, 1)
         totals = torch.stack([F.embedding_bag(key, table, begins, mode="sum") for key in keys.T.contiguous()], 1)
-        score, best = _highest((totals + log_window[:, :, None] + self.log_state).flatten(1), self.n_states)
+        score, best = _highest((totals + log_window[:, :, None] + self.log_state).flatten(1), n_states)
         window, state = best // len(self.log_state), best % len(self.log_state)
         return Belief((score * UNIT).softmax(1), state, top.gather(1, window), left.gather(1, window))
 
@@ -122,7 +119,7 @@ class LevelPrior(nn.Module):
             DataError: If too many images fit no state.
         """
         some = levels[:: -(-len(levels) // N_CHECKED), 0].float()
-        belief = self.believe(some, self.log_window.shape[0] + WHOLE_IMAGE)
+        belief = self.believe(some, WHOLE_IMAGE)
         share = (belief.state[:, 0] == len(self.log_state) - 1).float().mean().item()
         if share > MAX_UNEXPLAINED:
             raise DataError(
@@ -145,10 +142,10 @@ class LevelPrior(nn.Module):
         tables = self.table_of[belief.state[image], rows, columns]
         return F.embedding_bag(tables, self.ratios, per_sample_weights=belief.weight[image], mode="sum").log()
 
-    def _windows(self, inked: Tensor, stage: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Return the offsets of the most likely windows, shape (batch, n) each, and their log-probabilities."""
+    def _windows(self, inked: Tensor, stage: int, n: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Return the offsets of the n most likely windows, shape (batch, n) each, and their log-probabilities."""
         rows, columns = (self.log_window[stage][ink_extent(inked.any(axis))] for axis in (2, 1))
-        log_window, window = _highest((rows[:, :, None] + columns[:, None, :]).flatten(1), self.n_windows)
+        log_window, window = _highest((rows[:, :, None] + columns[:, None, :]).flatten(1), n)
         n_offsets = columns.shape[1]
         return (window // n_offsets, window % n_offsets), log_window
 
@@ -156,60 +153,6 @@ class LevelPrior(nn.Module):
         """Return the cells of places, shape (n,), by offsets, shape (n, offsets); one beyond the last where none is."""
         cell, n_cells = place[:, None] - offset, self.kind.shape[axis] - 1
         return torch.where((cell >= 0) & (cell < n_cells), cell, n_cells)
-
-
-class PlacedPrior(nn.Module):
-    """A prior of the pixels of one channel of a squeezed image, given the channels before it.
-
-    Args:
-        prior: Prior of images, shared by all channels.
-        grid: Places of the squeezed pixels in the image.
-        channel: Index of the channel.
-    """
-
-    def __init__(self, prior: LevelPrior, grid: PixelGrid, channel: int) -> None:
-        super().__init__()
-        self.prior, self.grid, self.channel = prior, grid, channel
-        halvings = grid.stride.bit_length() - 1
-        self.stage = 3 * (halvings - 1) + channel - 1
-
-    def check_fit(self, levels: Tensor) -> None:
-        """Check that the prior explains whole images; one of the couplings that share it is enough, the first.
-
-        Raises:
-            DataError: If it does not.
-        """
-        if self.stage == 0:
-            self.prior.check_fit(levels)
-
-    def log_ratio_given(self, known: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function from pixels, a mask of shape (batch, height, width), to what is predicted for them.
-
-        Args:
-            known: Levels of the channels before this one, shape (batch, channel, height, width).
-        """
-        belief = self.prior.believe(known_image(known, self.grid), self.stage)
-        (first_row, first_column), stride = self.grid.corners[self.channel], self.grid.stride
-
-        def log_ratio(mask: Tensor) -> Tensor:
-            image, row, column = mask.nonzero(as_tuple=True)
-            return self.prior.log_ratio(belief, image, first_row + stride * row, first_column + stride * column)
-
-        return log_ratio
-
-
-def known_image(levels: Tensor, grid: PixelGrid) -> Tensor:
-    """Put known channels in their places in the image, shape (batch, height, width), and 0 everywhere else.
-
-    Args:
-        levels: Levels of the first channels, shape (batch, channels, height / stride, width / stride).
-        grid: Places of the squeezed pixels in the image.
-    """
-    stride = grid.stride
-    image = levels.new_zeros(len(levels), stride * levels.shape[2], stride * levels.shape[3])
-    for channel, (row, column) in zip(levels.unbind(1), grid.corners, strict=False):
-        image[:, row::stride, column::stride] = channel
-    return image
 
 
 def ink_extent(inked: Tensor) -> tuple[Tensor, Tensor]:

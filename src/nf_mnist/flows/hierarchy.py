@@ -19,7 +19,8 @@ from nf_mnist.bijectors import (
     Squeeze,
     n_parameters,
 )
-from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables, PlacedPrior
+from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables
+from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.data.level_tables import read_level_tables
 from nf_mnist.data.resampling import SIDE
@@ -96,7 +97,7 @@ class Hierarchy:
     def _scale(self, shape: Shape, n_left: int, grid: PixelGrid, prior: LevelPrior | None) -> Bijector:
         """Return the bijector of an image with ``n_left`` more scales, whose pixels are the channel of the grid."""
         if not n_left:
-            return self._coarsest(shape, grid)
+            return self._coarsest(shape, grid, prior)
         squeeze = Squeeze(shape)
         four, grid = squeeze.event_shape_out, grid.squeezed().select(CHANNEL_ORDER)
         # From data to latent the last channel is transformed first, while the channels before it are still data.
@@ -111,10 +112,10 @@ class Hierarchy:
         n_outputs = n_parameters(self.n_components, len(neighbours) + self.n_frequent) + (prior is not None)
         net = ContextResNet(n_inputs, self.channels, self.n_blocks, n_outputs, self.n_classes)
         _spread_components(net.conv_out, self.n_components)
-        placed = PlacedPrior(prior, grid, n_kept) if prior else None
+        placed = ChannelPrior(prior, grid, n_kept) if prior else None
         return DiscretizedMixture(shape, n_kept, net, neighbours, self.n_frequent, observed_pixels, placed)
 
-    def _coarsest(self, shape: Shape, grid: PixelGrid) -> Bijector:
+    def _coarsest(self, shape: Shape, grid: PixelGrid, prior: LevelPrior | None) -> Bijector:
         observed_pixels = self._observed_pixels(grid, 0)
         groups = pixel_groups(shape[1], shape[2], self.n_groups)
         features, n_observed = self.transformer_features, _n_features(observed_pixels)
@@ -124,12 +125,13 @@ class Hierarchy:
             features,
             self.transformer_blocks,
             self.transformer_heads,
-            n_parameters(self.n_components),
+            n_parameters(self.n_components) + (prior is not None),
             self.n_classes,
             ContextResNet(n_observed, 2 * features, self.n_blocks, features) if observed_pixels else None,
         )
         _spread_components(net.proj_out, self.n_components)
-        return Sequential([GroupedMixture(groups, net, observed_pixels), Flatten(shape)])
+        placed = GroupedPrior(prior, grid, groups) if prior else None
+        return Sequential([GroupedMixture(groups, net, observed_pixels, placed), Flatten(shape)])
 
     def _observed_pixels(self, grid: PixelGrid, channel: int) -> ObservedPixels | None:
         return ObservedPixels(grid.stride, grid.offset(channel)) if self.sees_observed else None
