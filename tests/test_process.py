@@ -68,7 +68,7 @@ runpy.run_module("nf_mnist.train", run_name="__main__", alter_sys=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", ["build_datamodule", "evaluate_checkpoint"])
+@pytest.mark.parametrize("function", ["build_datamodule", "evaluate_task"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_is_stopped_outside_its_training_says_so(function, number, tmp_path):
     base = [*tiny_overrides(write_images(tmp_path / "images.npz"), tmp_path / "run"), "trainer.max_steps=1"]

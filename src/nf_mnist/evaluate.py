@@ -11,7 +11,7 @@ from nf_mnist.app.out_of_distribution import evaluate_ood, load_ood_images
 from nf_mnist.app.output import csv_of, new_figure_path, new_file, new_json, new_path, write_figure
 from nf_mnist.app.sample_quality import check_quality, evaluate_samples, plot_temperatures
 from nf_mnist.app.settings import NULLABLE_IN_EVALUATE, check_ranges
-from nf_mnist.app.tables import ood_rows, print_metrics, print_quality
+from nf_mnist.app.tables import metric_rows, ood_rows, print_metrics, print_quality
 from nf_mnist.checkpoints.writing import write_json
 
 PLOTS = ("radius_plot", "temperature_plot")
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
         new_file(per_image, lambda file: file.write(csv_of(evaluated.per_image).encode()))
     rows = {**ood_rows(metrics.get("ood")), **classification_rows(metrics.get("classification"))}
     rows |= {"time": f"{time.monotonic() - begin:.0f} s", "metrics": str(out)}
-    print_metrics(evaluated.metrics, evaluated.unit, rows)
+    print_metrics({**metric_rows(evaluated.metrics, evaluated.unit), **rows})
     if cfg.quality:
         metrics["quality"], scan = evaluate_samples(task, cfg.samples)
         write_json(out, metrics)

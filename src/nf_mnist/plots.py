@@ -106,6 +106,29 @@ def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) ->
     return figure
 
 
+def learning_curve(train: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]], y_label: str) -> Figure:
+    """Draw losses against steps; the scale leaves out the first tenth of training, where they fall steeply.
+
+    Args:
+        train: Step and loss of training batches.
+        validation: Step and loss of validation.
+        y_label: What the losses are.
+    """
+    figure, axes = _axes("learning curve")
+    for points, label, style in ((train, "training batches", "-"), (validation, "validation", "o-")):
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, alpha=0.5 if points is train else 1.0)
+    points = [*train, *validation]
+    last = max((step for step, _ in points), default=0)
+    shown = [loss for step, loss in points if step >= last / 10 and math.isfinite(loss)]
+    if shown:
+        margin = 0.05 * (max(shown) - min(shown)) or 1.0
+        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    axes.set(xlabel="steps", ylabel=y_label)
+    axes.legend()
+    return figure
+
+
 def png(picture: Tensor | Figure) -> bytes:
     """Return a figure, or a grid of images in [0, 1], shape (3, height, width), as the content of a PNG file."""
     if isinstance(picture, Tensor):

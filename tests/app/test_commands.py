@@ -47,9 +47,11 @@ def test_training_ends_in_a_table_and_leaves_everything_in_its_folder(folder):
         "training time",
         "best.ckpt",
         "tensorboard --logdir",
+        "samples.png, norm_of_z.png, learning_curve.png, report.html in",
     ):
         assert part in out
     run = folder / "run"
+    assert "data:image/png;base64" in (run / "report.html").read_text()
     names = {path.name for path in (run / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt"}
     assert (run / "config.yaml").exists()

@@ -4,7 +4,7 @@ import pytest
 
 from nf_mnist.app.diagnosis import print_results
 from nf_mnist.app.progress import progress_bar
-from nf_mnist.app.tables import print_metrics
+from nf_mnist.app.tables import metric_rows, print_metrics
 from nf_mnist.diagnostics import Result
 from nf_mnist.runs.sweep.report import print_rows
 
@@ -28,7 +28,7 @@ METRICS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_printed_as_they_are_in_every_table(name, capsys):
-    print_metrics(METRICS, f"unit of {name}", {f"row {name}": f"checkpoint {name}"})
+    print_metrics({**metric_rows(METRICS, f"unit of {name}"), f"row {name}": f"checkpoint {name}"})
     out = capsys.readouterr().out
     assert all(f"{what} {name}" in out for what in ("unit of", "row", "checkpoint"))
     print_rows([{"run": f"run {name}", f"key {name}": "1", "status": "completed", "val bpd": 1.0}], f"title {name}")

@@ -54,11 +54,6 @@ class EvaluatedFlow(NamedTuple):
     latents: Tensor
 
 
-def evaluate_checkpoint(path: str | Path, evaluation: Mapping[str, Any], device: str = "auto") -> EvaluatedFlow:
-    """Load a checkpoint and measure it on one split of the data of its training run; see :func:`evaluate_task`."""
-    return evaluate_task(load_evaluation_task(path, evaluation, device=device))
-
-
 def load_evaluation_task(
     path: str | Path,
     evaluation: Mapping[str, Any],

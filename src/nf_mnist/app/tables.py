@@ -23,18 +23,16 @@ QUALITY_ROWS = {  # what is printed: which metric, in which format
 }
 
 
-def print_metrics(metrics: Mapping[str, Any], unit: str, rows: Mapping[str, str]) -> None:
-    """Print the metrics of :func:`~nf_mnist.app.evaluation.evaluate_task`, then further rows, as one table.
+def print_metrics(rows: Mapping[str, str]) -> None:
+    """Print names and values as a table.
 
     Args:
-        metrics: Metrics by name.
-        unit: What the log-likelihood is the likelihood of.
-        rows: Name and value of each further row.
+        rows: Name and value of each row.
     """
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in (_metric_rows(metrics, unit) | dict(rows)).items():
+    for name, value in rows.items():
         table.add_row(*plain(name, value))
     print_table(table)
 
@@ -93,7 +91,13 @@ def print_table(table: Table, width: int = 160) -> None:
     (console if console.is_terminal else Console(width=width)).print(table)
 
 
-def _metric_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
+def metric_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
+    """Return names and values, for people, of the metrics of :func:`~nf_mnist.app.evaluation.evaluate_task`.
+
+    Args:
+        metrics: Metrics by name.
+        unit: What the log-likelihood is the likelihood of.
+    """
     split, n_draws = metrics["split"], metrics["n_draws"]
     rows = {}
     if "bpd" in metrics:

@@ -81,9 +81,14 @@ def _temporary_file(path: Path, write: Callable[[IO[bytes]], Any], advice: str) 
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file; see :func:`atomic_write`."""
+    atomic_write(path, lambda file: file.write(content))
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8; see :func:`atomic_write`."""
-    atomic_write(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, content: Any) -> None:

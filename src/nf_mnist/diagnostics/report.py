@@ -1,12 +1,10 @@
-"""A diagnosis as one page of HTML with its pictures inside and no scripts."""
+"""A diagnosis as one page of HTML."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from nf_mnist.diagnostics.base import FAIL, PASS, SKIP, WARN, Result
+from nf_mnist.pages import render
 
 
 def page(about: Mapping[str, Any], results: Sequence[Result], pictures: Mapping[str, bytes]) -> str:
@@ -17,14 +15,12 @@ def page(about: Mapping[str, Any], results: Sequence[Result], pictures: Mapping[
         results: Results in the order of the checks.
         pictures: PNG files by title.
     """
-    environment = Environment(
-        loader=PackageLoader("nf_mnist.diagnostics"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     statuses = [result.status for result in results]
-    return environment.get_template("report.html").render(
-        flow=about["flow"],
+    return render(
+        "diagnosis",
+        f"Diagnosis of {about['flow']}",
+        pictures,
         about={name: value for name, value in about.items() if name != "flow"},
         counts={status: statuses.count(status) for status in (PASS, WARN, FAIL, SKIP)},
         results=results,
-        pictures={title: base64.b64encode(content).decode() for title, content in pictures.items()},
     )

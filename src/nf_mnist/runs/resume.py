@@ -10,12 +10,16 @@ from omegaconf import DictConfig, OmegaConf
 from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, check_settings, load_weights, read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.runs.record import RECORD_FILE, read_record
+from nf_mnist.runs.report import REPORT_FILES
 
 if TYPE_CHECKING:
     from nf_mnist.training.module import FlowModule
 
 # What a run writes into its folder.
-RUN_FILES = (RECORD_FILE, "config.yaml", "metrics.json", "uncommitted.diff", "checkpoints", "csv", "tensorboard")
+RUN_FILES = (
+    *(RECORD_FILE, "config.yaml", "metrics.json", "uncommitted.diff", "checkpoints", "csv", "tensorboard"),
+    *REPORT_FILES,
+)
 
 
 def choose_checkpoint(cfg: DictConfig) -> None:

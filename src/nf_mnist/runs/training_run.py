@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
-from nf_mnist.app.evaluation import evaluate_checkpoint
+from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.settings import check_split, check_training
-from nf_mnist.app.tables import print_metrics
+from nf_mnist.app.tables import metric_rows, print_metrics
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.errors import ConfigError, DivergenceError
 from nf_mnist.flows import Flow
@@ -19,6 +19,7 @@ from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import recorded, update_record
+from nf_mnist.runs.report import write_report
 from nf_mnist.runs.resume import check_free, choose_checkpoint, load_initial_weights
 
 if TYPE_CHECKING:
@@ -148,12 +149,15 @@ def _fit_and_measure(
 def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device) -> None:
     """Measure the best checkpoint as the evaluate command does, on the device of the training; print and write it."""
     run_dir = Path(cfg.run_dir)
-    metrics, unit, *_ = evaluate_checkpoint(best, cfg.evaluation, str(device))
+    task = load_evaluation_task(best, cfg.evaluation, device=str(device))
+    metrics, unit, _, latents = evaluate_task(task)
     rows = {
+        **metric_rows(metrics, unit),
         "training time": f"{seconds / 60:.1f} min on {describe(device)}",
         "checkpoint": str(best),
         "samples and histograms": f"tensorboard --logdir {run_dir}",
     }
-    print_metrics(metrics, unit, rows)
     provenance: dict[str, Any] = {"training_seconds": seconds, "hardware": describe(device), "checkpoint": str(best)}
     write_json(run_dir / "metrics.json", {"unit": unit, **metrics, **provenance})
+    pictures = write_report(run_dir, cfg.name, rows, task.flow, latents, cfg.evaluation.seed)
+    print_metrics({**rows, "pictures": f"{pictures} in {run_dir}"})
