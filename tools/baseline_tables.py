@@ -120,12 +120,17 @@ def bits_by_coupling() -> str:
 
 
 def level_prior() -> str:
-    """Return the bits of the released hierarchy without and with a level prior, by split."""
+    """Return the bits of released weights without and with a level prior, by split and by what is hidden."""
     lines = [
-        (f"{row['n_images']:,} {split} images", f"{row['none']['bpd']:.4f}", f"{row['resampled']['bpd']:.4f}")
-        for split, row in read_result("level_prior")["rows"].items()
+        (
+            f"`{name}`",
+            f"{row['n_images']:,} {row['split']} images" + (f", {row['mask']} half hidden" if row["mask"] else ""),
+            f"{row['none']['bpd']:.4f}",
+            f"{row['resampled']['bpd']:.4f}",
+        )
+        for name, row in ((key.split()[0], row) for key, row in read_result("level_prior")["rows"].items())
     ]
-    return table(("images", "without the prior", "with it"), lines)
+    return table(("weights", "images", "without the prior", "with it"), lines)
 
 
 def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nf_mnist.bijectors.level_prior import LevelPrior
+from nf_mnist.bijectors.level_prior import ANY_PART, WHOLE_IMAGE, LevelPrior
 from nf_mnist.data import mnist, split
 from nf_mnist.data.resampling import N_INKS, SIDES
 from nf_mnist.flows.hierarchy import level_prior
@@ -18,7 +18,6 @@ from tools.from_results import ROOT, read_result
 
 IMAGES = ROOT / "docs" / "images"
 N_IMAGES, N_VALIDATION, SPLIT_SEED = 300, 10_000, 0
-WHOLE_IMAGE, ANY_PIXELS = 6, 7  # stages of the prior after those of the six couplings
 SHARES = (0.02, 0.06, 0.15, 1.0)  # of the pixels that are known
 
 
@@ -32,7 +31,7 @@ def main() -> None:
     figures = {
         "grey_levels": digits(levels[chosen]),
         "grey_posterior": sharpening(prior, levels[chosen[1]]),
-        "grey_bits": bits(read_result("level_prior")["rows"]["test"]),
+        "grey_bits": bits(read_result("level_prior")["rows"]["pretrained:hierarchical-base test"]),
     }
     for name, figure in figures.items():
         figure.savefig(IMAGES / f"{name}.png", dpi=100)
@@ -78,7 +77,7 @@ def sharpening(prior: LevelPrior, image: Tensor) -> Figure:
     for (upper, lower), (share, known) in zip(panels.T, known_parts(image), strict=True):
         upper.imshow(known, cmap="gray", interpolation="nearest")
         upper.set(title=f"{share:.0%} known", xticks=[], yticks=[])
-        stage = WHOLE_IMAGE if share == 1 else ANY_PIXELS
+        stage = WHOLE_IMAGE if share == 1 else ANY_PART
         lower.bar(SIDES, of_sides(prior, known[None], stage)[0, :-1], width=1)
         lower.set(xlabel="m", ylim=(0, 1.02))
     panels[1][0].set_ylabel("probability")

@@ -21,6 +21,7 @@ from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.checkpoints.pretrained import PREFIX
 from nf_mnist.data import UniformDequantizer, evaluation_noise, split
 from nf_mnist.flows import Flow
+from nf_mnist.flows.conditional_flow import observed_image
 from nf_mnist.flows.flow import StandardNormal
 from nf_mnist.metrics import bits_per_dim
 
@@ -29,8 +30,14 @@ BATCH = 500
 
 
 @torch.no_grad()
-def bits(flow: Flow, levels: Tensor) -> list[float]:
-    """Return the mean bits per dimension of each coupling, from fine to coarse."""
+def bits(flow: Flow, levels: Tensor, observed: Tensor | None = None) -> list[float]:
+    """Return the mean bits per dimension of each coupling, from fine to coarse.
+
+    Args:
+        flow: A hierarchy, in evaluation mode.
+        levels: Images, shape (n, 1, height, width).
+        observed: Which pixels a conditional flow is given, shape (1, height, width); they cost no bits.
+    """
     found: dict[nn.Module, list[Tensor]] = {}
 
     def take(coupling: DiscretizedMixture | GroupedMixture, _: Any, output: tuple[Tensor, Tensor]) -> None:
@@ -42,7 +49,8 @@ def bits(flow: Flow, levels: Tensor) -> list[float]:
     couplings = [module for module in flow.modules() if isinstance(module, DiscretizedMixture | GroupedMixture)]
     handles = [coupling.register_forward_hook(take) for coupling in couplings]
     for rows in torch.arange(len(levels)).split(BATCH):
-        flow(UniformDequantizer()(levels[rows], evaluation_noise(rows, flow.event_shape, draw=0, seed=0))[0])
+        x, _ = UniformDequantizer()(levels[rows], evaluation_noise(rows, flow.event_shape, draw=0, seed=0))
+        flow(x, None if observed is None else observed_image(x, observed))
     for handle in handles:
         handle.remove()
     return [torch.cat(found[coupling]).mean().item() for coupling in couplings]

@@ -2,7 +2,8 @@
 
 The weights of a hierarchy that was trained without it are loaded into one with it, where the prior counts as much as
 the networks (gamma = 1). Bits per dimension are split by coupling, fine to coarse. ``--split test --images 10000``
-measures all official test images. The row in ``results/level_prior.json`` has the name of the split.
+measures all official test images. ``--mask lower`` measures the bits of the hidden half of a flow that is conditioned
+on the other half. The row in ``results/level_prior.json`` has the name of the weights, the split and the mask.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from nf_mnist.app.building.flow import build_flow
 from nf_mnist.app.composing import instantiate
 from nf_mnist.checkpoints.reading import load_weights, read_checkpoint
 from nf_mnist.data import random_subset, split
+from nf_mnist.data.regions import HALVES, region
+from nf_mnist.data.resampling import SIDE
 from nf_mnist.flows import Flow
 
 RESULT = Path(__file__).parents[2] / "results" / "level_prior.json"
@@ -48,14 +51,17 @@ def main() -> None:
     parser.add_argument("checkpoint", nargs="?", default="pretrained:hierarchical-base")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--split", choices=SPLITS, default="validation")
+    parser.add_argument("--mask", choices=HALVES)
     options = parser.parse_args()
-    row = {"checkpoint": options.checkpoint, "split": options.split, "n_images": options.images, **machine()}
+    observed = None if options.mask is None else ~region(options.mask, SIDE, SIDE)
+    asked = {"checkpoint": options.checkpoint, "split": options.split, "mask": options.mask}
+    row = {**asked, "n_images": options.images, **machine()}
     for level_prior in ("resampled", "none"):
         flow, cfg = with_prior(options.checkpoint, level_prior)
-        parts = bits(flow, levels_of(cfg, options.split, options.images))
+        parts = bits(flow, levels_of(cfg, options.split, options.images), observed)
         row[level_prior] = {"bpd": sum(parts), "by_coupling": parts}
         print(f"{level_prior}: {sum(parts):.4f} = {' + '.join(f'{part:.4f}' for part in parts)}", flush=True)
-        add_row(RESULT, options.split, row)
+        add_row(RESULT, " ".join(filter(None, asked.values())), row)
 
 
 if __name__ == "__main__":
