@@ -18,6 +18,7 @@ from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError, MachineError
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import COMPLETED, run_records
+from nf_mnist.runs.sweep.devices import pass_devices_on
 from nf_mnist.runs.sweep.names import folder_override, key_of, settings
 from nf_mnist.runs.sweep.report import report_sweep
 from nf_mnist.runs.sweep.study import queue_unfinished_trials
@@ -63,6 +64,7 @@ class SweepFolder(Callback):
         """Check the settings, lock the folder, write ``sweep.json`` and queue unfinished trials."""
         _check_launcher(config.hydra.launcher)
         _check_overrides(config.hydra.overrides.task)
+        pass_devices_on()
         folder = Path(config.hydra.sweep.dir)
         # Jobs are composed anew, and would name the folder after their own model.
         with read_write(config.hydra.overrides):

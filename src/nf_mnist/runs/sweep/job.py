@@ -24,7 +24,7 @@ from nf_mnist.runs.record import (
     read_record,
     update_record,
 )
-from nf_mnist.runs.sweep.devices import reserve_devices
+from nf_mnist.runs.sweep.devices import Reservation, reserve_devices, take_devices_over
 from nf_mnist.runs.sweep.names import folder_override, run_name, settings
 
 SECONDS_TO_STOP = 60
@@ -48,13 +48,14 @@ def run_job(cfg: DictConfig, overrides: Sequence[str]) -> float | NFMnistError:
         RunError: If the run has no result for another reason and the sweeper optimizes a metric.
     """
     hydra = HydraConfig.get()
+    take_devices_over()
     folder = Path(hydra.sweep.dir) / run_name(overrides)
     is_first = os.environ.get("SLURM_PROCID", "0") == "0"  # on a cluster, a run may have several processes
     if is_first:
         _wait_for_owner(folder)
     if read_record(folder).get("status") not in FINAL_STATUSES:
-        with reserve_devices(hydra.launcher, cfg.trainer) as environment:
-            exit_status, pid = _train(folder, settings(overrides), environment)
+        with reserve_devices(hydra.launcher, cfg.trainer) as reservation:
+            exit_status, pid = _train(folder, settings(overrides), reservation)
         if is_first:
             _complete_record(folder, settings(overrides), exit_status, pid)
     record = read_record(folder)
@@ -83,8 +84,11 @@ def _wait_for_owner(folder: Path) -> None:
         time.sleep(1)
 
 
-def _train(folder: Path, overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
+def _train(folder: Path, overrides: Sequence[str], reservation: Reservation) -> tuple[int, int]:
     """Run the train command until it ends; return its exit status and its process id.
+
+    The command inherits the locks on its devices, so that they are not free while it runs, even if this process is
+    killed.
 
     If this process is interrupted, the command is told to stop, saves a checkpoint, and is waited for.
     """
@@ -96,7 +100,8 @@ def _train(folder: Path, overrides: Sequence[str], environment: Mapping[str, str
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env={**os.environ, **reservation.environment},
+            pass_fds=reservation.descriptors if os.name == "posix" else (),
             start_new_session=True,  # Ctrl-C reaches this process only, which passes it on as SIGTERM
         )
         try:
