@@ -7,6 +7,8 @@ import torch
 
 from nf_mnist.errors import ConfigError, MachineError
 
+# The builds of torch's latest version for older cards; see docs/gpu.md.
+INDEX_FOR_OLDER_CARDS = "https://download.pytorch.org/whl/cu126"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true")
 
@@ -18,11 +20,11 @@ def resolve_device(name: str) -> torch.device:
         name: ``auto``, which is the GPU if there is one; ``cpu``; ``cuda``, or a certain GPU such as ``cuda:1``.
 
     Raises:
-        MachineError: If the machine has no such GPU.
+        MachineError: If the machine has no such GPU, or this build of torch does not run on it.
         ConfigError: If there is no device of that name.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
@@ -31,7 +33,29 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"unknown device {name!r}; choose auto, cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise MachineError(f"{name} was asked for, but this machine has {torch.cuda.device_count()} GPUs; use cpu")
+    if device.type == "cuda":
+        _check_kernels(device)
     return device
+
+
+def _check_kernels(device: torch.device) -> None:
+    """Refuse a GPU that this build of torch has no kernels for; the first of them would fail.
+
+    Kernels for ``sm_XY`` run on cards of compute capability X.Y and later ones with the same X, code for
+    ``compute_XY`` on all later ones.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    built_for = torch.cuda.get_arch_list()
+    for name in built_for:
+        kind, _, number = name.rstrip("af").partition("_")
+        is_later = (int(number[:-1]), int(number[-1])) <= (major, minor)
+        if is_later and (kind == "compute" or int(number[:-1]) == major):
+            return
+    raise MachineError(
+        f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)}, compute capability "
+        f"{major}.{minor}, but for {', '.join(built_for)}; compute on the CPU (device=cpu, in training "
+        f"trainer.accelerator=cpu), or install a build for this card: make setup TORCH_INDEX={INDEX_FOR_OLDER_CARDS}"
+    )
 
 
 def resolve_accelerator(name: str) -> str:
@@ -43,13 +67,31 @@ def resolve_accelerator(name: str) -> str:
         name: A name of Lightning's, or ``auto``: a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        MachineError: If the machine does not have the accelerator, or the accelerator has no float64.
+        MachineError: If the machine does not have the accelerator, this build of torch does not run on it, or it has no
+            float64.
     """
     if name == "mps":
         raise MachineError("trainer.accelerator=mps, but Apple's GPUs have no float64; use trainer.accelerator=cpu")
     if name in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MachineError(f"trainer.accelerator={name}, but torch sees no GPU here; use trainer.accelerator=cpu")
-    return resolve_device(name).type if name == "auto" else name
+    if name in ("auto", "gpu", "cuda"):
+        resolved = resolve_device("auto").type
+        return resolved if name == "auto" else name
+    return name
+
+
+def check_n_devices(n: object, accelerator: str) -> None:
+    """Check that the machine has so many GPUs.
+
+    Args:
+        n: Number of devices of a training; what is no whole number is left to Lightning.
+        accelerator: An accelerator, from :func:`resolve_accelerator`.
+
+    Raises:
+        MachineError: If it has fewer.
+    """
+    if accelerator in ("gpu", "cuda") and isinstance(n, int) and n > (found := torch.cuda.device_count()):
+        raise MachineError(f"trainer.devices={n}, but torch sees {found} GPUs here; use trainer.devices={found}")
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str:

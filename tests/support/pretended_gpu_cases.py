@@ -12,6 +12,7 @@ from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.building.trainer import INITIAL_LOSS_SCALE
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, diagnose, make_batch
 from nf_mnist.inpainting import budgeted_completions, has_budgeted_method, make_observed, posterior
+from nf_mnist.metrics import evaluate_flow
 from tests.support.helpers import SMALL, compose_config, merge, tiny_overrides, write_images
 from tests.support.pretended_gpu import NAME, MixedDevicesError, pretended_gpu
 
@@ -108,6 +109,19 @@ def test_what_comes_after_training_keeps_to_the_device(model, tmp_path):
         results = list(diagnose(DiagnosisTask(flow, batch), [check for check in CHECKS if check.is_cheap]))
         raising = [result for result in results if "MixedDevices" in result.measured or "raises" in result.cause]
         assert not raising
+
+
+def test_an_evaluation_waits_as_often_for_many_batches_as_for_one(tmp_path):
+    with pretended_gpu() as gpu:
+        _, module, data = train(gpu, tmp_path, "glow", [])
+        flow, n_waits = module.flow.eval().to(NAME), []
+        for batch_size in (8, 2):
+            gpu.clear()
+            evaluate_flow(
+                flow, module.dequantizer, data.validation, n_images=8, n_draws=2, batch_size=batch_size, seed=0
+            )
+            n_waits.append(len(gpu.waits))
+    assert n_waits[0] == n_waits[1], sorted({wait.place for wait in gpu.waits})
 
 
 def test_devices_do_not_mix():

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nf_mnist.app.kinds import KINDS, check_kind, is_a
 from nf_mnist.checkpoints import old_names
 from nf_mnist.errors import ConfigError
-from nf_mnist.hardware import resolve_accelerator
+from nf_mnist.hardware import check_n_devices, resolve_accelerator
 
 INF = float("inf")
 
@@ -148,7 +148,7 @@ def check_training(cfg: DictConfig) -> None:
         MachineError: If the accelerator is not there.
     """
     check_ranges(cfg)
-    resolve_accelerator(cfg.trainer.accelerator)
+    check_n_devices(cfg.trainer.devices, resolve_accelerator(cfg.trainer.accelerator))
     _check_duration(cfg.trainer.max_time)
     _check_budget(cfg)
     _check_loader(cfg)

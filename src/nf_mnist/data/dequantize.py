@@ -190,7 +190,7 @@ def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, see
         Integers in 0 .. 2^15 - 1, shape (batch, *event_shape).
     """
     dims = math.prod(event_shape)
-    stream = _mix(_mix(torch.tensor(seed, device=index.device)) + draw)
+    stream = _mix(_mix(torch.full((), seed, device=index.device)) + draw)
     counter = index[:, None].long() * dims + torch.arange(dims, device=index.device)
     bits = _mix(_mix(counter) + stream)
     return _shift_right(bits, 64 - NOISE_BITS).reshape(len(index), *event_shape)

@@ -129,25 +129,29 @@ def _passes(
     seed: int,
     progress: Any,
 ) -> _Passes:
-    """Run all images through the flow, once for each draw. The noise of an image depends on its ``index`` alone."""
+    """Run all images through the flow, once for each draw. The noise of an image depends on its ``index`` alone.
+
+    Everything stays on the device until the last pass, so that a GPU never waits.
+    """
     device = next(flow.parameters(), torch.empty(0)).device
-    log_p = torch.empty(n_draws, len(index), dtype=torch.float64)
+    levels, labels, index = images.levels.to(device), images.labels.to(device), index.to(device)
+    log_p = torch.empty(n_draws, len(index), dtype=torch.float64, device=device)
     log_ratio = torch.empty_like(log_p)
     latents, errors = [], []
-    passes = [(draw, rows) for draw in range(n_draws) for rows in torch.arange(len(index)).split(batch_size)]
-    for draw, rows in progress(passes):
-        noise = evaluation_noise(index[rows], flow.event_shape, draw, seed)
-        x, log_q = dequantizer(images.levels[rows].to(device), noise.to(device))
-        context = flow.context(images.labels[rows].to(device))
+    starts = [(draw, first) for draw in range(n_draws) for first in range(0, len(index), batch_size)]
+    for draw, first in progress(starts):
+        rows = slice(first, first + batch_size)
+        x, log_q = dequantizer(levels[rows], evaluation_noise(index[rows], flow.event_shape, draw, seed))
+        context = flow.context(labels[rows])
         z, log_prob = flow(x, context)
-        log_p[draw, rows] = log_prob.double().cpu()
-        log_ratio[draw, rows] = (log_prob.double() - log_q).cpu()
+        log_p[draw, rows] = log_prob
+        log_ratio[draw, rows] = log_prob.double() - log_q
         if draw == 0:
-            latents.append(z.cpu())
-            n_left = N_ROUND_TRIP - int(rows[0])
+            latents.append(z)
+            n_left = N_ROUND_TRIP - first
             if n_left > 0:
-                errors.append(round_trip_error(flow, x[:n_left], None if context is None else context[:n_left]).cpu())
-    return _Passes(log_p, log_ratio, torch.cat(latents), torch.cat(errors))
+                errors.append(round_trip_error(flow, x[:n_left], None if context is None else context[:n_left]))
+    return _Passes(log_p.cpu(), log_ratio.cpu(), torch.cat(latents).cpu(), torch.cat(errors).cpu())
 
 
 def _radii(latents: Tensor) -> dict[str, float | int]:

@@ -106,9 +106,8 @@ def _parts(name: str, cards: Sequence[list[str]]) -> list[str]:
     if name.isdigit():
         found = cards[int(name)] if int(name) < len(cards) else [name]
     else:  # a UUID may be shortened
-        found = next(([uuid] for card in cards for uuid in card[1:] if uuid.startswith(name)), None) or next(
-            (card for card in cards if card[0].startswith(name)), [name]
-        )
+        instances = [[uuid] for card in cards for uuid in card[1:]]
+        found = next((part for part in (*cards, *instances) if part[0].startswith(name)), [name])
     return found[1:] or found
 
 
