@@ -83,7 +83,7 @@ RANGES = {
     "samples.attention_temperature": POSITIVE,
 }
 SWITCHES = (
-    *("model.channels_last", "model.compile", "model.recompute", "data.count_log_det"),
+    *("model.channels_last", "model.recompute", "data.count_log_det"),
     *("quality", "classify", "denoise", "samples.denoise"),
 )
 NULLABLE = {"label", "attention_temperature", "trainer.gradient_clip_val", "evaluation.n_images"}

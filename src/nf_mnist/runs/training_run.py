@@ -108,7 +108,10 @@ def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) ->
 def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[None]:
     """Lock the folder of the run; write its configuration and its record there."""
     run_dir = Path(cfg.run_dir)
+    from nf_mnist.training.gpu import gpu_record  # imports Lightning
+
     fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
+    fields |= {"gpu": gpu_record(device)}
     with lock_folder(run_dir, "run"):
         check_free(run_dir, cfg.ckpt)
         with recorded(run_dir, overrides, **fields):
@@ -129,6 +132,7 @@ def _fit_and_measure(
     cfg: DictConfig, trainer: "L.Trainer", module: "FlowModule", datamodule: "ImageDataModule"
 ) -> float:
     from nf_mnist.training.fit import fit, log_metrics, training_seconds
+    from nf_mnist.training.gpu import peak_memory_gib
     from nf_mnist.training.signals import stop_on_signals
 
     run_dir = Path(cfg.run_dir)
@@ -139,14 +143,15 @@ def _fit_and_measure(
     metrics = {"val_loss": loss}
     if module.has_bits:
         metrics["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
-    update_record(run_dir, **metrics)
+    memory = peak_memory_gib(trainer.strategy.root_device)
+    update_record(run_dir, **metrics, peak_memory_gib=memory)
     log_metrics(trainer, {f"best/{key}": value for key, value in metrics.items()})
     if cfg.evaluation is not None:
-        _evaluate(cfg, best, training_seconds(trainer), trainer.strategy.root_device)
+        _evaluate(cfg, best, training_seconds(trainer), trainer.strategy.root_device, memory)
     return loss
 
 
-def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device) -> None:
+def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device, memory: float | None) -> None:
     """Measure the best checkpoint as the evaluate command does, on the device of the training; print and write it."""
     run_dir = Path(cfg.run_dir)
     task = load_evaluation_task(best, cfg.evaluation, device=str(device))
@@ -154,6 +159,7 @@ def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device)
     rows = {
         **metric_rows(metrics, unit),
         "training time": f"{seconds / 60:.1f} min on {describe(device)}",
+        **({} if memory is None else {"largest memory on the GPU": f"{memory:.1f} GiB in training"}),
         "checkpoint": str(best),
         "samples and histograms": f"tensorboard --logdir {run_dir}",
     }

@@ -14,6 +14,7 @@ from nf_mnist.flows import Flow
 
 # The networks of a flow share one function, of which torch.compile would keep 8 shapes, and run the others plainly.
 COMPILED_SHAPES = 64
+COMPILE_MODES = ("reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 
 
 def build_flow(model: DictConfig) -> Flow:
@@ -52,18 +53,24 @@ def _gaussian_dequantizer(data: DictConfig, model: DictConfig) -> GaussianDequan
 
 def _arranged(module: Any, model: DictConfig) -> Any:
     """Lay a flow out in memory as its ``model`` node asks; compile the networks of its couplings, or recompute them."""
+    _check_compile_mode(model.compile)
     if model.channels_last:
         module = module.to(memory_format=torch.channels_last)
     for bijector in (part for part in module.modules() if isinstance(part, Bijector)):
         networks = [part for part in bijector.children() if not isinstance(part, Bijector | torch.nn.ModuleList)]
         bijector.recompute = bool(networks and model.get("recompute"))
         if model.compile:
-            _compile(networks)
+            _compile(networks, None if model.compile is True else model.compile)
     return module
 
 
-def _compile(networks: Iterable[torch.nn.Module]) -> None:
-    """Compile networks at their first call, in as many shapes as a flow's conditioners have.
+def _check_compile_mode(mode: object) -> None:
+    if not isinstance(mode, bool) and mode not in COMPILE_MODES:
+        raise ConfigError(f"model.compile must be true or false, or one of {', '.join(COMPILE_MODES)}, got {mode!r}")
+
+
+def _compile(networks: Iterable[torch.nn.Module], mode: str | None) -> None:
+    """Compile networks at their first call, in one of torch's modes, in as many shapes as a flow's conditioners have.
 
     The limit holds for the whole process: torch reads it whenever a call meets a new shape, long after this function.
     """
@@ -71,4 +78,4 @@ def _compile(networks: Iterable[torch.nn.Module]) -> None:
 
     torch._dynamo.config.recompile_limit = COMPILED_SHAPES
     for network in networks:
-        network.compile()
+        network.compile(mode=mode)

@@ -10,14 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nf_mnist.errors import check_range
+from nf_mnist.training.gpu import load_text
 from nf_mnist.training.scheduled_module import ScheduledModule
 
 
 class RunProgress(ProgressBar):
     """Shows the share of the budget that is spent, the loss, images per second and the time left.
 
-    On a terminal it is a bar; elsewhere, as in a log file, it is a line every ``seconds_between_lines``. Images per
-    second and the learning rate are also logged, as ``train/images_per_second`` and ``train/lr``.
+    On a GPU it also shows the largest memory so far and the utilization. On a terminal it is a bar; elsewhere, as in a
+    log file, it is a line every ``seconds_between_lines``. Images per second and the learning rate are also logged, as
+    ``train/images_per_second`` and ``train/lr``.
 
     Args:
         every_n_steps: Number of steps between two refreshes.
@@ -85,7 +87,8 @@ class RunProgress(ProgressBar):
         if not self._enabled or not trainer.is_global_zero:
             return
         progress = cast(ScheduledModule, pl_module).progress()
-        text = f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"
+        parts = [f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"]
+        text = ", ".join(filter(None, [*parts, load_text(trainer.strategy.root_device)]))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=progress, description=text)
         elif time.monotonic() - self._last_line > self.seconds_between_lines:
