@@ -133,6 +133,27 @@ def level_prior() -> str:
     return table(("weights", "images", "without the prior", "with it"), lines)
 
 
+def bits_by_kind() -> str:
+    """Return the bits of kinds of pixels and of images, without and with a level prior."""
+    rows = read_result("bits_by_kind")["rows"]
+    splits = [("which_kind", None), ("which_level", None), *(("by_kind", kind) for kind in ("black", "white", "grey"))]
+    splits += [("by_side", side) for side in ("m = 40", "m = 60", "other m")]
+
+    def name(field: str, part: str | None) -> str:
+        share = {"by_kind": "share_of_pixels", "by_side": "share_of_images"}.get(field)
+        if part is None or share is None:
+            return {"which_kind": "black, white or grey", "which_level": "which level, given that"}[field]
+        of = {"by_kind": "pixels", "by_side": "images"}[field]
+        return f"{part}, {next(iter(rows.values()))[share][part]:.1%} of {of}"
+
+    lines = [
+        (name(field, part), *(f"{row[field] if part is None else row[field][part]:.3f}" for row in rows.values()))
+        for field, part in splits
+    ]
+    lines = [("all", *(f"{row['bpd']:.3f}" for row in rows.values())), *lines]
+    return table(("bits per dimension of", *(f"`{key}`" for key in rows)), lines)
+
+
 def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
     """Return bits of training and validation images and their difference, for each coupling and for their sum."""
     pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tools.baseline_tables import (
     baselines,
     bits_by_coupling,
+    bits_by_kind,
     bound,
     density_ablation,
     depth,
@@ -38,7 +39,7 @@ from tools.speed_tables import (
 TABLES: dict[str, list[Callable[[], str]]] = {
     "README.md": [models],
     "docs/baselines.md": [baselines, seeds, bound, depth],
-    "docs/grey_levels.md": [level_prior],
+    "docs/grey_levels.md": [level_prior, bits_by_kind],
     "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
     "docs/inpainting.md": [inpainting],
