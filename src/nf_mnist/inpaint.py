@@ -23,8 +23,9 @@ def main(cfg: DictConfig) -> None:
     flow = trained.flow.to(placement.device, placement.dtype)
     task = make_completion_task(cfg, flow, cfg.get("data") or trained.cfg.data, placement)
     scored = complete(cfg, method, flow, task)
-    out = new_folder(out)
-    print_completions(write_completions(cfg, task, scored, out), out)
+    with new_folder(out) as folder:
+        metrics = write_completions(cfg, task, scored, folder)
+    print_completions(metrics, folder)
 
 
 if __name__ == "__main__":

@@ -68,10 +68,10 @@ def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Resul
     from nf_mnist.diagnostics.pictures import report_pictures  # imports torchvision and matplotlib
 
     pictures = report_pictures(task)
-    folder = new_folder(folder)
-    write_text(folder / "report.html", page(about, results, pictures))
-    write_json(folder / "report.json", {**about, "results": [result._asdict() for result in results]})
-    return folder
+    with new_folder(folder) as made:
+        write_text(made / "report.html", page(about, results, pictures))
+        write_json(made / "report.json", {**about, "results": [result._asdict() for result in results]})
+    return made
 
 
 def print_results(results: Sequence[Result]) -> None:

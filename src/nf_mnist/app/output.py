@@ -5,8 +5,9 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from nf_mnist.checkpoints.writing import create_file, create_folder, json_text, user_folder
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,9 @@ _reserved = contextlib.ExitStack()  # the locks of all paths that the present co
 
 
 def new_path(path: str | Path) -> Path:
-    """Return a path at which there is nothing yet, and reserve it; its parent folder is made.
+    """Return a path at which there is nothing yet, and reserve it.
+
+    Its parent folder is made, which shows early that it can be, and removed again if nothing is written into it.
 
     Raises:
         ConfigError: If something is there already, or another command or another setting of this one has reserved it.
@@ -39,18 +42,35 @@ def new_path(path: str | Path) -> Path:
         ) from None
     if os.path.lexists(path):
         raise ConfigError(f"{path} exists already; remove it, or choose another name with out=")
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    _reserved.callback(_remove_empty, made)
     return path
 
 
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):  # one that is not empty, and so all that hold it
+        for folder in folders:
+            folder.rmdir()
+
+
 def release_paths() -> None:
-    """Give up the paths that :func:`new_path` has reserved."""
+    """Give up the paths that :func:`new_path` has reserved; remove folders that it has made in vain."""
     _reserved.close()
 
 
-def new_folder(path: Path) -> Path:
-    """Make the folder for a result and return it; it has another name if ``path`` was taken while the command ran."""
-    return _announced(path, create_folder(path))
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make the folder for a result and yield it; if the block fails, as on a full disk, the folder is removed again.
+
+    It has another name if ``path`` was taken while the command ran.
+    """
+    folder = _announced(path, create_folder(path))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def new_json(path: Path, content: Any) -> Path:
@@ -77,12 +97,19 @@ def new_figure_path(setting: str, path: str) -> Path:
         path: Its path.
 
     Raises:
-        ConfigError: If the suffix is of no picture, or something is there already.
+        ConfigError: If pictures cannot be written in this format, or something is there already.
     """
-    from matplotlib.backend_bases import FigureCanvasBase  # 0.5 s, for those who want a picture
+    from matplotlib.figure import Figure  # 0.5 s, for those who want a picture
 
-    if _format(Path(path)) not in FigureCanvasBase.filetypes:
-        raise ConfigError(f"{setting}={path} has no ending of a picture; give it one, such as .png, .svg or .pdf")
+    trial = Figure()
+    trial.text(0, 0, setting)  # some formats need a program that measures text, such as LaTeX
+    try:
+        trial.savefig(io.BytesIO(), format=_format(Path(path)))
+    except Exception as error:  # whatever a format's own library raises
+        raise ConfigError(
+            f"{setting}={path} has no ending of a picture that can be written here ({first_line(error)}); give it one, "
+            "such as .png, .svg or .pdf"
+        ) from None
     return new_path(path)
 
 

@@ -110,10 +110,10 @@ def write_samples(levels: Tensor, out: Path) -> Path:
 
     if _is_grid(out):
         return write_image(out, image_grid(levels / 255))
-    out = new_folder(out)
-    for number, image in enumerate(levels):
-        write_image(out / f"{number:06d}.png", image / 255)
-    return out
+    with new_folder(out) as folder:
+        for number, image in enumerate(levels):
+            write_image(folder / f"{number:06d}.png", image / 255)
+    return folder
 
 
 def _is_grid(out: Path) -> bool:

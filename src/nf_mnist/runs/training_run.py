@@ -13,7 +13,7 @@ from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import metric_rows, print_metrics
 from nf_mnist.checkpoints.writing import write_json, write_text
-from nf_mnist.errors import ConfigError, DivergenceError
+from nf_mnist.errors import ConfigError, DivergenceError, MachineError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
@@ -59,6 +59,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
             if trainer.is_global_zero:  # of several processes, the first keeps the record
                 stack.enter_context(_locked_and_recorded(cfg, overrides, trainer.strategy.root_device))
                 _announce(cfg, module, trainer)
+            stack.enter_context(_folder_named(Path(cfg.run_dir)))
             return _fit_and_measure(cfg, trainer, module, datamodule)
     except DivergenceError:
         _leave_after_first(trainer)
@@ -117,6 +118,22 @@ def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str], device: torc
         with recorded(run_dir, overrides, **fields):
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             yield
+
+
+@contextlib.contextmanager
+def _folder_named(run_dir: Path) -> Iterator[None]:
+    """Name the folder of the run where a logger cannot write and the system names no file, as on a full disk."""
+    from nf_mnist.training.checkpoint_io import how_to_resume  # imports Lightning
+
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = error.strerror or error
+        raise MachineError(
+            f"cannot write into {run_dir}: {reason}; {how_to_resume(run_dir / 'checkpoints')}"
+        ) from error
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
