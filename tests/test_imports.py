@@ -24,7 +24,7 @@ FLOORS = [
     {"flows", "adapters"},
     {"nets", "bijectors", "data"},
     {"checkpoints", "hardware", "pages", "plots"},
-    {"errors", "process"},
+    {"errors", "overrides", "process"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Beside the floors: conditioners of couplings are given to bijectors, which know no network.
@@ -37,7 +37,7 @@ LIBRARIES = {
 COMMANDS = {
     path.stem
     for path in PACKAGE.glob("*.py")
-    if path.stem not in {"__init__", "adapters", "errors", "hardware", "pages", "plots", "process"}
+    if path.stem not in {"__init__", "adapters", "errors", "hardware", "overrides", "pages", "plots", "process"}
 }
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nf_mnist.app.command import fail
+from nf_mnist.app.command import fail, versions
 from nf_mnist.errors import NFMnistError
 from nf_mnist.process import handled_signals, keep_streams
 from nf_mnist.runs.sweep.report import report_sweep
@@ -12,6 +12,7 @@ from nf_mnist.runs.sweep.report import report_sweep
 def main() -> None:
     """Print a table of the runs; write it, and a picture, into the folder of the sweep."""
     parser = argparse.ArgumentParser(prog="python -m nf_mnist.sweep_report", description=__doc__)
+    parser.add_argument("--version", action="version", version=versions())
     parser.add_argument("folder", type=Path, help="the folder of the sweep: outputs/sweeps/NAME")
     keep_streams()
     try:

@@ -1,16 +1,10 @@
 """A mistake ends in one line on the error stream and status 1, before training starts, with nothing written."""
 
-import gzip
-import shutil
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from nf_mnist.data.sets import ASSETS
-from tests.support.helpers import VIEWS, merge, run_command, tiny_overrides, write_images
+from tests.support.helpers import VIEWS, merge, run_command, tiny_overrides
+from tests.support.specimens import refuses
 
 TRAIN = [  # model, overrides, what the error says; {} is the folder of specimens
     *[("resflow", f"{group}=nosuch", f"{group}/nosuch") for group in ("model", "data", "optimizer", "experiment")],
@@ -22,7 +16,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "+trainer.nosuch=1", "nosuch"),
     ("resflow", "+optimizer.nosuch=1", "nosuch"),
     ("resflow", "optimizer._target_=torch.optim.Nosuch", "Nosuch"),
-    ("resflow", "model=[", "override_grammar"),
+    ("resflow", "model=[", "quote a text: 'model=\"[\"'"),
     ("resflow", "resflow", "resflow"),
     *[
         ("resflow", f"data.batch_size={value}", "data.batch_size must be")
@@ -55,7 +49,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "model.norm=actnorm model.flow.norm.eps=-1", "eps"),
     ("resflow", "data.dequantizer=nosuch", "data.dequantizer 'nosuch'"),
     *[("resflow", f"data.logit_alpha={value}", "alpha") for value in ("0.7", "0.5", "-0.1")],
-    ("resflow", "model.flow.n_scales=3", "divisible by 4 (squeeze needs even sides), got 14x14"),
+    ("resflow", "model.flow.n_scales=3", "squeeze needs even sides, got 7x7; use fewer scales (model.flow.n_scales"),
     ("resflow", "model.flow.n_scales=0", "model.flow.n_scales must be from 1 to 16, got 0"),
     ("resflow", "model.flow.hidden_channels=0", "model.flow.hidden_channels must be"),
     ("resflow", "model.flow.mlp_features=-1", "model.flow.mlp_features must be"),
@@ -118,7 +112,7 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "path={}/labels.npz", "'labels'"),
     ("resflow", "data.event_shape=[1,12,12]", "the images are (1, 14, 14)"),
     ("resflow", "data.event_shape=14", "data.event_shape must be [channels,height,width], got 14"),
-    ("resflow", "callbacks.samples=3", "cannot build 3: Cannot instantiate config of type int"),
+    ("resflow", "callbacks.samples=3", "callbacks.samples must be a part with a _target_"),
     *[("resflow", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
     *[("resflow", f"init_from={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "mnist")],
     *[
@@ -135,6 +129,11 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "rerun={}/run", "leave out model=resflow"),
     ("resflow", "ckpt=pretrained:nosuch", "no released weights 'nosuch'"),
     ("resflow", "trainer.strategy=nosuch", "nosuch"),
+    ("resflow", "trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn is not supported; use trainer.strategy=ddp"),
+    ("resflow", "+optimizer.betas=[0.5]", "cannot build torch.optim.Adam: list index out of range"),
+    ("resflow", "ckpt=[]", "ckpt must be a text, got []"),
+    ("resflow", "model.flow=null", "model.flow must be a part with a _target_"),
+    ("resflow", "path={}/é.npz", "quote a text: 'path=\"{}/é.npz\"'"),
     ("resflow", "trainer.plugins=[nosuch]", "nosuch"),
     *[("resflow", f"trainer.max_time={value}", "DD:HH:MM:SS") for value in ("1", "[]", "01:00:00")],
     ("resflow", "callbacks.last._target_=nf_mnist.training.callbacks.Nosuch", "Nosuch"),
@@ -142,79 +141,6 @@ TRAIN = [  # model, overrides, what the error says; {} is the folder of specimen
     ("resflow", "+callbacks.x={_target_:os.nosuch}", "os.nosuch"),
     ("resflow", "logger.csv._target_=nosuch", "nosuch"),
 ]
-GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-OTHERS = [  # command, overrides, what the error says
-    ("sample", "", "ckpt"),
-    ("evaluate", "", "ckpt"),
-    *[("sample", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "text.npz", "mnist")],
-    *[("evaluate", f"ckpt={{}}/{file}", file) for file in ("missing.ckpt", "truncated.ckpt", "foreign.ckpt")],
-    ("evaluate", "ckpt={}/unmeasured.ckpt", "with evaluation=null; say batch_size and n_draws and seed and split"),
-    *[(command, "{ckpt} device=nosuch", "unknown device 'nosuch'") for command in ("sample", "evaluate")],
-    *[pytest.param(command, "{ckpt} device=cuda", "cuda", marks=GPU) for command in ("sample", "evaluate")],
-    *[("sample", f"{{ckpt}} n={value}", "n must be") for value in ("0", "1.5", "abc", "null")],
-    *[("sample", f"{{ckpt}} temperature={value}", "temperature must be") for value in ("-1", "abc")],
-    ("sample", "{ckpt} batch_size=0", "batch_size must be"),
-    ("sample", "{ckpt} device=mps", "unknown device 'mps'"),
-    ("inpaint", "{ckpt} method=posterior method.n_chains=0", "method.n_chains must be"),
-    ("inpaint", "{ckpt} method=logit_adam method.step=0", "method.step must be"),
-    ("sample", "{ckpt} seed=-1", "seed must be"),
-    ("sample", "{ckpt} label=3", "this flow has 0 labels"),
-    ("sample", "{ckpt} label=-1", "label must be"),
-    ("sample", "{ckpt} out={}/text.npz/grid.png", "text.npz"),
-    ("evaluate", "{ckpt} evaluation.split=nosuch", "unknown split 'nosuch'"),
-    ("evaluate", "{ckpt} evaluation.n_draws=0", "evaluation.n_draws must be"),
-    ("evaluate", "{ckpt} evaluation.n_images=abc", "evaluation.n_images must be"),
-    ("evaluate", "{ckpt} evaluation.batch_size=-1", "evaluation.batch_size must be"),
-    ("evaluate", "{ckpt} data=mnist", "this flow takes (1, 14, 14)"),
-    ("evaluate", "{ckpt} data=array path={}/missing.npz", "missing.npz"),
-]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Path:
-    """Return a folder with images, a finished run, and one specimen of everything that can be wrong with a file."""
-    folder = tmp_path_factory.mktemp("files")
-    images = write_images(folder / "images.npz")
-    write_images(folder / "small.npz", side=12)
-    (folder / "text.npz").write_text("no images\n")
-    (folder / "truncated.npz").write_bytes(images.read_bytes()[:1000])
-    levels = np.zeros((60, 14, 14), dtype=np.uint8)
-    arrays = {
-        "empty": {"pictures": levels},
-        "float": {"images": levels / 255},
-        "flat": {"images": levels.reshape(60, -1)},
-        "none": {"images": levels[:0]},
-        "object": {"images": np.array([None])},
-        "labels": {"images": levels, "labels": np.zeros(7)},
-        "unlabelled": {"images": levels},
-        "constant": {"images": levels, "labels": np.zeros(60)},
-        "noise": {"images": np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)},
-    }
-    for name, content in arrays.items():
-        np.savez(folder / f"{name}.npz", **content)
-    for name, content in [("mnist", gzip.compress(bytes(1000))), ("cut", gzip.compress(bytes(10**6))[:500])]:
-        (folder / name).mkdir()
-        shutil.copy(ASSETS / "SHA256SUMS", folder / name)
-        (folder / name / "train-images-idx3-ubyte.gz").write_bytes(content)
-    assert run_command("train", *tiny_overrides(images, folder / "run"), "trainer.max_steps=1").code == 0
-    last = folder / "run" / "checkpoints" / "last.ckpt"
-    (folder / "truncated.ckpt").write_bytes(last.read_bytes()[:5000])
-    checkpoint = torch.load(last, weights_only=True)
-    torch.save(checkpoint["state_dict"], folder / "foreign.ckpt")
-    torch.save({key: checkpoint[key] for key in ("state_dict", "config")}, folder / "weights.ckpt")
-    torch.save({**checkpoint, "config": {**checkpoint["config"], "evaluation": None}}, folder / "unmeasured.ckpt")
-    return folder
-
-
-def refuses(command: str, overrides: list[str], said: str, run: Path) -> None:
-    """Check that a command refuses its overrides in one line that holds ``said``, and writes nothing into ``run``."""
-    code, out, err = run_command(command, *overrides)
-    assert said in err
-    assert (code, out, err.count("\n")) == (1, "", 1), err
-    assert err.startswith("error: ")
-    assert {path.name for path in run.rglob("*") if path.is_file()} <= {f"{command}.log"}, (
-        "nothing but Hydra's (empty) log"
-    )
 
 
 @pytest.mark.parametrize(("model", "overrides", "said"), TRAIN)
@@ -222,19 +148,6 @@ def test_train_refuses_a_mistake(model, overrides, said, files, tmp_path):
     base = tiny_overrides(files / "images.npz", tmp_path / "run", model, VIEWS)
     given = overrides.replace("{}", str(files)).split()
     refuses("train", merge([*base, "trainer.max_steps=2"], given), said.replace("{}", str(files)), tmp_path)
-
-
-@pytest.mark.parametrize(("command", "overrides", "said"), OTHERS)
-def test_evaluate_and_sample_refuse_a_mistake(command, overrides, said, files, tmp_path):
-    given = overrides.replace("{ckpt}", f"ckpt={files}/run/checkpoints/last.ckpt").replace("{}", str(files)).split()
-    refuses(command, [f"output_dir={tmp_path}/run", *given], said, tmp_path)
-
-
-def test_a_run_without_an_evaluation_is_evaluated_once_its_settings_are_given(files, tmp_path):
-    given = {"batch_size": "8", "n_draws": "1", "seed": "0", "split": "test"}
-    settings = [f"evaluation.{key}={value}" for key, value in given.items()]
-    ended = run_command("evaluate", f"ckpt={files}/unmeasured.ckpt", *settings, f"output_dir={tmp_path}/metrics")
-    assert ended.code == 0, ended.err
 
 
 @pytest.mark.parametrize(
@@ -246,56 +159,6 @@ def test_what_lightning_refuses_is_said_in_a_line(overrides, files, tmp_path):
     assert ended.code == 1
     said = ended.err.splitlines()[-1]
     assert said.startswith("error: Lightning refuses a setting of trainer, callbacks or logger: "), ended.err
-
-
-SWEEPS = [  # overrides, what the error says
-    ("seed=0,1 model=resflow,nosuch", "model/nosuch"),
-    ("seed=0,1 model.flow.nosuch=1,2", "nosuch"),
-    ("optimizer.lr=interval(0,1)", "does not support sweep type"),
-    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs must be at least 1, got 0"),
-    ("seed=0,1 launcher=joblib hydra.launcher.n_jobs=abc", "n_jobs"),
-    ("seed=0,1 launcher=nosuch", "launcher/nosuch"),
-    ("seed=0,1 hydra/launcher=nosuch", "pip install 'nf_mnist[sweep]'"),
-    ("sweep=nosuch", "sweep/nosuch"),
-    ("sweep=random_resflow hydra.sweeper.n_trials=abc", "n_trials"),
-    ("sweep=random_resflow hydra.sweeper.storage=sqlite:////nowhere/at/all.db", "cannot use the study"),
-    ("seed=0,1 output_dir={}/text.npz/sweep", "text.npz"),
-    ("seed=0,", "override_grammar"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "said"), SWEEPS)
-def test_a_sweep_refuses_a_mistake_before_any_run(overrides, said, files, tmp_path):
-    pytest.importorskip("optuna", reason="needs nf_mnist[sweep]")
-    given = overrides.replace("{}", str(files)).split()
-    base = tiny_overrides(files / "images.npz", tmp_path / "sweep")
-    ended = run_command("train", "-m", *merge(base, given))
-    assert said in ended.err
-    assert (ended.code, ended.err.count("\n"), ended.err.startswith("error: ")) == (1, 1, True), ended.err
-    assert not list(tmp_path.rglob("run.json"))
-
-
-@pytest.mark.parametrize(
-    ("run", "said"), [("missing", "holds no run to repeat"), ("text.npz", "holds no run"), ("mnist", "holds no run")]
-)
-def test_a_rerun_of_nothing_is_refused(run, said, files, tmp_path):
-    refuses("train", [f"rerun={files}/{run}", f"output_dir={tmp_path}/run"], said, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("command", "given", "said"),
-    [
-        ("train", "trained=rest", "trained is now trainable"),
-        ("train", "+trained=rest", "trained is now trainable"),
-        ("train", "model.flow.scale=tanh", "model.flow.scale is now model.flow.scale_activation"),
-        ("train", "model.flow.n_levels=2", "model.flow.n_levels is now model.flow.n_scales"),
-        ("train", "model.flow.trained_on=[upper]", "model.flow.trained_on is now model.flow.training_mask"),
-        ("evaluate", "against=fashion_mnist", "against is now ood_data"),
-        ("inpaint", "corruption=cp3", "corruption=cp3 is now corruption=gaussian_noise"),
-    ],
-)
-def test_an_old_name_of_a_setting_is_refused_with_its_present_one(command, given, said, tmp_path):
-    refuses(command, [f"output_dir={tmp_path}/run", given], said, tmp_path)
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
@@ -324,10 +187,3 @@ def test_train_refuses_a_folder_that_holds_a_run(files):
     assert (finished.code, finished.err.count("\n")) == (1, 1)
     assert "holds a run already" in finished.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
-def test_a_torchvision_that_does_not_match_torch_is_said_in_a_sentence(command, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    arguments = [] if command == "train" else ["ckpt=any.ckpt"]
-    refuses(command, [f"output_dir={tmp_path}/run", *arguments], "torchvision does not work with torch", tmp_path)

@@ -215,6 +215,17 @@ def test_a_set_that_cannot_be_downloaded_is_said_in_a_sentence(tmp_path, monkeyp
         torchvision_set("FashionMNIST", str(tmp_path))
 
 
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"\0\0\x08\x03" + bytes(100), b"not an IDX file"])
+@pytest.mark.parametrize("download", [True, False])
+def test_a_set_that_was_downloaded_in_part_is_named(content, download, tmp_path):
+    (raw := tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+            (raw / f"{part}-{kind}").write_bytes(content)
+    with pytest.raises(DataError, match=f"^FashionMNIST in {raw} is damaged.*; remove it$"):
+        torchvision_set("FashionMNIST", str(tmp_path), download=download)
+
+
 def labels_of(loader: TrainingLoader) -> list[int]:
     return torch.cat([labels for _, labels in loader]).tolist()
 

@@ -163,7 +163,7 @@ def test_parts_refuse_unknown_names():
 
 
 def test_resflow_names_the_sides_that_do_not_halve():
-    with pytest.raises(ShapeError, match="divisible by 4"):
+    with pytest.raises(ShapeError, match="squeeze needs even sides, got 3x3"):
         resflow(
             event_shape=(1, 6, 6),
             preprocess=preprocessing("none", 1e-5, True),

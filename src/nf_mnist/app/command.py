@@ -1,9 +1,9 @@
 """What every command shares: Hydra composes the configuration, and a mistake of the user ends in one line."""
 
 import functools
+import importlib.metadata
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,11 +16,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nf_mnist import __version__
 from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.app.messages import one_line
 from nf_mnist.app.output import release_paths
 from nf_mnist.app.settings import check_names
-from nf_mnist.errors import ConfigError, MachineError, NFMnistError, RunError, first_line
+from nf_mnist.app.structure import check_structure
+from nf_mnist.app.translation import translated
+from nf_mnist.errors import MachineError, NFMnistError, first_line
 from nf_mnist.hardware import use_ieee_float32
 from nf_mnist.process import handled_signals, keep_streams
 
@@ -38,12 +41,15 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        job = _job(task)
+        job = _job(task, config_name)
 
         def main() -> None:
             keep_streams()
             with handled_signals():
-                start()
+                if "--version" in sys.argv[1:]:  # Hydra would name its own version only
+                    print(versions())
+                else:
+                    start()
 
         def start() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
@@ -57,7 +63,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             except (NFMnistError, HydraException, OmegaConfBaseException, OSError) as error:
                 fail(error)
             except Exception as error:
-                known = _translated(error)
+                known = translated(error)
                 if known is None:
                     raise
                 fail(known)
@@ -67,7 +73,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def _job(task: Task) -> Task:
+def _job(task: Task, config_name: str) -> Task:
     """Return a task that resolves its configuration, and prints a mistake as one line unless it is part of a sweep."""
 
     @functools.wraps(task)
@@ -77,6 +83,7 @@ def _job(task: Task) -> Task:
             register_resolvers()  # in a process of a launcher's, too
             use_ieee_float32()
             OmegaConf.resolve(cfg)
+            check_structure(cfg, config_name)
             return task(cfg)
         except (NFMnistError, OmegaConfBaseException, OSError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -86,6 +93,12 @@ def _job(task: Task) -> Task:
             release_paths()
 
     return job
+
+
+def versions() -> str:
+    """Return the versions of nf_mnist and of what it is built on, in one line."""
+    others = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning", "hydra-core"))
+    return f"nf_mnist {__version__} with {', '.join(others)}"
 
 
 def fail(error: BaseException) -> NoReturn:
@@ -107,37 +120,6 @@ def check_torchvision() -> None:
             f"torchvision does not work with torch {torch.__version__} ({first_line(error)}); install both "
             "from one index: pip install --force-reinstall torch torchvision"
         ) from error
-
-
-def _translated(error: Exception) -> NFMnistError | None:
-    """Return an error that says to a user what one of another library means; None if it is none that users meet.
-
-    These libraries raise a plain ValueError or TypeError, so what tells them apart is where they were raised.
-    """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    modules = [frame.f_globals.get("__name__", "") for frame in frames]
-    if isinstance(error, ValueError) and modules[-1] == "hydra._internal.defaults_list":
-        return ConfigError("a group takes the name of one of its files, not null; leave a group out with ~group")
-    in_optuna = [frame.f_code.co_name for frame in frames if _is_of(frame.f_globals.get("__name__", ""), "optuna")]
-    if isinstance(error, ValueError) and "best_trial" in in_optuna:
-        return RunError("no run of this sweep has a result; python -m nf_mnist.sweep_report FOLDER says why")
-    if _is_lightnings(error, modules):
-        return ConfigError(f"Lightning refuses a setting of trainer, callbacks or logger: {one_line(error)}")
-    if _is_of(type(error).__module__, "submitit"):
-        return RunError(f"submitit: {first_line(error)}; the same command does what is missing")
-    return None
-
-
-def _is_lightnings(error: Exception, modules: list[str]) -> bool:
-    """Return whether Lightning refuses a setting: the error was raised below its code, and not below ours."""
-    if not isinstance(error, TypeError | ValueError) and type(error).__name__ != "MisconfigurationException":
-        return False
-    last = next((name for name in reversed(modules) if _is_of(name, "lightning") or _is_of(name, "nf_mnist")), "")
-    return _is_of(last, "lightning")
-
-
-def _is_of(module: str, package: str) -> bool:
-    return module.partition(".")[0] == package
 
 
 def _warning_line(

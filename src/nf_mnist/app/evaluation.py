@@ -56,7 +56,7 @@ class EvaluatedFlow(NamedTuple):
 
 def load_evaluation_task(
     path: str | Path,
-    evaluation: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None,
     data: DictConfig | None = None,
     trust: Iterable[str] = (),
     device: str = "auto",
@@ -65,7 +65,8 @@ def load_evaluation_task(
 
     Args:
         path: The checkpoint.
-        evaluation: Settings as in ``conf/train.yaml``; those that are null are as in the training run.
+        evaluation: Settings as in ``conf/train.yaml``; those that are null, or all if it is None, are as in the
+            training run.
         data: A data node; None for that of the training run.
         trust: Packages besides nf_mnist whose targets the checkpoint may name.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -75,7 +76,7 @@ def load_evaluation_task(
         ConfigError: If a setting is missing, since the training run measured nothing, or the split is unknown.
     """
     trained = load_trained(path, trust, data)
-    given = {key: value for key, value in evaluation.items() if value is not None}
+    given = {key: value for key, value in (evaluation or {}).items() if value is not None}
     settings = {**(trained.cfg.get("evaluation") or {}), **given}
     missing = {"split", "n_draws", "batch_size", "seed"} - settings.keys()
     if missing:

@@ -50,14 +50,28 @@ def check_kind(setting: str, value: Any, hint: Any) -> None:
         return
     if not any(is_a(value, kind) for kind in options - {NoneType}):
         wanted = " or ".join(text for kind, text in KINDS.items() if kind in options)
-        raise ConfigError(f"{setting} must be {wanted}, got {value!r}")
+        raise ConfigError(f"{setting} must be {wanted}, got {shown(value)}")
 
 
 def is_a(value: Any, kind: type) -> bool:
-    """Return whether a value is a bool, int or float as a setting: no bool is a number, and a float is finite."""
+    """Return whether a value is a bool, int or float as a setting.
+
+    No bool is a number, whole numbers have at most 64 bits, as in a tensor, and floats are finite.
+    """
     if kind is bool or isinstance(value, bool):  # "no" and "off" are words here, and a word would switch it on
         return isinstance(value, bool) and kind is bool
-    return isinstance(value, int) or (kind is float and isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, int):
+        return not _is_too_long(value)
+    return kind is float and isinstance(value, float) and math.isfinite(value)
+
+
+def shown(value: Any) -> str:
+    """Return a refused value as a message shows it."""
+    return f"{value!r}, which has more than 64 bits" if _is_too_long(value) else repr(value)
+
+
+def _is_too_long(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def nodes_with_targets(node: Any) -> Iterator[DictConfig]:

@@ -2,10 +2,12 @@
 
 import unicodedata
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.errors import NFMnistError, first_line
+from nf_mnist.overrides import override, pasteable
 
 PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
@@ -28,6 +30,8 @@ def one_line(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     if isinstance(error.__cause__, NFMnistError):
         return _message(error.__cause__)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
     if isinstance(error, OmegaConfBaseException):
         return first_line(error).rpartition(" raised while resolving interpolation: ")[2]
     if isinstance(error, HydraException):
@@ -35,6 +39,18 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, NFMnistError):
         return f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
     return " ".join(str(error).split())
+
+
+def _unreadable(text: str) -> str:
+    """Say how to write an override that Hydra's grammar cannot read: quoted, if that is what it lacks."""
+    key, equal, value = text.partition("=")
+    try:
+        OverridesParser.create().parse_override(override(key, value))
+    except HydraException:
+        equal = ""
+    if not (key and equal):
+        return f"cannot read {text}: a setting is written key=value, such as optimizer.lr=1e-3"
+    return f"cannot read {text}, since Hydra's grammar reserves some characters; quote a text: {pasteable(key, value)}"
 
 
 def _of_hydra(error: HydraException) -> str:

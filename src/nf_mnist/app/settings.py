@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.kinds import KINDS, check_kind, is_a
+from nf_mnist.app.kinds import KINDS, check_kind, is_a, shown
 from nf_mnist.checkpoints import old_names
 from nf_mnist.errors import ConfigError
 from nf_mnist.hardware import check_n_devices, resolve_accelerator
@@ -26,7 +26,7 @@ class Range(NamedTuple):
     high: float = INF
 
 
-COUNT = Range(int, 1)
+COUNT = Range(int, 1, 2**31 - 1)  # of images, steps and the like, more than anybody has
 SEED = Range(int, 0, 2**32 - 1)
 NOT_NEGATIVE = Range(float, 0)
 POSITIVE = Range(float, 5e-324)  # the smallest float above 0
@@ -126,7 +126,7 @@ def check_ranges(cfg: DictConfig, nullable: Collection[str] = NULLABLE) -> None:
         if value is None and key in nullable:
             continue
         if not is_a(value, kind) or not low <= value <= high:
-            raise ConfigError(f"{key} must be {KINDS[kind]} {_bounds(low, high)}, got {value!r}")
+            raise ConfigError(f"{key} must be {KINDS[kind]} {_bounds(low, high)}, got {shown(value)}")
     for key in SWITCHES:
         check_kind(key, OmegaConf.select(cfg, key, default=False), bool)
 
@@ -134,7 +134,7 @@ def check_ranges(cfg: DictConfig, nullable: Collection[str] = NULLABLE) -> None:
 def _bounds(low: float, high: float) -> str:
     if low == POSITIVE.low:
         return "above 0"
-    return f"of at least {low:g}" if high == INF else f"from {low:g} to {high:g}"
+    return f"of at least {low}" if high == INF else f"from {low} to {high}"
 
 
 def check_training(cfg: DictConfig) -> None:

@@ -27,7 +27,10 @@ class Patches(Bijector):
         super().__init__()
         channels, height, width = event_shape
         if height % patch_size or width % patch_size:
-            raise ShapeError(f"patch_size={patch_size} does not divide the sides of images of {height}x{width}")
+            raise ShapeError(
+                f"patch_size={patch_size} does not divide the sides of images of {height}x{width}; choose a "
+                "model.flow.patch_size that does"
+            )
         self.patch_size = patch_size
         self.grid = (height // patch_size, width // patch_size)
         self.event_shape_out = (self.grid[0] * self.grid[1], channels * patch_size**2)

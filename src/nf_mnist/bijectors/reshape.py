@@ -48,7 +48,10 @@ class Squeeze(Bijector):
         super().__init__()
         channels, height, width = event_shape
         if height % 2 or width % 2:
-            raise ShapeError(f"squeeze needs even sides, got {height}x{width}; use fewer scales or other images")
+            raise ShapeError(
+                f"squeeze needs even sides, got {height}x{width}; use fewer scales (model.flow.n_scales, or shorter "
+                "lists for model=uva_multiscale), images of other sides, or a model without squeezes such as uva_simple"
+            )
         self.event_shape_out = (4 * channels, height // 2, width // 2)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nf_mnist.checkpoints.old_names import current_config, current_parameter
 from nf_mnist.checkpoints.pretrained import checkpoint_path
 from nf_mnist.errors import CheckpointError, ConfigError, first_line
+from nf_mnist.overrides import pasteable
 
 FLOW_PREFIX, DEQUANTIZER_PREFIX, CLASSIFIER_PREFIX = "flow.", "dequantizer.", "classifier."
 PLACES_IN_A_FOLDER = ("checkpoints/best.ckpt", "best.ckpt", "checkpoints/last.ckpt", "last.ckpt")
@@ -159,7 +160,7 @@ def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], pat
         if key in now and now[key] != value and key not in SETTINGS_FREE_IN_A_RUN:
             raise ConfigError(
                 f"{key} is {now[key]}, but the run of {path} has {value}; resume it with the settings that it began "
-                f"with, or start afresh with init_from={path}"
+                f"with, or start afresh with {pasteable('init_from', path)}"
             )
 
 

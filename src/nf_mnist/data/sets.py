@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nf_mnist.checkpoints.checksums import SUMS_FILE, read_sums, sha256
 from nf_mnist.data.files import check_regular_file
-from nf_mnist.errors import ConfigError, DataError
+from nf_mnist.errors import ConfigError, DataError, first_line
 
 NO_LABEL = -1
 TORCHVISION_SETS = ("MNIST", "FashionMNIST", "KMNIST")  # of torchvision, those of MNIST's shape and classes
@@ -80,17 +80,25 @@ def torchvision_set(name: str, root: str, *, download: bool = True) -> ImageSet:
 
     Raises:
         ConfigError: If there is no set of that name.
-        DataError: If the set is not there and is not downloaded, or the download fails.
+        DataError: If the set is damaged, is not there and is not downloaded, or the download fails.
     """
     from torchvision import datasets
 
     if name not in TORCHVISION_SETS:
         raise ConfigError(f"unknown set {name!r}; choose one of {', '.join(TORCHVISION_SETS)}")
 
+    source = getattr(datasets, name)
+    folder = Path(root, name, "raw")
+    is_there = all((folder / Path(file).stem).exists() for file, _ in source.resources)
+
     def images(train: bool) -> Images:
         try:
-            dataset = getattr(datasets, name)(root, train=train, download=download)
-        except (OSError, RuntimeError) as error:
+            dataset = source(root, train=train, download=download)
+        except Exception as error:  # a damaged file can raise anything
+            if is_there:
+                raise DataError(
+                    f"{name} in {folder} is damaged or was not downloaded whole: {first_line(error)}; remove it"
+                ) from error
             if not download:
                 raise DataError(
                     f"{name} is not in {root}, and a checkpoint downloads nothing; name the data to download them, "

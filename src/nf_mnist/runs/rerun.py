@@ -9,14 +9,27 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.messages import printable
+from nf_mnist.app.structure import check_structure
 from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
-from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.errors import CheckpointError, ConfigError, first_line
 from nf_mnist.hardware import describe, resolve_accelerator
 from nf_mnist.runs.record import read_record
 from nf_mnist.runs.training_run import run_training
 
 ALLOWED_WITH_RERUN = ("rerun", "output_dir")
+SETTINGS_OF_RUNS = {
+    "name",
+    "seed",
+    "data",
+    "model",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "output_dir",
+    "run_dir",
+    "ckpt",
+}
 
 
 class Rerun(NamedTuple):
@@ -68,8 +81,7 @@ def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
         raise ConfigError(f"rerun= repeats {run} with its own settings; leave out {' '.join(others)}")
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"{run} holds no run to repeat: there is no {run / 'config.yaml'}")
-    repeated = OmegaConf.create(current_config(OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))))
-    assert isinstance(repeated, DictConfig)
+    repeated = _read_config(run / "config.yaml")
     _move(repeated, run.resolve(), cfg)
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
@@ -80,6 +92,22 @@ def load_rerun(cfg: DictConfig, overrides: Sequence[str]) -> Rerun:
     if repeated.trainer.max_time is not None:
         raise CheckpointError(f"{run} had a budget of time, and its steps are counted in {last}, which is not there")
     return Rerun(repeated, [])
+
+
+def _read_config(path: Path) -> DictConfig:
+    """Return the configuration that a run has written.
+
+    Raises:
+        ConfigError: If the file cannot be read, or lacks a part or holds something else in its place.
+    """
+    try:
+        config = OmegaConf.create(current_config(OmegaConf.to_container(OmegaConf.load(path), resolve=True)))
+        if not isinstance(config, DictConfig) or SETTINGS_OF_RUNS - config.keys():
+            raise ConfigError(f"it lacks {', '.join(sorted(SETTINGS_OF_RUNS - set(config)))}")
+        check_structure(config, "train")
+    except Exception as error:  # a damaged file can raise anything in the parser
+        raise ConfigError(f"{path} is damaged: {first_line(error)}") from None  # a command would print the cause alone
+    return config
 
 
 def _move(repeated: DictConfig, run: Path, cfg: DictConfig) -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, check_settings, load_weights, read_checkpoint
 from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.overrides import pasteable
 from nf_mnist.runs.record import RECORD_FILE, read_record
 from nf_mnist.runs.report import REPORT_FILES
 
@@ -80,17 +81,20 @@ def _check_resumable(checkpoint: Mapping[str, Any], cfg: DictConfig) -> None:
     """Check that ``ckpt`` holds an optimizer, has the settings of this run, and lies beside its best checkpoint."""
     ckpt, checkpoints = cfg.ckpt, Path(cfg.run_dir) / "checkpoints"
     if not checkpoint.get("optimizer_states"):
-        raise CheckpointError(f"{ckpt} holds weights only, so its run cannot be resumed; use init_from={ckpt}")
+        raise CheckpointError(
+            f"{ckpt} holds weights only, so its run cannot be resumed; use {pasteable('init_from', ckpt)}"
+        )
     check_settings(checkpoint, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), ckpt)
     if not _is_in(checkpoints, ckpt):
         raise ConfigError(
             f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "
-            f"that folder as output_dir=, or start afresh with init_from={ckpt}"
+            f"that folder as output_dir=, or start afresh with {pasteable('init_from', ckpt)}"
         )
 
 
 def _taken(run_dir: Path, last: Path) -> ConfigError:
-    return ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with ckpt={last}")
+    resume = pasteable("ckpt", last)
+    return ConfigError(f"{run_dir} holds a run already; choose another output_dir, or resume it with {resume}")
 
 
 def _is_in(folder: Path, ckpt: str) -> bool:

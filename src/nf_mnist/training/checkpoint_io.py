@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from nf_mnist.checkpoints.writing import atomic_write
+from nf_mnist.overrides import pasteable
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -40,4 +41,4 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def how_to_resume(checkpoints: Path) -> str:
     """Say what to do when a training could not write into its folder of checkpoints."""
-    return f"earlier checkpoints are whole: make room, then resume with ckpt={checkpoints / 'last.ckpt'}"
+    return f"earlier checkpoints are whole: make room, then resume with {pasteable('ckpt', checkpoints / 'last.ckpt')}"

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from nf_mnist.overrides import pasteable
 from nf_mnist.process import EXIT_STATUS_OF_SIGTERM, STOP_SIGNALS, stop
 
 
@@ -45,7 +46,9 @@ def stop_on_signals(trainer: L.Trainer, last: Path) -> Iterator[None]:
         if was_told:  # in the last step
             raise SIGTERMException
     except SIGTERMException:
-        print(f"stopped by a signal at step {trainer.global_step}; resume with ckpt={last}", file=sys.stderr)
+        print(
+            f"stopped by a signal at step {trainer.global_step}; resume with {pasteable('ckpt', last)}", file=sys.stderr
+        )
         raise SystemExit(EXIT_STATUS_OF_SIGTERM) from None
     finally:
         for number, handler in earlier.items():

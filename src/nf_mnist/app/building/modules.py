@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.building.flow import build_dequantizer, build_flow
 from nf_mnist.app.composing import instantiate
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from nf_mnist.training.classifier_module import ClassifierModule
@@ -35,11 +35,20 @@ def build_module(cfg: DictConfig) -> "FlowModule":
     )
     if cfg.trainable is not None:
         _freeze_others(module, str(cfg.trainable))
+    _check_optimizer(module, cfg)
+    return module
+
+
+def _check_optimizer(module: "FlowModule | ClassifierModule", cfg: DictConfig) -> None:
+    """Build the optimizer once, so that its settings are refused before Lightning meets them.
+
+    Raises:
+        ConfigError: If it cannot be built.
+    """
     try:
         module.configure_optimizers()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"cannot build {cfg.optimizer._target_}: {error}") from error
-    return module
+    except Exception as error:  # torch's constructors raise anything where they get another kind of value
+        raise ConfigError(f"cannot build {cfg.optimizer._target_}: {first_line(error)}") from error
 
 
 def _freeze_others(module: "FlowModule", trainable: str) -> None:
@@ -61,11 +70,17 @@ def _freeze_others(module: "FlowModule", trainable: str) -> None:
 
 
 def build_classifier_module(cfg: DictConfig) -> "ClassifierModule":
-    """Build the Lightning module of the classifier; its weights depend on the seed alone."""
+    """Build the Lightning module of the classifier; its weights depend on the seed alone.
+
+    Raises:
+        ConfigError: If a part cannot be built.
+    """
     from nf_mnist.training.classifier_module import ClassifierModule
 
     torch.manual_seed(cfg.seed)
     classifier = instantiate(cfg.classifier).to(memory_format=torch.channels_last)
-    return ClassifierModule(
+    module = ClassifierModule(
         classifier, cfg.distortion, instantiate(cfg.optimizer), instantiate(cfg.scheduler), cfg.seed
     )
+    _check_optimizer(module, cfg)
+    return module

@@ -25,9 +25,11 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
         MachineError: If the machine lacks the accelerator; see :func:`~nf_mnist.hardware.resolve_accelerator`.
     """
     from nf_mnist.training.callbacks import StoreConfig
+    from nf_mnist.training.processes import check_launcher
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # importing Lightning set it to INFO
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # where trainer.profiler prints its report
     callbacks = _all_of(cfg, "callbacks")
     accelerator = resolve_accelerator(cfg.trainer.accelerator)
     precision = resolve_precision(cfg.trainer.precision, accelerator)
@@ -37,6 +39,7 @@ def build_trainer(cfg: DictConfig) -> "L.Trainer":
     trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=_all_of(cfg, "logger"), accelerator=accelerator, precision=precision
     )
+    check_launcher(trainer, cfg.trainer.strategy)
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         device = trainer.strategy.root_device.type
         trainer.precision_plugin.scaler = torch.amp.GradScaler(device, init_scale=INITIAL_LOSS_SCALE)

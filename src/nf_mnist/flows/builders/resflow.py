@@ -6,7 +6,7 @@ scale and shift of affine couplings, as in Real NVP (Dinh et al. 2017).
 """
 
 from nf_mnist.bijectors import AffineCoupling, Bijector, Flatten, Sequential, Shape, Squeeze, make_mask
-from nf_mnist.errors import ShapeError, check_range
+from nf_mnist.errors import check_range
 from nf_mnist.flows.components import MAX_SCALES, Norm, Preprocess, alternating_masks, factor_out_half
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import ResidualNet
@@ -45,13 +45,6 @@ def resflow(
     check_range(1, MAX_SCALES, n_scales=n_scales)
     check_range(1, hidden_channels=hidden_channels)
     check_range(0, mlp_features=mlp_features)
-    _, height, width = event_shape
-    divisor = 2 ** (n_scales - 1)
-    if height % divisor or width % divisor:
-        raise ShapeError(
-            f"resflow with {n_scales} scales needs sides divisible by {divisor} (squeeze needs even sides), "
-            f"got {height}x{width}; use model.flow.n_scales={n_scales - 1}"
-        )
 
     def couplings(shape: Shape, kept_first: str) -> list[Bijector]:
         layers: list[Bijector] = []

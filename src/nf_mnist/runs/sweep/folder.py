@@ -16,10 +16,11 @@ from nf_mnist.app.command import fail
 from nf_mnist.app.messages import one_line
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError, MachineError
+from nf_mnist.overrides import override
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import COMPLETED, run_records
 from nf_mnist.runs.sweep.devices import pass_devices_on
-from nf_mnist.runs.sweep.names import folder_override, key_of, settings
+from nf_mnist.runs.sweep.names import key_of, settings
 from nf_mnist.runs.sweep.report import report_sweep
 from nf_mnist.runs.sweep.study import queue_unfinished_trials
 
@@ -62,13 +63,13 @@ class SweepFolder(Callback):
 
     def _prepare(self, config: DictConfig) -> None:
         """Check the settings, lock the folder, write ``sweep.json`` and queue unfinished trials."""
-        _check_launcher(config.hydra.launcher)
+        _check_launcher(config.hydra)
         _check_overrides(config.hydra.overrides.task)
         pass_devices_on()
         folder = Path(config.hydra.sweep.dir)
         # Jobs are composed anew, and would name the folder after their own model.
         with read_write(config.hydra.overrides):
-            config.hydra.overrides.hydra.append(folder_override("hydra.sweep.dir", folder))
+            config.hydra.overrides.hydra.append(override("hydra.sweep.dir", folder))
         self._at_end.enter_context(lock_folder(folder, "sweep"))
         _check_same_sweep(folder, settings(config.hydra.overrides.task))
         write_json(folder / "sweep.json", {"overrides": settings(config.hydra.overrides.task)})
@@ -108,8 +109,10 @@ def _check_same_sweep(folder: Path, overrides: list[str]) -> None:
         )
 
 
-def _check_launcher(launcher: DictConfig) -> None:
-    if OmegaConf.select(launcher, "n_jobs", default=1) < 1:
-        raise ConfigError(f"hydra.launcher.n_jobs must be at least 1, got {launcher.n_jobs}")
-    if launcher._target_.endswith("SlurmLauncher") and shutil.which("sbatch") is None:
+def _check_launcher(node: DictConfig) -> None:
+    """Check the numbers of jobs in Hydra's own node, and that what submits jobs is here."""
+    for key in ("launcher.n_jobs", "sweeper.n_jobs"):
+        if (n_jobs := OmegaConf.select(node, key, default=1)) < 1:
+            raise ConfigError(f"hydra.{key} must be at least 1, got {n_jobs}")
+    if node.launcher._target_.endswith("SlurmLauncher") and shutil.which("sbatch") is None:
         raise MachineError("launcher=slurm needs sbatch, which is not here; use it on a cluster's login node")

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nf_mnist.errors import DivergenceError, NFMnistError, RunError
+from nf_mnist.overrides import override
 from nf_mnist.runs.lock import is_locked
 from nf_mnist.runs.record import (
     COMPLETED,
@@ -25,7 +26,7 @@ from nf_mnist.runs.record import (
     update_record,
 )
 from nf_mnist.runs.sweep.devices import Reservation, reserve_devices, take_devices_over
-from nf_mnist.runs.sweep.names import folder_override, run_name, settings
+from nf_mnist.runs.sweep.names import run_name, settings
 
 SECONDS_TO_STOP = 60
 
@@ -93,7 +94,7 @@ def _train(folder: Path, overrides: Sequence[str], reservation: Reservation) -> 
     If this process is interrupted, the command is told to stop, saves a checkpoint, and is waited for.
     """
     update_record(folder, overrides=list(overrides))
-    output_dir = folder_override("output_dir", folder.resolve())
+    output_dir = override("output_dir", folder.resolve())
     command = [sys.executable, "-m", "nf_mnist.train", *overrides, output_dir, "ckpt=auto"]
     with (folder / "output.txt").open("ab") as output:
         process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 # Overrides that say where and how a run is made; they do not change the run.
 LOCATION_OVERRIDES = ("output_dir", "launcher")
@@ -16,12 +15,6 @@ def settings(overrides: Iterable[str]) -> list[str]:
 def key_of(override: str) -> str:
     """Return the name of the setting that an override changes."""
     return override.lstrip("+~").partition("=")[0]
-
-
-def folder_override(key: str, folder: Path) -> str:
-    """Return the override that sets a key to a folder, quoted for Hydra whatever characters the path holds."""
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{quoted}'"
 
 
 def run_name(overrides: Iterable[str]) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from rich.table import Table
 
 from nf_mnist.app.tables import plain, print_table
-from nf_mnist.checkpoints.writing import write_json, write_text
+from nf_mnist.checkpoints.writing import atomic_write, write_json, write_text
 from nf_mnist.errors import ConfigError
+from nf_mnist.overrides import pasteable
 from nf_mnist.runs.record import COMPLETED, run_records
 from nf_mnist.runs.sweep.names import key_of
 
@@ -39,7 +40,7 @@ def report_sweep(folder: Path) -> None:
     if best is not None:
         metric = _metric(rows)
         print(f"best: {best['run']}, {metric} {best[metric]:.4f}; repeat it, bit for bit on the same machine, with")
-        print(f"  python -m nf_mnist.train rerun={folder / best['run']}")
+        print(f"  python -m nf_mnist.train {pasteable('rerun', folder / best['run'])}")
         _draw(rows, metric, folder / "report.png")
 
 
@@ -138,5 +139,6 @@ def _draw(rows: Sequence[Row], metric: str, path: Path) -> None:
     keys = list(rows[0])[1 : list(rows[0]).index("status")]
     varied = {key: [row[key] for row in completed] for key in keys if len({row[key] for row in completed}) > 1}
     if varied:
-        parallel_coordinates(varied, metric, [row[metric] for row in completed]).savefig(path, dpi=100)
+        figure = parallel_coordinates(varied, metric, [row[metric] for row in completed])
+        atomic_write(path, lambda file: figure.savefig(file, dpi=100, format="png"))
         print(f"picture: {path}; curves and HParams: tensorboard --logdir {path.parent}")
