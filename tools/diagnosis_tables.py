@@ -1,6 +1,11 @@
 """Tables of the checks of ``python -m nf_mnist.diagnose``, and of the faults that they find."""
 
+from typing import TYPE_CHECKING
+
 from tools.from_results import read_result, table
+
+if TYPE_CHECKING:
+    from nf_mnist.diagnostics import Check
 
 
 def checks() -> str:
@@ -8,8 +13,13 @@ def checks() -> str:
     from nf_mnist.diagnostics import CHECKS  # imports torch, which no other table needs
 
     columns = ("check", "what passes", "what it measures, and why this threshold", "likely cause", "try")
-    rows = [(check.name, check.expected, check.explanation, check.cause, check.remedy) for check in CHECKS]
+    rows = [(check.name, check.expected, check.explanation, check.cause, _cure(check)) for check in CHECKS]
     return table(columns, rows)
+
+
+def _cure(check: "Check") -> str:
+    overrides = f" (`{' '.join(check.overrides)}`)" if check.overrides else ""
+    return f"{check.remedy}{overrides}"
 
 
 def planted_faults() -> str:

@@ -13,9 +13,16 @@ from torchvision.utils import make_grid
 
 
 def image_grid(x: Tensor, columns: int | None = None) -> Tensor:
-    """Lay out images, shape (n, 1, height, width), clipped to [0, 1], on a grid. Returns shape (3, height, width)."""
+    """Lay out images, shape (n, 1 or 3, height, width), clipped to [0, 1], on a grid. Returns shape (3, height, width).
+
+    Pixels that are NaN are red.
+    """
     columns = columns or math.ceil(math.sqrt(len(x)))
-    return make_grid(x.detach().float().cpu().clamp(0, 1), nrow=columns, padding=2, pad_value=0.5)
+    x = x.detach().float().cpu().clamp(0, 1)
+    x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+    red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    x = torch.where(x.isnan().any(1, keepdim=True), red, x)
+    return make_grid(x, nrow=columns, padding=2, pad_value=0.5)
 
 
 def radius_histogram(z: Tensor, title: str = "") -> Figure:

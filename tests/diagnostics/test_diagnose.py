@@ -42,7 +42,7 @@ def test_checks_that_need_a_failed_one_are_skipped_and_the_others_go_on(fault):
     by_name = results(task_of_four_numbers(fault()))
     assert list(by_name) == NAMES
     assert by_name["log-determinant is that of the Jacobian"].status == "skip"
-    assert "says nothing while this is broken" in by_name["the norm of z is a shell"].measured
+    assert "says nothing without this" in by_name["the norm of z is a shell"].measured
     assert by_name["data are dithered"].status == "pass"
 
 
@@ -58,7 +58,8 @@ def test_any_object_with_both_directions_is_measured():
 
     by_name = results(task_of_four_numbers(Halved()))
     names = NAMES[: NAMES.index("images come back in float32")]
-    assert {by_name[name].status for name in names} == {"pass"}
+    skipped = {"the sets share no image", "the saved state is the whole flow"}  # of which nothing is known here
+    assert {name for name in names if by_name[name].status != "pass"} == skipped
 
 
 JACOBIAN = "log-determinant is that of the Jacobian"
@@ -92,14 +93,14 @@ def test_slopes_are_those_of_a_density_that_is_known():
     of_base = -(math.exp(0.5) * x * z).sum() * along["log_scale"] - z.sum() * along["shift"]
     for slope, expected in ((slopes.base, of_base), (slopes.log_det, 2 * along["log_scale"])):
         assert slope.claimed == pytest.approx(float(expected), rel=1e-6)
-        assert slope.measured == pytest.approx(float(expected), rel=1e-6)
+        assert slope.measured[0] == pytest.approx(float(expected), rel=1e-6)
         assert slope.error < 1e-6
 
 
 def test_undithered_levels_are_named_and_so_is_the_remedy():
     task = make_task(make_flow("resflow", torch.float32), "none")
     (result,) = results(task, ["data are dithered"]).values()
-    assert (result.status, result.remedy) == ("fail", "data.dequantizer=uniform")
+    assert (result.status, result.overrides) == ("fail", ("data.dequantizer=uniform",))
 
 
 def test_spikes_on_levels_are_found_from_outside():
@@ -123,7 +124,7 @@ def test_a_logit_that_is_not_counted_fails_where_there_are_bits_and_passes_where
     names = ["every log-determinant counts", JACOBIAN]
     discrete, protocol = (results(make_task(flow, kind), names) for kind in ("uniform", "cp3"))
     assert [discrete[name].status for name in names] == ["fail", "pass"], "the map itself is right"
-    assert discrete[names[0]].remedy == "data.count_log_det=true"
+    assert discrete[names[0]].overrides == ("data.count_log_det=true",)
     assert [protocol[name].status for name in names] == ["pass", "pass"]
 
 
@@ -144,7 +145,7 @@ def test_an_unbounded_scale_function_is_warned_of():
     next(m for m in flow.modules() if isinstance(m, AffineCoupling)).scale_activation = lambda raw: raw
     result = results(make_task(flow), [name])[name]
     assert result.status == "warn"
-    assert "model.flow.scale_activation=tanh" in result.remedy
+    assert "model.flow.scale_activation=tanh" in result.overrides
 
 
 def test_a_base_without_its_constant_is_named():

@@ -72,7 +72,8 @@ def test_a_users_own_flow_is_diagnosed(folder, tmp_path):
     finished = run_command("diagnose", *given, "data=array", f"path={folder}/images.npz", f"out={tmp_path}/diagnosis")
     assert finished.code == 0, "whatever the results"
     report = json.loads((tmp_path / "diagnosis" / "report.json").read_text())
-    failed = next(result for result in report["results"] if result["status"] == "fail")
+    of_the_code = [one for one in report["results"] if one["check"] != "the sets share no image"]  # tiny ones do
+    failed = next(result for result in of_the_code if result["status"] == "fail")
     assert failed["check"] == "log-determinant is that of the Jacobian"
     assert "averaged over the 196 dimensions" in failed["cause"]
 

@@ -1,5 +1,6 @@
 """Measures of a flow (tensors in, numbers out), and the checks that compare them with what healthy flows have."""
 
+from nf_mnist.diagnostics.answer import answer
 from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, Result, check, diagnose
 from nf_mnist.diagnostics.batch import Batch, make_batch
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
@@ -39,6 +40,7 @@ __all__ = [
     "Slopes",
     "Stretch",
     "WithContext",
+    "answer",
     "as_flow",
     "check",
     "diagnose",

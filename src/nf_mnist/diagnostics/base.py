@@ -7,14 +7,19 @@ p-values: given enough images, they would reject every trained flow.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nf_mnist.diagnostics.isolation import TimeUp, time_limit
 from nf_mnist.diagnostics.messages import raised
 from nf_mnist.diagnostics.task import DiagnosisTask
 
 PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"
+UNTRAINED = "the flow is not trained: it has no weights, or nearly all are at their initial values"
+TRAIN = "train the flow, or load its weights"
+CALL = "call both directions on a batch of images, and read the traceback"
+SECONDS = 30.0  # that a check may take
 MIN_IMAGES = 20  # for means over images: the standard deviation of 20 normals is known to one sixth
 
 
@@ -26,12 +31,14 @@ class Measurement(NamedTuple):
         text: What was measured, in words. If empty, the size and its unit are reported.
         cause: A more likely cause than the one stated by the check, if the measurement points to one.
         remedy: The remedy for that cause.
+        is_shown: Whether the measurement shows that cause, rather than making it likely.
     """
 
     size: float
     text: str = ""
     cause: str = ""
     remedy: str = ""
+    is_shown: bool = True
 
 
 class Result(NamedTuple):
@@ -45,6 +52,9 @@ class Result(NamedTuple):
         expected: What passes, in words.
         cause: The likely cause; empty unless the status is ``warn`` or ``fail``.
         remedy: What to try; empty unless the status is ``warn`` or ``fail``.
+        is_shown: Whether an experiment or the measurement itself shows the cause; if not, it is a frequent one.
+        overrides: Overrides of ``python -m nf_mnist.train`` that do what the remedy says, for models that have them.
+        is_usual: Whether the violation is one that many good flows have, and no more than a warning.
     """
 
     check: str
@@ -54,6 +64,9 @@ class Result(NamedTuple):
     expected: str
     cause: str = ""
     remedy: str = ""
+    is_shown: bool = False
+    overrides: tuple[str, ...] = ()
+    is_usual: bool = False
 
 
 class NotMeasured(Exception):  # noqa: N818
@@ -71,9 +84,11 @@ class Check:
         warn: Largest size that passes.
         fail: Largest size that is a warning; anything larger fails.
         cause: The most frequent cause of a violation.
-        remedy: What to try: overrides of ``python -m nf_mnist.train``, or a change of code.
+        remedy: What to try, in words that hold for flows of any origin.
         needs: Checks that must pass before this one means anything.
         is_cheap: Whether the check is fast enough to run at each validation of a training.
+        of_trained: Whether only trained flows have the property, so that a lack of training explains a violation.
+        overrides: Overrides of ``python -m nf_mnist.train`` that do what the remedy says, for models that have them.
     """
 
     name: str
@@ -85,6 +100,8 @@ class Check:
     remedy: str
     needs: "tuple[Check, ...]"
     is_cheap: bool
+    of_trained: bool = False
+    overrides: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:
@@ -102,11 +119,14 @@ class Check:
     def run(self, task: DiagnosisTask) -> Result:
         """Measure the property and compare it with the thresholds. An exception raised by the flow fails the check."""
         try:
-            return self._compare(self.measure(task))
+            result = self._compare(self.measure(task))
+            if result.cause and self.of_trained and task.is_untrained:
+                return result._replace(cause=UNTRAINED, remedy=TRAIN, is_shown=True, overrides=())
+            return result
         except NotMeasured as reason:
             return self.skip(str(reason))
         except Exception as error:  # a user's flow may fail in any way, and the other checks must still run
-            return self._compare(Measurement(math.nan, raised(error), "the flow itself raises"))
+            return self._compare(Measurement(math.nan, raised(error), "the flow itself raises", CALL))
 
     def skip(self, reason: str) -> Result:
         """Return the result of a check that is not measured."""
@@ -118,7 +138,17 @@ class Check:
         result = Result(self.name, status, size, measurement.text or f"{size:.3g} {self.unit}", self.expected)
         if status == PASS:
             return result
-        return result._replace(cause=measurement.cause or self.cause, remedy=measurement.remedy or self.remedy)
+        is_shown = bool(measurement.cause) and measurement.is_shown
+        remedy = measurement.remedy if measurement.cause else self.remedy
+        overrides = () if measurement.remedy else self.overrides
+        cause = measurement.cause or self.cause
+        return result._replace(
+            cause=cause,
+            remedy=remedy or self.remedy,
+            is_shown=is_shown,
+            overrides=overrides,
+            is_usual=math.isinf(self.fail),
+        )
 
 
 def check(
@@ -131,31 +161,44 @@ def check(
     remedy: str,
     needs: tuple[Check, ...],
     is_cheap: bool = False,
+    of_trained: bool = False,
+    overrides: tuple[str, ...] = (),
 ) -> Callable[[Callable[[DiagnosisTask], Measurement]], Check]:
     """Turn the function that measures a property into a :class:`Check`, whose attributes the arguments are."""
 
     def decorate(measure: Callable[[DiagnosisTask], Measurement]) -> Check:
-        return Check(name, measure, unit, warn, fail, cause, remedy, needs, is_cheap)
+        return Check(name, measure, unit, warn, fail, cause, remedy, needs, is_cheap, of_trained, overrides)
 
     return decorate
 
 
-def diagnose(task: DiagnosisTask, checks: Iterable[Check]) -> Iterator[Result]:
+def diagnose(task: DiagnosisTask, checks: Iterable[Check], seconds: float = SECONDS) -> Iterator[Result]:
     """Run checks in the given order and yield the result of each.
 
-    A check is skipped if one that it needs has failed, or was itself skipped for this reason.
+    A check is skipped if one that it needs has failed or took too long, or was itself skipped for this reason.
 
     Args:
         task: The flow and the images to diagnose it with.
         checks: Checks to run, such as :data:`~nf_mnist.diagnostics.CHECKS`.
+        seconds: Time that each check may take.
     """
     unsound: set[str] = set()
     for each in checks:
         missing = [need.name for need in each.needs if need.name in unsound]
-        result = each.skip(f"says nothing while this is broken: {missing[0]}") if missing else each.run(task)
-        if missing or result.status == FAIL:
+        try:
+            with time_limit(seconds):
+                result = each.skip(f"says nothing without this: {missing[0]}") if missing else each.run(task)
+            is_sound = not missing and result.status != FAIL
+        except TimeUp:
+            result, is_sound = each.skip(f"not done after {seconds:g} s; fewer images may do: n_images=100"), False
+        if not is_sound:
             unsound.add(each.name)
         yield result
+
+
+def worst(measurements: Sequence[Measurement]) -> Measurement:
+    """Return the measurement of the largest size, where NaN is larger than any number."""
+    return max(measurements, key=lambda one: math.inf if math.isnan(one.size) else one.size)
 
 
 def require_images(n_images: int) -> None:

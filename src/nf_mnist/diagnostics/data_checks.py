@@ -1,4 +1,6 @@
-"""Checks of the data that a flow is given: are they in the unit interval, and does their dither fill grey levels?"""
+"""Checks of the data that a flow is given: do they use the grey levels, is their dither right, are the sets apart?"""
+
+import math
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
 from nf_mnist.diagnostics.likelihood import fullest_sixteenth, most_frequent_share
@@ -8,12 +10,56 @@ FREQUENT = 0.01  # share of pixels that have one and the same value; in dithered
 
 
 @check(
+    "images use the grey levels",
+    unit="of the 8 bits are not used",
+    warn=1.0,
+    fail=4.0,
+    cause="the images were scaled to [0, 1] before they became whole numbers, or are binary ones",
+    remedy="levels from 0 to 255 as uint8: (255 * image).round()",
+    needs=(),
+    is_cheap=True,
+)
+def images_use_the_grey_levels(task: DiagnosisTask) -> Measurement:
+    """The logarithm of 256 over one more than the largest level. Images of two levels are at least a warning."""
+    levels = task.batch.levels
+    largest, n_levels = int(levels.max()), len(levels.unique())
+    size, text = 8 - math.log2(largest + 1), f"{n_levels} levels, the largest is {largest}"
+    if n_levels <= 2 and size <= 1:
+        cause = "the images have two levels only, as after a threshold: bits per dimension are not those of greys"
+        return Measurement(2.0, text, cause, "images with their greys, or a model of binary images")
+    return Measurement(size, text)
+
+
+@check(
+    "the sets share no image",
+    unit="of the images are in the training set, too",
+    warn=0.001,
+    fail=0.01,
+    cause="the sets overlap: images were duplicated before the split, a set was taken from the other one, or images are "
+    "so simple that they repeat by chance",
+    remedy="drop duplicates before splitting",
+    needs=(),
+)
+def sets_share_no_image(task: DiagnosisTask) -> Measurement:
+    """The share of images whose levels are exactly those of a training image. MNIST's own sets share none."""
+    if task.sets is None:
+        raise NotMeasured("the whole sets are not at hand")
+    scored, train = task.sets
+    seen = {bytes(image) for image in train.cpu().flatten(1).numpy()}
+    shared = sum(bytes(image) in seen for image in scored.cpu().flatten(1).numpy())
+    return Measurement(
+        shared / len(scored), f"{shared} of {len(scored)} images are also among {len(train)} for training"
+    )
+
+
+@check(
     "data lie in the unit interval",
     unit="of the pixels lie outside of [0, 1]",
     warn=0.0,
     fail=0.001,
     cause="after dithering, levels are divided by a number other than 256, or not at all",
-    remedy="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
+    remedy="x = (v + u) / 256 with u in (0, 1)",
+    overrides=("data.dequantizer=uniform",),
     needs=(),
     is_cheap=True,
 )
@@ -31,7 +77,8 @@ def data_lie_in_the_unit_interval(task: DiagnosisTask) -> Measurement:
     warn=FREQUENT,
     fail=0.1,
     cause="levels are not dequantized: a density on isolated points has no upper bound and is no likelihood",
-    remedy="data.dequantizer=uniform",
+    remedy="dequantize: x = (v + u) / 256 with u in (0, 1)",
+    overrides=("data.dequantizer=uniform",),
     needs=(),
     is_cheap=True,
 )
@@ -46,7 +93,8 @@ def data_are_dithered(task: DiagnosisTask) -> Measurement:
     warn=0.25,
     fail=0.5,
     cause="the noise is narrower than a level: it was scaled for images instead of levels, or cut off",
-    remedy="x = (v + u) / 256 with u in (0, 1): data.dequantizer=uniform",
+    remedy="x = (v + u) / 256 with u in (0, 1)",
+    overrides=("data.dequantizer=uniform",),
     needs=(data_are_dithered,),
     is_cheap=True,
 )
@@ -60,4 +108,10 @@ def dither_fills_a_level(task: DiagnosisTask) -> Measurement:
     return Measurement(fullest_sixteenth(task.batch.x))
 
 
-DATA = (data_lie_in_the_unit_interval, data_are_dithered, dither_fills_a_level)
+DATA = (
+    images_use_the_grey_levels,
+    sets_share_no_image,
+    data_lie_in_the_unit_interval,
+    data_are_dithered,
+    dither_fills_a_level,
+)

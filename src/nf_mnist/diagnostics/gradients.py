@@ -1,15 +1,18 @@
 """Whether autograd's gradient is that of what the flow computes. Training follows the gradient and nothing else."""
 
-import copy
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nf_mnist.diagnostics.isolation import copied, seeded
 from nf_mnist.flows import Flow
 
-STEP = 1e-6  # of the central difference, as a share of the size of each parameter
+STEPS = (1e-6, 1e-5, 1e-4)  # of central differences, as shares of the size of each parameter
+RESOLVED = 0.05  # relative difference of slopes over two steps, above which they are rounding
 MIN_SLOPE = 0.01  # nats along a whole direction; smaller slopes are compared as if they were this large
 
 
@@ -17,19 +20,44 @@ class Slope(NamedTuple):
     """How one term of log p, summed over events, changes along a direction of the parameters.
 
     Attributes:
-        claimed: Slope from autograd, in nats.
-        measured: Slope from a central difference, in nats.
+        claimed: Slope from autograd in evaluation mode, in nats.
+        in_training: Slope from autograd in training mode, in nats; NaN if it fails there.
+        measured: Slopes from central differences over steps of increasing length, in nats.
         largest: Sum over all parameter tensors of the absolute value of their contribution, which sets the scale.
     """
 
     claimed: float
-    measured: float
+    in_training: float
+    measured: tuple[float, ...]
     largest: float
 
     @property
+    def rounding(self) -> float:
+        """By how much the differences over the two longest steps differ: by rounding, or by kinks."""
+        return abs(self.measured[-2] - self.measured[-1])
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the differences over two consecutive steps agree, so that these are not rounding."""
+        closest = min(abs(one - other) for one, other in pairwise(self.measured))
+        return closest <= RESOLVED * max(*map(abs, self.measured), MIN_SLOPE)
+
+    @property
     def error(self) -> float:
-        """Difference of the two slopes, relative to their scale."""
-        return abs(self.claimed - self.measured) / max(self.largest, abs(self.measured), MIN_SLOPE)
+        """Difference of claimed and measured slope for the step at which it is least, relative to their scale.
+
+        What may be rounding is not counted.
+        """
+        return self._error_of(self.claimed)
+
+    @property
+    def error_in_training(self) -> float:
+        """The same for the slope from autograd in training mode."""
+        return self._error_of(self.in_training)
+
+    def _error_of(self, claimed: float) -> float:
+        least = min(abs(claimed - slope) for slope in self.measured)
+        return max(least - self.rounding, 0.0) / max(self.largest, abs(self.measured[-1]), MIN_SLOPE)
 
 
 class Slopes(NamedTuple):
@@ -53,7 +81,7 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
         context: Context of the flow, or None.
         seed: Seed of the direction.
     """
-    flow = copy.deepcopy(flow).requires_grad_(True)
+    flow = copied(flow).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     along = {
         value: torch.randn(value.shape, generator=generator).to(value) * (value.detach().square().mean().sqrt() + 1e-3)
@@ -61,16 +89,32 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
     }
 
     def terms() -> tuple[Tensor, Tensor]:
-        z, log_det = flow.bijector.forward_and_log_det(x, context)
+        with seeded(seed):
+            z, log_det = flow.bijector.forward_and_log_det(x, context)
         return flow.base.log_prob(z).sum(), log_det.sum()
 
     contributions = [_contributions(term, along) for term in terms()]
-    differences = _differences(terms, along)
+    in_training = _slopes_in_training(flow, terms, along)
+    differences = [_differences(flow, terms, along, step) for step in STEPS]
     base, log_det = (
-        Slope(sum(claimed), measured, sum(map(abs, claimed)))
-        for claimed, measured in zip(contributions, differences, strict=True)
+        Slope(sum(claimed), in_training[i], tuple(slopes[i] for slopes in differences), sum(map(abs, claimed)))
+        for i, claimed in enumerate(contributions)
     )
     return Slopes(base, log_det)
+
+
+def _slopes_in_training(
+    flow: Flow, terms: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor]
+) -> list[float]:
+    """Return the slopes from autograd in training mode, in which some flows only have gradients."""
+    state = copied(flow.state_dict())
+    flow.train()
+    try:
+        return [sum(_contributions(term, along)) for term in terms()]
+    except Exception:  # a user's flow may fail in any way
+        return [math.nan, math.nan]
+    finally:
+        flow.eval().load_state_dict(state)
 
 
 def _contributions(term: Tensor, along: dict[nn.Parameter, Tensor]) -> list[float]:
@@ -83,11 +127,19 @@ def _contributions(term: Tensor, along: dict[nn.Parameter, Tensor]) -> list[floa
 
 
 @torch.no_grad()
-def _differences(terms: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor]) -> list[float]:
-    """Return the slopes of all terms from a central difference. This moves the parameters."""
+def _differences(
+    flow: Flow, terms: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor], step: float
+) -> list[float]:
+    """Return the slopes of all terms from a central difference over a step."""
     at_both_sides = []
-    for sign in (1, -2):  # to one side, and from there to the other
-        for value, direction in along.items():
-            value.add_(direction, alpha=sign * STEP)
+    for moves in (1, -2):  # to one side, and from there to the other
+        _move(flow, along, moves * step)
         at_both_sides.append([term.item() for term in terms()])
-    return [(above - below) / (2 * STEP) for above, below in zip(*at_both_sides, strict=True)]
+    _move(flow, along, step)
+    return [(above - below) / (2 * step) for above, below in zip(*at_both_sides, strict=True)]
+
+
+def _move(flow: Flow, along: dict[nn.Parameter, Tensor], step: float) -> None:
+    for value, direction in along.items():
+        value.add_(direction, alpha=step)
+    flow.train().eval()  # which drops what layers keep of their earlier weights

@@ -1,5 +1,6 @@
 """What autograd tells of a map: the exact log-determinant, and how strongly each direction stretches."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.isolation import copied
 
+DIFFERENCE_ERROR = 1e-6  # of a log-determinant by differences, in nats per dimension
 CHUNK = 56  # rows of the Jacobian at a time
 
 
@@ -17,10 +20,18 @@ class LogDet(NamedTuple):
     Attributes:
         claimed: What the map returns.
         exact: The log-determinant of its Jacobian.
+        error: Error of the exact one, which is not 0 if the Jacobian is made of differences.
     """
 
     claimed: float
     exact: float
+    error: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        """By how many nats the two differ, less the error; infinite if a number is NaN."""
+        gap = abs(self.claimed - self.exact)
+        return math.inf if math.isnan(gap) else max(gap - self.error, 0.0)
 
 
 class Stretch(NamedTuple):
@@ -36,42 +47,59 @@ class Stretch(NamedTuple):
 
 
 def exact_log_det(bijector: Invertible, x: Tensor) -> LogDet:
-    """Compare the log-determinant of an event with that of autograd's Jacobian.
+    """Compare the log-determinant of an event with that of its Jacobian.
 
     Args:
         bijector: The map, in evaluation mode and preferably in float64.
         x: One event, shape (1, *event).
     """
-
-    def latent(flat: Tensor) -> Tensor:
-        return bijector.forward_and_log_det(flat.reshape(x.shape))[0].flatten()
-
-    jacobian = torch.func.jacrev(latent, chunk_size=CHUNK)(x.flatten())
+    jacobian = _by_autograd(bijector, x)
+    error = 0.0 if jacobian is not None else DIFFERENCE_ERROR * x.numel()
+    exact = torch.linalg.slogdet(differences(bijector, x) if jacobian is None else jacobian).logabsdet.item()
     with torch.no_grad():
         claimed = bijector.forward_and_log_det(x)[1].sum().item()
-    return LogDet(claimed, torch.linalg.slogdet(jacobian.double()).logabsdet.item())
+    return LogDet(claimed, exact, error)
 
 
-def relation(claimed: float, exact: float, dims: int) -> str:
-    """Return how a claimed log-determinant relates to the exact one, in words; empty if there is no simple relation."""
+def jacobian_of(bijector: Invertible, x: Tensor) -> Tensor:
+    """Return the Jacobian of a map at one event in float64, shape (dims, dims).
 
-    def close(value: float) -> bool:
-        return abs(value - exact) <= 1e-4 * abs(exact)
+    It is autograd's. Where autograd fails, or sees no part of an output, differences take its place: a user's map may
+    detach a value, and a solver may have a backward pass that torch cannot vectorize.
 
-    if exact in (float("inf"), float("-inf")):
-        return "the Jacobian is singular: the map is not one to one, or autograd does not see all of it"
-    if close(-claimed):
-        return "its sign is wrong: it is that of the other direction"
-    if claimed == 0:
-        return "it is not counted: 0 is returned"
-    if close(claimed * dims):
-        return f"it is averaged over the {dims} dimensions where it has to be summed: mean in place of sum"
-    for factor in range(2, dims + 1):
-        if close(claimed * factor):
-            return f"it is {factor} times too small: not summed over {factor} elements, or a mean in place of a sum"
-        if close(claimed / factor):
-            return f"it is {factor} times too large: counted {factor} times"
-    return ""
+    Args:
+        bijector: The map, in evaluation mode.
+        x: One event, shape (1, *event).
+    """
+    jacobian = _by_autograd(bijector, x)
+    return differences(bijector, x) if jacobian is None else jacobian
+
+
+def _by_autograd(bijector: Invertible, x: Tensor) -> Tensor | None:
+    """Return the Jacobian from autograd; None if that fails, or if a row or a column of it is 0."""
+    mapped = copied(bijector)  # which may keep tensors of torch.func that are of no use afterwards
+
+    def latent(flat: Tensor) -> Tensor:
+        return mapped.forward_and_log_det(flat.reshape(x.shape))[0].flatten()
+
+    try:
+        jacobian = torch.func.jacrev(latent, chunk_size=CHUNK)(x.flatten()).detach().double()
+    except Exception:  # a user's map may fail under torch.func in any way
+        return None
+    is_seen = (jacobian != 0).any(0).all() and (jacobian != 0).any(1).all()
+    return jacobian if is_seen else None
+
+
+@torch.no_grad()
+def differences(bijector: Invertible, x: Tensor) -> Tensor:
+    """Return the Jacobian of a map at one event from central differences, shape (dims, dims)."""
+    step = torch.finfo(x.dtype).eps ** (1 / 3)
+    columns = []
+    for rows in torch.eye(x.numel(), dtype=x.dtype, device=x.device).split(CHUNK):
+        shift = step * rows.reshape(-1, *x.shape[1:])
+        above, below = (bijector.forward_and_log_det(x + sign * shift)[0].flatten(1) for sign in (1, -1))
+        columns.append((above - below) / (2 * step))
+    return torch.cat(columns).T.double()
 
 
 def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
@@ -85,6 +113,7 @@ def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
         x: One event, shape (1, *event).
         n_iterations: Number of power iterations.
     """
+    bijector = copied(bijector)  # which may keep tensors of torch.func that are of no use afterwards
     with torch.no_grad():
         z = bijector.forward_and_log_det(x)[0]
     return Stretch(

@@ -4,12 +4,11 @@ import math
 
 import torch
 
-from nf_mnist.diagnostics.base import Measurement, check, require_images
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
 from nf_mnist.diagnostics.contract_checks import SOUND
-from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite
+from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite, samples_are_finite
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.metrics import chi_moments
 from nf_mnist.metrics.latents import offenders, projection_distance, radius
 
 
@@ -18,14 +17,16 @@ from nf_mnist.metrics.latents import offenders, projection_distance, radius
     unit="of the expected norm",
     warn=0.1,
     fail=0.3,
-    cause="the flow is not trained yet, or its log-determinant is wrong, which training exploits",
+    cause="latents lie at another distance than those of the prior: training was short, or the data are other ones",
     remedy="train longer; if a check of log-determinants fails too, fix that first",
     needs=(*SOUND, log_likelihoods_are_finite),
     is_cheap=True,
+    of_trained=True,
 )
 def norm_of_z(task: DiagnosisTask) -> Measurement:
     """The mean norm of 784 standard normals is 27.99. Norms concentrate in any dimension, so the error is relative."""
-    norms, (expected, _) = radius(task.scores.z), chi_moments(task.flow.dims)
+    prior = task.prior
+    norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.mean
     text = f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
     return Measurement(abs(norms.mean / expected - 1), text)
 
@@ -36,14 +37,20 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     warn=4.0,
     fail=8.0,
     cause="images differ in likelihood far more than latents of the prior do: a few lie far out, or training is short",
-    remedy="model.norm=actnorm model.preprocess=gaussianize, or train longer",
+    remedy="normalise by ActNorm, gaussianize pixels first, or train longer",
+    overrides=(
+        "model.norm=actnorm",
+        "model.preprocess=gaussianize",
+    ),
     needs=(*SOUND, log_likelihoods_are_finite),
     is_cheap=True,
+    of_trained=True,
 )
 def norm_is_a_shell(task: DiagnosisTask) -> Measurement:
     """The deviation of the norm is 0.707 in any dimension. Affine flows on MNIST reach up to twice that."""
     require_images(len(task.batch.x))
-    norms, (_, expected) = radius(task.scores.z), chi_moments(task.flow.dims)
+    prior = task.prior
+    norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.std
     return Measurement(norms.std / expected)
 
 
@@ -52,17 +59,18 @@ def norm_is_a_shell(task: DiagnosisTask) -> Measurement:
     unit="of the expected norm",
     warn=0.05,
     fail=0.15,
-    cause="sampling draws other latents than the prior's: at another temperature, or on another scale",
-    remedy="temperature=1.0, and z of the base distribution",
-    needs=(*SOUND, images_come_back),
+    cause="what sampling draws is not what the base distribution says: at another temperature, or on another scale",
+    remedy="sample z of the base distribution at temperature 1",
+    needs=(*SOUND, images_come_back, samples_are_finite),
+    of_trained=True,
 )
 def samples_have_the_norm_of_the_prior(task: DiagnosisTask) -> Measurement:
     """Encoding samples must give draws of the prior again. Their mean norm is known to less than 1%."""
     samples = task.samples
     require_images(len(samples.x))
     with torch.no_grad():
-        norms = radius(task.flow.encode(samples.x, samples.context))
-    expected, _ = chi_moments(task.flow.dims)
+        norms = radius(task.prior.standardized(task.flow.encode(samples.x, samples.context)))
+    expected = task.prior.norm.mean
     return Measurement(abs(norms.mean / expected - 1), f"{norms.mean:.4g}, expected {expected:.4g}")
 
 
@@ -71,15 +79,20 @@ def samples_have_the_norm_of_the_prior(task: DiagnosisTask) -> Measurement:
     unit="of the dimensions",
     warn=0.1,
     fail=0.4,
-    cause="the flow is not trained yet, or cannot stretch the data to the prior: bounded scales without a logit",
-    remedy="model.preprocess=logit model.norm=actnorm, or train longer",
+    cause="training was short, or the flow cannot stretch the data to the prior: bounded scales without a logit",
+    remedy="begin with a logit, normalise by ActNorm, or train longer",
+    overrides=(
+        "model.preprocess=logit",
+        "model.norm=actnorm",
+    ),
     needs=(*SOUND, log_likelihoods_are_finite),
     is_cheap=True,
+    of_trained=True,
 )
 def dimensions_of_z(task: DiagnosisTask) -> Measurement:
     """The share of dimensions whose mean is beyond +-0.5 or whose standard deviation is outside [0.5, 2]."""
     require_images(len(task.batch.x))
-    off = offenders(task.scores.z)
+    off = offenders(task.prior.standardized(task.scores.z))
     worst = f"the worst, number {off.worst}, has mean {off.mean:.2g} and deviation {off.std:.2g}"
     return Measurement(off.share, f"{off.share:.2g} of the dimensions; {worst}")
 
@@ -92,10 +105,13 @@ def dimensions_of_z(task: DiagnosisTask) -> Measurement:
     cause="dimensions of z depend on each other, or z is on another scale than the prior",
     remedy="train longer, or a larger model",
     needs=(*SOUND, log_likelihoods_are_finite),
+    of_trained=True,
 )
 def projections_of_z(task: DiagnosisTask) -> Measurement:
     """The largest distance over 64 random lines, less 1.8 / sqrt(n), which n exact normals have by chance."""
-    z = task.scores.z
+    if not task.prior.is_gaussian:
+        raise NotMeasured("the base distribution is no Gaussian")
+    z = task.prior.standardized(task.scores.z)
     return Measurement(max(projection_distance(z, seed=task.seed) - 1.8 / math.sqrt(len(z)), 0.0))
 
 
@@ -105,8 +121,13 @@ def projections_of_z(task: DiagnosisTask) -> Measurement:
     warn=1.0,
     fail=1.4,
     cause="the inverse magnifies small steps in z: it explodes",
-    remedy="model.flow.scale_activation=tanh model.norm=actnorm",
+    remedy="bound the log-scales, and normalise by ActNorm",
+    overrides=(
+        "model.flow.scale_activation=tanh",
+        "model.norm=actnorm",
+    ),
     needs=(*SOUND, images_come_back, log_likelihoods_are_finite),
+    of_trained=True,
 )
 def nearby_latents(task: DiagnosisTask) -> Measurement:
     """The root mean square change of an image whose latent gets noise of 0.1. Two unrelated images differ by 1.4."""
@@ -121,9 +142,14 @@ def nearby_latents(task: DiagnosisTask) -> Measurement:
     unit="off in mean or in lit pixels",
     warn=1.0,
     fail=2.0,
-    cause="data lie on a thin set where the prior never looks: perturbed latents may still decode well",
-    remedy="data.dequantizer=uniform model.preprocess=logit, train longer, model=hierarchical",
-    needs=(*SOUND, images_come_back, log_likelihoods_are_finite),
+    cause="the prior puts its samples elsewhere than data lie; why is not known. Short training is the usual reason",
+    remedy="train longer; dequantize, and begin with a logit",
+    overrides=(
+        "data.dequantizer=uniform",
+        "model.preprocess=logit",
+    ),
+    needs=(*SOUND, images_come_back, log_likelihoods_are_finite, samples_are_finite),
+    of_trained=True,
 )
 def fresh_samples(task: DiagnosisTask) -> Measurement:
     """The larger of two differences between samples and data, both near 0 for data themselves.
@@ -132,7 +158,7 @@ def fresh_samples(task: DiagnosisTask) -> Measurement:
     the logarithm of the ratio of lit pixels, where 1 is a factor of e.
     """
     require_images(len(task.batch.x))
-    alike = likeness(task.samples.x.clamp(0, 1).nan_to_num(0.5), task.batch.x)
+    alike = likeness(task.samples.x.clamp(0, 1), task.batch.x)
     text = f"mean image off by {alike.mean_error:.2g} deviations, {alike.lit_ratio:.2g} times the lit pixels"
     return Measurement(max(alike.mean_error, abs(math.log(max(alike.lit_ratio, 1e-9)))), text)
 

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Bijector
+from nf_mnist.diagnostics.forms import Bound, Direction, observed
+
+WRAPPER = "inner"  # name of a user's whole map within the bijector that wraps it
 
 
 class ReachedLayer(NamedTuple):
@@ -14,15 +17,18 @@ class ReachedLayer(NamedTuple):
 
     Attributes:
         name: Name of the layer in the flow's bijector.
-        layer: The layer.
+        map: The layer with the further arguments of the call, as a map from data to latent.
         x: Values it was called with.
-        context: Context it was called with, or None.
     """
 
     name: str
-    layer: Bijector
+    map: Bound
     x: Tensor
-    context: Tensor | None
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer itself."""
+        return self.map.owner
 
     @property
     def title(self) -> str:
@@ -53,35 +59,42 @@ class WithContext(nn.Module):
 
 @torch.no_grad()
 def reached_layers(bijector: Bijector, x: Tensor, context: Tensor | None = None) -> list[ReachedLayer]:
-    """Return every bijector inside another one, in the order in which their calls end: inner before outer ones."""
+    """Return every layer inside a bijector, in the order in which their calls end: inner before outer ones.
+
+    Layers may be written for any of the libraries whose :mod:`~nf_mnist.diagnostics.forms` are known.
+    """
     reached: list[ReachedLayer] = []
 
-    def record(name: str, layer: Bijector, args: tuple[Any, ...]) -> None:
-        reached.append(ReachedLayer(name, layer, args[0].clone(), args[1] if len(args) > 1 else None))
+    def recorder(name: str, layer: nn.Module) -> Callable[[Tensor, Direction, Direction], None]:
+        def record(value: Tensor, to_latent: Direction, to_data: Direction) -> None:
+            reached.append(ReachedLayer(name.removeprefix(f"{WRAPPER}."), Bound(layer, to_latent, to_data), value))
 
-    hooks = [
-        layer.register_forward_hook(lambda layer, args, _, name=name: record(name, layer, args))
-        for name, layer in bijector.named_modules()
-        if isinstance(layer, Bijector) and name
-    ]
+        return record
+
+    hidden: list[tuple[nn.Module, str]] = []
     try:
-        bijector(x, context)
+        for name, layer in bijector.named_modules():
+            if name and name != WRAPPER:
+                hidden += [(layer, method) for method in observed(layer, recorder(name, layer))]
+        bijector.forward_and_log_det(x, context)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for layer, method in hidden:
+            vars(layer).pop(method, None)
     return reached
 
 
 def first_layer(
-    bijector: Bijector, x: Tensor, context: Tensor | None, is_faulty: Callable[[WithContext, Tensor], bool]
+    bijector: Bijector, x: Tensor, context: Tensor | None, is_faulty: Callable[[Bound, Tensor], bool]
 ) -> ReachedLayer | None:
     """Return the first layer, innermost first, that is faulty on the values that reach it; None if there is none.
 
-    A layer that raises an exception is faulty.
+    A layer that raises an exception is faulty, unless it has no inverse or no log-determinant to look at.
     """
     for reached in reached_layers(bijector, x, context):
         try:
-            layer_is_faulty = is_faulty(WithContext(reached.layer, reached.context), reached.x)
+            layer_is_faulty = is_faulty(reached.map, reached.x)
+        except NotImplementedError:
+            layer_is_faulty = False
         except Exception:  # a user's layer may fail in any way
             layer_is_faulty = True
         if layer_is_faulty:

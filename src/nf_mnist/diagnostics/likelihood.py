@@ -16,10 +16,12 @@ class Gap(NamedTuple):
     Attributes:
         mean: Difference of the means.
         median: Difference of the medians. If it is far below that of the means, a few images are to blame.
+        train_median: The median of training images, no difference.
     """
 
     mean: float
     median: float
+    train_median: float
 
 
 def most_frequent_share(x: Tensor) -> float:
@@ -52,6 +54,20 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
     return max((gain for gain in gains if not math.isnan(gain)), default=float("nan"))
 
 
+@torch.no_grad()
+def undithered_log_prob(flow: Flow, levels: Tensor, context: Tensor | None = None) -> Tensor:
+    """Return log p of images without dither in nats, shape (batch,): at ``v / 255`` or ``(v + 1/2) / 256``, the larger.
+
+    Args:
+        flow: The flow, in evaluation mode.
+        levels: Grey levels, shape (batch, *event), dtype uint8.
+        context: Context of the flow, or None.
+    """
+    values = levels.to(next(flow.parameters(), torch.empty(0)))
+    points = (values / 255, (values + 0.5) / 256)
+    return torch.stack([flow.log_prob(point, context).double().nan_to_num(-torch.inf) for point in points]).amax(0)
+
+
 def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:
     """Compare the log-likelihoods of training images with those of validation images.
 
@@ -62,4 +78,4 @@ def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:
     """
     train_bits, validation_bits = (bits_per_dim(values.double(), 0.0, dims) for values in (train, validation))
     mean = (validation_bits.mean() - train_bits.mean()).item()
-    return Gap(mean, (validation_bits.median() - train_bits.median()).item())
+    return Gap(mean, (validation_bits.median() - train_bits.median()).item(), train_bits.median().item())

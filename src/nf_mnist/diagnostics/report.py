@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nf_mnist.diagnostics.answer import answer
 from nf_mnist.diagnostics.base import FAIL, PASS, SKIP, WARN, Result
 from nf_mnist.pages import render
 
@@ -22,5 +23,6 @@ def page(about: Mapping[str, Any], results: Sequence[Result], pictures: Mapping[
         pictures,
         about={name: value for name, value in about.items() if name != "flow"},
         counts={status: statuses.count(status) for status in (PASS, WARN, FAIL, SKIP)},
+        answer=answer(results),
         results=results,
     )

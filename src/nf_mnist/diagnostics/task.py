@@ -1,16 +1,19 @@
 """What checks look at: a flow, images to score, and images that it was trained on."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nf_mnist.diagnostics.batch import Batch
-from nf_mnist.diagnostics.layers import WithContext, first_layer
+from nf_mnist.diagnostics.forms import Bound
+from nf_mnist.diagnostics.isolation import copied, seeded
+from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer
+from nf_mnist.diagnostics.prior import Prior, read_prior
+from nf_mnist.diagnostics.weights import Weights, read_weights, unsettled
 from nf_mnist.flows import Flow
 
 N_PRECISE = 4  # images that are examined in float64
@@ -43,6 +46,8 @@ class DiagnosisTask:
         batch_size: Number of images in one forward pass.
         seed: Seed of samples and noise.
         is_in_unit_interval: Whether the noise of the images leaves them in [0, 1].
+        rebuild: Builds the flow once more, as it was built, with random numbers of its own; None if nobody can.
+        sets: Grey levels of all images of the set that is scored, and of the training set; None if not at hand.
     """
 
     flow: Flow
@@ -52,6 +57,8 @@ class DiagnosisTask:
     batch_size: int = 100
     seed: int = 0
     is_in_unit_interval: bool = True
+    rebuild: Callable[[], Flow] | None = None
+    sets: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def scores(self) -> Scores:
@@ -74,9 +81,14 @@ class DiagnosisTask:
             flow, batch = in_float64(self.flow), few.double()
             in_float64(self.flow).bijector.forward_and_log_det(batch.x.clone(), batch.context)
         except Exception:  # the check of dtypes reports it
-            flow, batch = copy.deepcopy(self.flow).requires_grad_(False), few
+            flow, batch = copied(self.flow).requires_grad_(False), few
         flow.bijector.make_exact()
         return flow, batch
+
+    def precise_batch(self, n: int) -> Batch:
+        """Return the first n images in the precision of :attr:`precise`."""
+        first = self.batch.first(n)
+        return first.double() if self.precise[1].x.dtype == torch.float64 else first
 
     @property
     def slack(self) -> float:
@@ -86,20 +98,74 @@ class DiagnosisTask:
     def precise_arguments(self) -> tuple[WithContext, Tensor]:
         """Return the arguments of a contract rule: fresh copies of the map and images of :attr:`precise`."""
         flow, few = self.precise
-        return WithContext(copy.deepcopy(flow.bijector), few.context), few.x.clone()
+        bijector: nn.Module = copied(flow.bijector)
+        if self.is_estimate:
+            bijector = WithoutLogDet(bijector)
+        return WithContext(bijector, few.context), few.x.clone()
 
-    def where(self, is_faulty: Callable[[WithContext, Tensor], bool]) -> str:
-        """Say which layer is the first faulty one, as the end of a sentence; empty if no single layer is.
+    @cached_property
+    @torch.no_grad()
+    def is_estimate(self) -> bool:
+        """Whether log-determinants differ from call to call while latents do not: they are estimates."""
+        flow, few = self.precise
+        outputs = []
+        try:
+            for seed in (0, 0, 1):  # of fresh copies, so that what a call leaves behind is not taken for chance
+                with seeded(seed):
+                    outputs.append(copied(flow.bijector).forward_and_log_det(few.x.clone(), few.context))
+        except Exception:  # the check of shapes reports it
+            return False
+        (z, first), (_, same), (other_z, other) = outputs
+        return (
+            torch.allclose(z, other_z, equal_nan=True)
+            and torch.allclose(first, same, rtol=1e-5, equal_nan=True)
+            and not torch.allclose(first, other, rtol=1e-5, equal_nan=True)
+        )
+
+    @cached_property
+    def rebuilt(self) -> Flow | None:
+        """The flow as it is built once more, with other random numbers; None if nobody can build it."""
+        if self.rebuild is None:
+            return None
+        with seeded(self.seed + 1):
+            return self.rebuild().to(self.batch.x.device).eval()
+
+    @cached_property
+    def weights(self) -> Weights:
+        """What the values of the weights show."""
+        return read_weights(self.flow)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the flow has no weights, or all are at their initial values, as far as that can be told."""
+        return self.weights.is_empty or self.weights.are_initial
+
+    @cached_property
+    def prior(self) -> Prior:
+        """Moments of the base distribution."""
+        return read_prior(self.flow.base, self.flow.dims, self.batch.x.device)
+
+    @cached_property
+    def variants(self) -> list[Flow]:
+        """The flow of :attr:`precise`, and the same with its weights moved if some are at initial values."""
+        flow, few = self.precise
+        if not self.weights.initial or few.x.dtype != torch.float64:
+            return [flow]
+        is_trainable = {name: value.requires_grad for name, value in self.flow.named_parameters()}
+        moved = unsettled(flow, is_trainable)
+        return [flow, cast(Flow, moved)]
+
+    def first_layer(self, is_faulty: Callable[[Bound, Tensor], bool]) -> ReachedLayer | None:
+        """Return the first faulty layer, on a few images in the precision of :attr:`precise`; None if no single one is.
 
         Args:
             is_faulty: Whether a layer is faulty on the values that reach it.
         """
         flow, few = self.precise
         try:
-            reached = first_layer(flow.bijector, few.x.clone(), few.context, is_faulty)
+            return first_layer(copied(flow.bijector), few.x.clone(), few.context, is_faulty)
         except Exception:  # the flow cannot even be called, as the result of the check says
-            return ""
-        return "" if reached is None else f"; in {reached.title}"
+            return None
 
     @cached_property
     def samples(self) -> Batch:
@@ -118,6 +184,29 @@ class DiagnosisTask:
         return Scores(*(torch.cat(values) for values in zip(*scores, strict=True)))
 
 
+class WithoutLogDet(nn.Module):
+    """A bijector whose log-determinants are 0, for rules that look at its maps only.
+
+    Args:
+        bijector: The bijector.
+    """
+
+    def __init__(self, bijector: Any) -> None:
+        super().__init__()
+        self.bijector = bijector
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to latent."""
+        z, _ = self.bijector.forward_and_log_det(x, context)
+        return z, x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latent to data."""
+        x, _ = self.bijector.inverse_and_log_det(z, context)
+        return x, z.new_zeros(len(z))
+
+
 def in_float64(flow: Flow) -> Flow:
     """Return a copy in float64 whose parameters need no gradients."""
-    return copy.deepcopy(flow).double().requires_grad_(False)
+    flow = copied(flow).double().requires_grad_(False)
+    return flow.train().eval()  # which drops what layers keep of their weights in float32

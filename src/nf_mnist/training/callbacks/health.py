@@ -67,6 +67,7 @@ def _markdown(results: Sequence[Result]) -> str:
     """Return the results as a Markdown table."""
     lines = ["| check | result | measured | expected | likely cause | try |", "| --- | --- | --- | --- | --- | --- |"]
     for result in results:
-        cells = (result.check, result.status, result.measured, result.expected, result.cause, result.remedy)
+        remedy = f"{result.remedy}{': ' if result.overrides else ''}{' '.join(result.overrides)}"
+        cells = (result.check, result.status, result.measured, result.expected, result.cause, remedy)
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)

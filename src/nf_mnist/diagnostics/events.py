@@ -1,0 +1,47 @@
+"""Which events to look at: a fault may show for some images only."""
+
+import torch
+from torch import Tensor
+
+from nf_mnist.diagnostics.batch import Batch
+from nf_mnist.diagnostics.layers import reached_layers
+from nf_mnist.flows import Flow
+
+TEMPERATURE = 1.5  # of a sample, whose values lie further out than those of images
+
+
+@torch.no_grad()
+def telling_events(flow: Flow, batch: Batch, seed: int) -> list[Batch]:
+    """Return single events: the first, the one of the largest z, one with large values within the flow, and a sample.
+
+    Args:
+        flow: The flow, in the precision of the batch.
+        batch: Events to choose from.
+        seed: Seed of the sample.
+    """
+    z, _ = flow.bijector.forward_and_log_det(batch.x.clone(), batch.context)
+    layers = [layer.x for layer in reached_layers(flow.bijector, batch.x, batch.context)[1:]]
+    inner = [_largest(values) for values in layers if len(values) == len(batch.x)]
+    often = max(inner, key=inner.count) if inner else 0
+    events = [_row(batch, row) for row in dict.fromkeys([0, _largest(z), often])]
+    return [*events, *_sample(flow, events[0], seed)]
+
+
+def _sample(flow: Flow, like: Batch, seed: int) -> list[Batch]:
+    """Return a sample with the context of an event, or nothing if it is no image."""
+    z = TEMPERATURE * flow.base.sample(1, torch.Generator().manual_seed(seed)).to(like.x)
+    try:
+        x, _ = flow.bijector.inverse_and_log_det(z, like.context)
+    except Exception:  # the checks of the inverse report it
+        return []
+    return [like._replace(x=x)] if x.shape == like.x.shape and ((x > 0) & (x < 1)).all() else []
+
+
+def _row(batch: Batch, row: int) -> Batch:
+    rows = slice(row, row + 1)
+    context = None if batch.context is None else batch.context[rows]
+    return Batch(batch.x[rows], batch.log_q[rows], batch.levels[rows], context)
+
+
+def _largest(values: Tensor) -> int:
+    return int(values.flatten(1).abs().amax(1).nan_to_num(torch.inf).argmax())

@@ -1,0 +1,132 @@
+"""The check of log-determinants against Jacobians, over several events."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from nf_mnist.diagnostics.base import Measurement, check, worst
+from nf_mnist.diagnostics.batch import Batch
+from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.contract_checks import SOUND, same_input_same_output
+from nf_mnist.diagnostics.events import telling_events
+from nf_mnist.diagnostics.experiments import network_calls, sees_itself
+from nf_mnist.diagnostics.gaps import STANDARD_ERRORS, estimated_log_det, explained
+from nf_mnist.diagnostics.inverse_causes import SEES_ITSELF
+from nf_mnist.diagnostics.jacobian import LogDet, differences, exact_log_det, jacobian_of
+from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer, reached_layers
+from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.flows import Flow
+
+FLOAT32 = "a part of it is computed in float32, whose rounding has this size, or a small term is wrong"
+N_CANDIDATES = 50  # images among which the most telling ones are looked for
+SECONDS = 6.0  # after which no further event is looked at
+RESOLVED = 1e13  # condition number of a Jacobian above which its determinant is rounding in float64
+SOLVED, SOLVER_ERROR = 3, 1e3  # calls of one network that make a solver, whose log-determinant may err by this factor
+
+
+@check(
+    "log-determinant is that of the Jacobian",
+    unit="nats per dimension",
+    warn=1e-10,
+    fail=1e-5,
+    cause="the log-determinant does not belong to the map; why is not known. A frequent reason is a sum over other "
+    "elements than those that are transformed (the mask: alpha * (1 - mask))",
+    remedy="compare the layer named here with torch.func.jacrev; the sum is over transformed elements only",
+    needs=(*SOUND, same_input_same_output),
+)
+def log_det_is_that_of_the_jacobian(task: DiagnosisTask) -> Measurement:
+    """The largest difference between claimed and exact over up to four events, in float64, whose rounding is 1e-14.
+
+    The events are an image, those with the largest values, and a sample. Of an estimate the mean is compared, less five
+    standard errors. The integral of a solver may err by 0.01. The weights of an untrained flow are moved off their
+    initial values, which hide faults.
+    """
+    return worst([_compared(task, flow) for flow in task.variants])
+
+
+def _compared(task: DiagnosisTask, flow: Flow) -> Measurement:
+    candidates = task.precise_batch(N_CANDIDATES)
+    events = telling_events(flow, candidates, task.seed)
+    maps = [WithContext(flow.bijector, event.context) for event in events]
+    if task.is_estimate:
+        return _of_estimates(task, maps, events)
+    pairs = list(_within(SECONDS, (exact_log_det(one, event.x) for one, event in zip(maps, events, strict=False))))
+    at = max(range(len(pairs)), key=lambda i: pairs[i].gap)
+    claimed, exact, _ = pairs[at]
+    size = pairs[at].gap / flow.dims / task.slack
+    text = f"claimed {claimed:.6g} nats, exact {exact:.6g}, the worst of {len(pairs)} events"
+    if size <= 1e-10:
+        return Measurement(size, text)
+    if size <= 1e-5:
+        return Measurement(size, text, FLOAT32, "accumulate in the dtype of x", is_shown=False)
+    return _explained(flow, events[: len(pairs)], pairs, at, Measurement(size, text))
+
+
+def _explained(flow: Flow, events: list[Batch], pairs: list[LogDet], at: int, found: Measurement) -> Measurement:
+    """Return what was found with its cause, if an experiment shows one, and with the layer that it is in."""
+    whole, event = WithContext(flow.bijector, events[at].context), events[at]
+    values = torch.linalg.svdvals(jacobian_of(whole, event.x))
+    if 0 < values[-1] < values[0] / RESOLVED:
+        cause = (
+            "the map magnifies by so different factors that float64 cannot resolve its determinant, as after divergence"
+        )
+        return found._replace(cause=cause, remedy="go back to an earlier checkpoint, then a lower learning rate")
+    if network_calls(whole, event.x) >= SOLVED and found.size < 1e-5 * SOLVER_ERROR:
+        return Measurement(0.0, f"{found.text}: no more than the error of a solver")
+    by_differences = torch.linalg.slogdet(differences(whole, event.x)).logabsdet.item()
+    if abs(by_differences - pairs[at].claimed) < 1e-3 * pairs[at].gap:
+        text = f"{found.text}, and {by_differences:.6g} by differences: autograd does not see all of the map"
+        return Measurement(0.0, text)
+    reached = first_layer(flow.bijector, event.x, event.context, _is_wrong)
+    if reached is None:
+        largest = [one.x.abs().max().item() for one in events]
+        return found._replace(cause=explained(pairs, largest, flow.dims, lambda pair: not _differ(pair, flow.dims)))
+    return _explained_layer(flow, events, reached, found)
+
+
+def _explained_layer(flow: Flow, events: list[Batch], reached: ReachedLayer, found: Measurement) -> Measurement:
+    same = [
+        layer
+        for event in events
+        for layer in reached_layers(flow.bijector, event.x, event.context)
+        if layer.name == reached.name
+    ]
+    inputs = [layer.x for layer in same] + [reached.x / reached.x.abs().max().clamp(min=1)]
+    maps = [layer.map for layer in same] + [reached.map]
+    pairs = list(_within(SECONDS, (exact_log_det(one, x) for one, x in zip(maps, inputs, strict=True))))
+    of_layer, dims = exact_log_det(reached.map, reached.x), reached.x[0].numel()
+    text = f"{found.text}; first wrong in {reached.title}: claimed {of_layer.claimed:.6g}, exact {of_layer.exact:.6g}"
+    if sees_itself(reached.map, reached.x, jacobian_of(reached.map, reached.x)):
+        return found._replace(text=text, cause=SEES_ITSELF.text, remedy=SEES_ITSELF.remedy)
+    largest = [x.abs().max().item() for x in inputs[: len(pairs)]]
+    return found._replace(text=text, cause=explained(pairs, largest, dims, lambda pair: not _differ(pair, dims)))
+
+
+def _of_estimates(task: DiagnosisTask, maps: list[WithContext], events: list[Batch]) -> Measurement:
+    exact = exact_log_det(maps[0], events[0].x).exact
+    mean, error = estimated_log_det(maps[0], events[0].x)
+    size = max(abs(mean - exact) - STANDARD_ERRORS * error, 0.0) / task.flow.dims
+    text = f"an estimate, {mean:.6g} +- {error:.2g} nats in the mean of many calls, exact {exact:.6g}"
+    cause = (
+        "the estimate of the log-determinant has a bias: a series is cut off without weights, or its terms are wrong"
+    )
+    return Measurement(size / 1e3, text, cause, "weigh the terms by their probability, or take more of them")
+
+
+def _is_wrong(layer: Invertible, x: Tensor) -> bool:
+    return any(_differ(exact_log_det(layer, event), x[0].numel()) for event in x.split(1))
+
+
+def _differ(pair: LogDet, dims: int) -> bool:
+    return not pair.gap <= 1e-6 * dims
+
+
+def _within(seconds: float, values: Iterable[LogDet]) -> Iterator[LogDet]:
+    """Yield the first value, and further ones until the time has passed."""
+    begin = time.monotonic()
+    for value in values:
+        yield value
+        if time.monotonic() - begin > seconds:
+            return

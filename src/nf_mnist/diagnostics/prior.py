@@ -1,0 +1,73 @@
+"""What a flow's base distribution says of itself: its moments, the norms of its latents, and whether it sums to 1."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nf_mnist.diagnostics.isolation import copied
+from nf_mnist.metrics import chi_moments
+from nf_mnist.metrics.latents import Radius, radius
+
+N_DRAWS = 2000  # latents that tell the moments of a base whose density is not Gaussian
+
+
+class Prior(NamedTuple):
+    """The base distribution as a standard for latents.
+
+    Attributes:
+        mean: Mean of each dimension, shape (dims,).
+        std: Standard deviation of each dimension, shape (dims,).
+        norm: Mean and deviation of the norm of ``(z - mean) / std``.
+        excess: By how many nats the log-density of a Gaussian base exceeds that of a normalized one; None if the base
+            is no Gaussian with independent dimensions, so that its integral is not known here.
+    """
+
+    mean: Tensor
+    std: Tensor
+    norm: Radius
+    excess: float | None
+
+    def standardized(self, z: Tensor) -> Tensor:
+        """Return latents that are standard normal if they have the distribution of a Gaussian base."""
+        return (z - self.mean.to(z)) / self.std.to(z)
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the base is a Gaussian with independent dimensions."""
+        return self.excess is not None
+
+
+@torch.no_grad()
+def read_prior(base: Any, dims: int, device: torch.device) -> Prior:
+    """Ask a base distribution for its moments.
+
+    Args:
+        base: An object with ``log_prob(z)`` and ``sample(n, generator)``.
+        dims: Number of dimensions of a latent.
+        device: Device of the base.
+    """
+    gaussian = _as_gaussian(base, dims, device)
+    if gaussian is not None:
+        return gaussian
+    z = base.sample(N_DRAWS, torch.Generator().manual_seed(0)).double()
+    mean, std = z.mean(0), z.std(0).clamp(min=1e-12)
+    return Prior(mean, std, radius((z - mean) / std), None)
+
+
+def _as_gaussian(base: Any, dims: int, device: torch.device) -> Prior | None:
+    """Return the prior if the log-density is a sum of concave parabolas, one for each dimension."""
+    base = copied(base).double() if hasattr(base, "double") else base
+    zero, steps = torch.zeros(1, dims, dtype=torch.float64, device=device), torch.eye(dims).double().to(device)
+    at_zero, above, below = base.log_prob(zero), base.log_prob(steps), base.log_prob(-steps)
+    slope, curvature = (above - below) / 2, above + below - 2 * at_zero
+    if not (curvature < 0).all():
+        return None
+    points = torch.randn(4, dims, generator=torch.Generator().manual_seed(0)).double().to(device)
+    expected = at_zero + points @ slope + 0.5 * points.square() @ curvature
+    if not torch.allclose(base.log_prob(points), expected, rtol=1e-5, atol=1e-5 * dims):
+        return None
+    variance, largest = -1 / curvature, at_zero - 0.5 * (slope.square() / curvature).sum()
+    excess = largest + 0.5 * (2 * math.pi * variance).log().sum()
+    return Prior(slope * variance, variance.sqrt(), Radius(*chi_moments(dims)), excess.item())
