@@ -1,8 +1,9 @@
 """nf_mnist: normalizing flows on MNIST, measured honestly."""
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nf_mnist.process import begin_command
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 begin_command()
+
+
+def __getattr__(name: str) -> Any:
+    """Return the function that diagnoses a flow: ``nf_mnist.diagnose(flow, images)``, which imports Hydra."""
+    if name == "diagnose":
+        return importlib.import_module("nf_mnist.diagnose")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_flow(path: str | Path, trust: Iterable[str] = ()) -> "Flow":

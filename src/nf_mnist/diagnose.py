@@ -1,11 +1,19 @@
-"""Say what is wrong with a flow, and what to try: ``python -m nf_mnist.diagnose ckpt=FILE``."""
+"""Say what is wrong with a flow, and what to try: ``python -m nf_mnist.diagnose ckpt=FILE``.
 
+The module is also a function for notebooks: ``nf_mnist.diagnose(flow, images)``, which is
+:func:`nf_mnist.app.notebook.diagnose_images`.
+"""
+
+import sys
+import types
 import warnings
+from typing import Any
 
 from omegaconf import DictConfig
 
 from nf_mnist.app.command import command
 from nf_mnist.app.diagnosis import load_diagnosis_task, print_results, write_report
+from nf_mnist.app.notebook import Diagnosis, diagnose_images
 from nf_mnist.app.output import new_path
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.settings import check_ranges, check_split
@@ -20,9 +28,9 @@ def main(cfg: DictConfig) -> None:
     check_ranges(cfg)
     check_split(cfg.split)
     out = new_path(cfg.out)
-    task, n_parameters = load_diagnosis_task(cfg)
+    task, n_parameters, trained = load_diagnosis_task(cfg)
     keep_freed_memory()
-    results = list(diagnose(task, progress_bar("diagnosing")(CHECKS)))
+    results = list(diagnose(task, progress_bar("diagnosing")(CHECKS), cfg.check_seconds))
     about = {
         "flow": str(cfg.ckpt or cfg.flow._target_),
         "split": cfg.split,
@@ -31,9 +39,18 @@ def main(cfg: DictConfig) -> None:
         "parameters": n_parameters,
     }
     out = write_report(out, about, results, task)
-    print_results(results)
+    print_results(results, trained)
     print(f"with pictures: {out / 'report.html'}")
 
+
+class _CallableModule(types.ModuleType):
+    """A module of a command whose name is that of a function, too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Diagnosis:
+        return diagnose_images(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     main()

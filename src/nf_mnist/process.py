@@ -17,6 +17,8 @@ STOP_SIGNALS = tuple(
 )
 EXIT_STATUS_OF_SIGTERM, EXIT_STATUS_OF_SIGINT = 128 + signal.SIGTERM, 128 + signal.SIGINT
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+# Asked before a command sets it for Hydra.
+WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 _pid = os.getpid()
 
 

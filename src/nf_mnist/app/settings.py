@@ -58,6 +58,7 @@ RANGES = {
     "seed": SEED,
     "n": COUNT,
     "n_images": COUNT,
+    "check_seconds": POSITIVE,
     "n_samples": COUNT,
     "batch_size": COUNT,
     "label": Range(int, 0),

@@ -19,7 +19,7 @@ PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"
 UNTRAINED = "the flow is not trained: it has no weights, or nearly all are at their initial values"
 TRAIN = "train the flow, or load its weights"
 CALL = "call both directions on a batch of images, and read the traceback"
-SECONDS = 30.0  # that a check may take
+SECONDS = 60.0  # that a check may take
 MIN_IMAGES = 20  # for means over images: the standard deviation of 20 normals is known to one sixth
 
 

@@ -35,8 +35,8 @@ def images_use_the_grey_levels(task: DiagnosisTask) -> Measurement:
     unit="of the images are in the training set, too",
     warn=0.001,
     fail=0.01,
-    cause="the sets overlap: images were duplicated before the split, a set was taken from the other one, or images are "
-    "so simple that they repeat by chance",
+    cause="the sets overlap: images were duplicated before the split, a set was taken from the other one, or images "
+    "are so simple that they repeat by chance",
     remedy="drop duplicates before splitting",
     needs=(),
 )

@@ -20,7 +20,7 @@ from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import Flow
 
 FLOAT32 = "a part of it is computed in float32, whose rounding has this size, or a small term is wrong"
-N_CANDIDATES = 50  # images among which the most telling ones are looked for
+N_CANDIDATES = 16  # images among which the most telling ones are looked for
 SECONDS = 6.0  # after which no further event is looked at
 RESOLVED = 1e13  # condition number of a Jacobian above which its determinant is rounding in float64
 SOLVED, SOLVER_ERROR = 3, 1e3  # calls of one network that make a solver, whose log-determinant may err by this factor
