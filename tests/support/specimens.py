@@ -20,7 +20,7 @@ def write_specimens(folder: Path) -> Path:
     levels = np.zeros((60, 14, 14), dtype=np.uint8)
     arrays = {
         "empty": {"pictures": levels},
-        "float": {"images": levels / 255},
+        "float": {"images": levels - 0.5},
         "flat": {"images": levels.reshape(60, -1)},
         "none": {"images": levels[:0]},
         "object": {"images": np.array([None])},

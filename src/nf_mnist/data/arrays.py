@@ -1,31 +1,38 @@
-"""A user's own images, from arrays in an ``.npz`` file."""
+"""A user's own images, from arrays in an ``.npz`` file or pictures in a folder."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from nf_mnist.data.files import check_regular_file
+from nf_mnist.data.folders import read_folder
 from nf_mnist.data.labels import labels_from
 from nf_mnist.data.sets import Images, ImageSet, split
 from nf_mnist.errors import DataError, first_line
 
+KERAS_NAMES = {"x_train": "images", "y_train": "labels", "x_test": "test_images", "y_test": "test_labels"}
+
 
 def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
-    """Read a user's own grey images from an ``.npz`` file.
+    """Read a user's own grey images from an ``.npz`` file, or from a folder of pictures.
 
-    The file holds ``images``, shape (n, height, width) and dtype uint8, and optionally ``labels``, ``test_images`` and
-    ``test_labels``, which are whole numbers from 0. Without test images, a random part of the images becomes the test
-    set. Images without labels have :data:`~nf_mnist.data.sets.NO_LABEL`.
+    The file holds ``images`` and optionally ``labels``, ``test_images`` and ``test_labels``, or the same under Keras'
+    names: ``x_train``, ``y_train``, ``x_test`` and ``y_test``. Images are of shape (n, height, width), (n, 1, height,
+    width) or (n, height, width, 1), and hold whole numbers from 0 to 255, truth values, or floats from 0 to 1, which
+    are rounded to the nearest of 256 levels. Labels are whole numbers from 0. Without test images, a random part of the
+    images becomes the test set. Images without labels have :data:`~nf_mnist.data.sets.NO_LABEL`. Folders are read by
+    :func:`~nf_mnist.data.folders.read_folder`.
 
     Args:
-        path: Path of the file.
-        test_fraction: Share of the images that is held out if the file has no test images.
+        path: Path of the file or folder.
+        test_fraction: Share of the images that is held out if there are no test images.
         split_seed: Seed for the choice of held-out images.
 
     Raises:
-        DataError: If the file cannot be read or has no images, if images are not uint8 with three axes, or labels are
-            not whole numbers from 0.
+        DataError: If the file cannot be read, has no images, or images or labels of another kind.
     """
-    arrays = _read_npz(path)
+    arrays = _read(path)
     images = _images_of(arrays, "images", "labels", path)
     if "test_images" in arrays:
         return ImageSet(images, _images_of(arrays, "test_images", "test_labels", path))
@@ -34,22 +41,23 @@ def array_file(path: str, test_fraction: float, split_seed: int) -> ImageSet:
 
 
 def array_event_shape(path: str | None) -> list[int]:
-    """Return (1, height, width) of the images in a user's ``.npz`` file.
+    """Return (1, height, width) of a user's own images.
 
     Raises:
-        DataError: If the file cannot be read or has no images, if images are not uint8 with three axes, or labels are
-            not whole numbers from 0.
+        DataError: As :func:`array_file`.
     """
-    return list(_images_of(_read_npz(path), "images", "labels", path).levels.shape[1:])
+    return list(_images_of(_read(path), "images", "labels", path).levels.shape[1:])
 
 
-def _read_npz(path: str | None) -> dict[str, np.ndarray]:
+def _read(path: str | None) -> dict[str, np.ndarray]:
     if path is None:
-        raise DataError("data=array needs the file of the images: path=images.npz")
+        raise DataError("data=array needs the file of the images, or a folder of pictures: path=images.npz")
+    if Path(path).is_dir():
+        return read_folder(Path(path))
     try:
         check_regular_file(path)
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            return {KERAS_NAMES.get(name, name): array for name, array in file.items()}
     except Exception as error:  # a damaged file can raise anything in the readers of zip files and arrays
         raise DataError(
             f"cannot read images from {path}: {first_line(error)}; expected an .npz file with 'images'"
@@ -59,11 +67,37 @@ def _read_npz(path: str | None) -> dict[str, np.ndarray]:
 def _images_of(arrays: dict[str, np.ndarray], key: str, label_key: str, path: str | None) -> Images:
     if key not in arrays:
         raise DataError(f"{path} has no array {key!r}, only {', '.join(map(repr, arrays)) or 'nothing'}")
-    array = arrays[key]
-    if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
-        raise DataError(
-            f"{key!r} in {path} is {array.dtype} of shape {array.shape}; expected uint8 levels 0 to 255 of shape "
-            "(n, height, width)"
-        )
+    levels = _levels(arrays[key], f"{key!r} in {path}")
     source = f"{label_key!r} in {path}"
-    return Images(torch.from_numpy(array).unsqueeze(1), labels_from(arrays.get(label_key), len(array), source), source)
+    labels = labels_from(arrays.get(label_key), len(levels), source)
+    return Images(torch.from_numpy(levels).unsqueeze(1), labels, source)
+
+
+def _levels(array: np.ndarray, source: str) -> np.ndarray:
+    """Return images as levels, shape (n, height, width) and dtype uint8.
+
+    Raises:
+        DataError: If they are not grey, or their white is unknown.
+    """
+    shape = array.shape
+    if array.ndim == 4 and 1 in (shape[1], shape[3]):
+        array = array[:, 0] if shape[1] == 1 else array[..., 0]
+    if array.ndim != 3 or not array.size:
+        raise DataError(
+            f"{source} is of shape {shape}; expected grey images of shape (n, height, width), (n, 1, height, width) or "
+            "(n, height, width, 1)"
+        )
+    if array.dtype == bool:
+        return array.astype(np.uint8) * 255
+    top = {"u": 255, "i": 255, "f": 1}.get(array.dtype.kind)
+    if top is None or not ((array >= 0) & (array <= top)).all():  # NaN is neither
+        bounds = "" if top is None else f" from {array.min():g} to {array.max():g}"
+        raise DataError(
+            f"{source} holds {array.dtype}{bounds}; expected whole numbers from 0 to 255, truth values, or floats from "
+            "0 to 1"
+        )
+    if top == 1:
+        return np.rint(array * 255).astype(np.uint8)
+    if array.max() == 1:
+        raise DataError(f"{source} holds only 0 and 1; save them as truth values, or as 0 and 255")
+    return array.astype(np.uint8)
