@@ -90,7 +90,7 @@ def read_array(path: Path) -> None:
 def test_a_pipe_or_a_device_is_refused_at_once(read, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(DataError, match="it is no regular file|has no pictures"):
+        with pytest.raises(DataError, match=r"it is no regular file|has no pictures"):
             read(path)
 
 
