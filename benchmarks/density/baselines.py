@@ -20,6 +20,8 @@ from benchmarks.measuring import add_row, rows_of, time_budget
 RESULT = Path(__file__).parents[2] / "results" / "baselines.json"
 MODELS = {
     "nice": [],
+    "maf": [],
+    "iaf": [],
     "realnvp": [],
     "glow": [],
     "spline": [],

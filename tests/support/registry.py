@@ -15,16 +15,20 @@ from nf_mnist.bijectors import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    AffineMap,
     BatchNorm,
     Bijector,
     DiscretizedMixture,
+    ElementMap,
     FactorOut,
     Flatten,
     GroupedMixture,
+    Inverse,
     InvertibleConv,
     LearnedTanh,
     LogisticToNormal,
     Logit,
+    MaskedAutoregression,
     PatchAutoregression,
     Patches,
     Permutation,
@@ -34,6 +38,7 @@ from nf_mnist.bijectors import (
     Sequential,
     Shape,
     SplineCoupling,
+    SplineMap,
     Squeeze,
     make_mask,
     n_parameters,
@@ -45,6 +50,7 @@ from nf_mnist.flows import (
     Flow,
     cp3,
     glow,
+    maf,
     nice,
     normalization,
     preprocessing,
@@ -55,7 +61,14 @@ from nf_mnist.flows import (
     uva,
 )
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
-from nf_mnist.nets import CausalTransformer, ContextResNet, GroupedTransformer, GuidedTransformer, ResidualNet
+from nf_mnist.nets import (
+    CausalTransformer,
+    ContextResNet,
+    GroupedTransformer,
+    GuidedTransformer,
+    MaskedMLP,
+    ResidualNet,
+)
 
 FLAT = (12,)
 PATCHES = (4, 3)  # four patches of three values
@@ -119,6 +132,11 @@ def grouped_mixture() -> GroupedMixture:
     return GroupedMixture(groups, GroupedTransformer(groups, 2, 16, 2, 2, n_parameters(3)))
 
 
+def masked_autoregression(element_map: ElementMap) -> MaskedAutoregression:
+    order = random_order(FLAT[0], seed=2)
+    return MaskedAutoregression(order, MaskedMLP(order.argsort(), 40, element_map.n_parameters), element_map)
+
+
 def patch_autoregression(is_reversed: bool) -> PatchAutoregression:
     return PatchAutoregression(CausalTransformer(*PATCHES, 8, 2, 2, 2 * PATCHES[1]), is_reversed)
 
@@ -156,6 +174,9 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "patch_autoregression": (lambda: patch_autoregression(is_reversed=False), PATCHES),
     "patch_autoregression_reversed": (lambda: patch_autoregression(is_reversed=True), PATCHES),
     "patch_autoregression_guided": (guided_autoregression, PATCHES),
+    "masked_autoregression": (lambda: masked_autoregression(AffineMap("soft_clamp")), FLAT),
+    "masked_autoregression_splines": (lambda: masked_autoregression(SplineMap(4, 3.0)), FLAT),
+    "inverse_autoregression": (lambda: Inverse(masked_autoregression(AffineMap("tanh"))), FLAT),
     "rescale": (lambda: Rescale(2.0, -1.0), GREY),
     "permutation": (lambda: Permutation(random_order(12, seed=1)), FLAT),
     "flatten": (lambda: Flatten(IMAGE), IMAGE),
@@ -212,6 +233,12 @@ def small_glow(n_classes: int = 0, **which: str) -> Flow:
     return glow(**parts(**which), **sizes, scale_activation="sigmoid", n_classes=n_classes)
 
 
+def small_maf(**settings: Any) -> Flow:
+    which = {"transform": "affine", "predicted_from": "data", "n_classes": 0, **settings}
+    sizes = {"n_layers": 2, "hidden_features": 80, "scale_activation": "soft_clamp", "n_bins": 4, "bound": 3.0}
+    return maf(**parts(norm="actnorm"), **sizes, **which)
+
+
 def small_realnvp(n_classes: int = 0, **which: str) -> Flow:
     return realnvp(**parts(**which), n_scales=2, hidden_channels=4, n_blocks=1, n_classes=n_classes)
 
@@ -252,6 +279,9 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "cp3": small_cp3,
     "cp3_actnorm": lambda: small_cp3("actnorm"),
     "nice": small_nice,
+    "maf": small_maf,
+    "maf_spline": lambda: small_maf(transform="spline"),
+    "iaf": lambda: small_maf(predicted_from="latent"),
     "realnvp": lambda: small_realnvp(norm="batchnorm"),
     "glow": lambda: small_glow(norm="actnorm"),
     "spline": lambda: small_spline(norm="actnorm"),

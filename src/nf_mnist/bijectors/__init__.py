@@ -7,8 +7,10 @@ from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, Learne
 from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
 from nf_mnist.bijectors.grouped_mixture import GroupedMixture
+from nf_mnist.bijectors.inverse import Inverse
 from nf_mnist.bijectors.invertible_conv import InvertibleConv
 from nf_mnist.bijectors.logit import Logit
+from nf_mnist.bijectors.masked_autoregression import AffineMap, ElementMap, MaskedAutoregression
 from nf_mnist.bijectors.masks import make_mask
 from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture
 from nf_mnist.bijectors.observed_pixels import ObservedPixels
@@ -19,23 +21,27 @@ from nf_mnist.bijectors.rescale import Rescale
 from nf_mnist.bijectors.reshape import FactorOut, Flatten, Squeeze
 from nf_mnist.bijectors.scaling import LogisticToNormal, Scaling
 from nf_mnist.bijectors.sequential import Sequential
-from nf_mnist.bijectors.spline import SplineCoupling
+from nf_mnist.bijectors.spline import SplineCoupling, SplineMap
 
 __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "AffineMap",
     "BatchNorm",
     "Bijector",
     "DiscretizedMixture",
+    "ElementMap",
     "FactorOut",
     "Flatten",
     "GroupedMixture",
+    "Inverse",
     "InvertibleConv",
     "LearnedTanh",
     "LogisticToNormal",
     "Logit",
     "MarginalGaussianization",
+    "MaskedAutoregression",
     "MaskedCoupling",
     "NeighbourPixel",
     "ObservedPixels",
@@ -48,6 +54,7 @@ __all__ = [
     "Sequential",
     "Shape",
     "SplineCoupling",
+    "SplineMap",
     "Squeeze",
     "make_mask",
     "n_parameters",

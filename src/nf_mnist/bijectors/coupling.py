@@ -51,6 +51,21 @@ SCALE_ACTIVATIONS: dict[str, ScaleFunction] = {  # named functions, so that a fl
 }
 
 
+def scale_function(scale_activation: str | ScaleFunction) -> ScaleFunction:
+    """Return a function that bounds log-scales, given itself or its name.
+
+    Raises:
+        ConfigError: If there is no function of this name.
+    """
+    if callable(scale_activation):
+        return scale_activation
+    if str(scale_activation) not in SCALE_ACTIVATIONS:
+        raise ConfigError(
+            f"unknown scale_activation {scale_activation!r}; choose one of {', '.join(SCALE_ACTIVATIONS)}"
+        )
+    return SCALE_ACTIVATIONS[str(scale_activation)]
+
+
 class LearnedTanh(nn.Module):
     """Bound the log-scale by ``b tanh(raw / b)``, with a bound ``b > 0`` learned for each channel and initially 1.
 
@@ -118,13 +133,9 @@ class AffineCoupling(MaskedCoupling):
         scale_activation: str | ScaleFunction = "tanh",
     ) -> None:
         super().__init__(mask)
-        if not callable(scale_activation) and str(scale_activation) not in SCALE_ACTIVATIONS:
-            raise ConfigError(
-                f"unknown scale_activation {scale_activation!r}; choose one of {', '.join(SCALE_ACTIVATIONS)}"
-            )
         self.scale_net = scale_net
         self.shift_net = shift_net
-        self.scale_activation = scale_activation if callable(scale_activation) else SCALE_ACTIVATIONS[scale_activation]
+        self.scale_activation = scale_function(scale_activation)
 
     @torch.no_grad()
     def largest_log_scale(self, raw: float) -> float:

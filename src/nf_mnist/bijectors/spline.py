@@ -79,11 +79,59 @@ class Spline(NamedTuple):
         return Bin(x, z, next_x - x, next_z - z, *slopes)
 
 
-class SplineCoupling(MaskedCoupling):
-    """Transform the masked-out elements by monotone splines whose knots are predicted from the kept ones.
+class SplineMap:
+    """Monotone splines of single elements, with their knots predicted by a network.
 
     Inside [-bound, bound] a spline is a quotient of quadratics on each bin; outside it is the identity ("linear tails",
     section 3.1). Its inverse is the root of a quadratic, in closed form.
+
+    Args:
+        n_bins: Number of bins.
+        bound: Absolute value at which the tails begin.
+
+    Attributes:
+        n_parameters: Number of parameters of an element; zeros give the identity.
+
+    Raises:
+        ConfigError: If there are no bins, or 1000 or more, or the bound is not positive and finite.
+    """
+
+    def __init__(self, n_bins: int, bound: float) -> None:
+        if not 1 <= n_bins < 1 / SMALLEST_SHARE or not 0 < bound < math.inf:
+            raise ConfigError(
+                f"a spline needs 1 to 999 bins and a bound above 0 that is finite, got {n_bins} and {bound}"
+            )
+        self.n_bins, self.bound, self.n_parameters = n_bins, bound, 3 * n_bins - 1
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map elements; return z and log|dz/dx| of each, in nats, of the shape of x.
+
+        Args:
+            x: Elements, shape (batch, *event).
+            parameters: Parameters of their splines, shape (n_parameters, batch, *event).
+        """
+        spline, inside = self._spline(parameters), self._inside(x)
+        z, log_slope = spline.bin_of(inside, spline.x).forward(inside)
+        is_bent = x.abs() < self.bound
+        return torch.where(is_bent, z, x), torch.where(is_bent, log_slope, 0.0)
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map elements back; return x and log|dx/dz| of each, in nats, of the shape of z; see :meth:`forward`."""
+        spline, inside = self._spline(parameters), self._inside(z)
+        one_bin = spline.bin_of(inside, spline.z)
+        x = one_bin.inverse(inside)
+        is_bent = z.abs() < self.bound
+        return torch.where(is_bent, x, z), -torch.where(is_bent, one_bin.forward(x)[1], 0.0)
+
+    def _spline(self, parameters: Tensor) -> Spline:
+        return Spline.from_parameters(parameters, self.n_bins, self.bound)
+
+    def _inside(self, values: Tensor) -> Tensor:
+        return values.clamp(-self.bound, self.bound)
+
+
+class SplineCoupling(MaskedCoupling):
+    """Transform the masked-out elements by monotone splines whose knots are predicted from the kept ones.
 
     Args:
         mask: Shape (*event), 1 where the input passes unchanged.
@@ -93,37 +141,27 @@ class SplineCoupling(MaskedCoupling):
         bound: Absolute value at which the tails begin.
 
     Raises:
-        ConfigError: If there are no bins, or 1000 or more, or the bound is not positive and finite.
+        ConfigError: If ``n_bins`` or ``bound`` is out of range; see :class:`SplineMap`.
     """
 
     def __init__(self, mask: Tensor, net: nn.Module, n_bins: int, bound: float) -> None:
         super().__init__(mask)
-        if not 1 <= n_bins < 1 / SMALLEST_SHARE or not 0 < bound < math.inf:
-            raise ConfigError(
-                f"a spline needs 1 to 999 bins and a bound above 0 that is finite, got {n_bins} and {bound}"
-            )
-        self.net, self.n_bins, self.bound = net, n_bins, bound
+        self.net, self.spline = net, SplineMap(n_bins, bound)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        spline, inside = self._spline_given(x, context), x.clamp(-self.bound, self.bound)
-        z, log_slope = spline.bin_of(inside, spline.x).forward(inside)
-        is_bent = self._is_bent(x)
-        return torch.where(is_bent, z, x), torch.where(is_bent, log_slope, 0.0).flatten(1).sum(1)
+        return self._unmasked(x, *self.spline.forward(x, self._parameters_given(x, context)))
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        spline, inside = self._spline_given(z, context), z.clamp(-self.bound, self.bound)
-        one_bin = spline.bin_of(inside, spline.z)
-        x = one_bin.inverse(inside)
-        is_bent = self._is_bent(z)
-        return torch.where(is_bent, x, z), -torch.where(is_bent, one_bin.forward(x)[1], 0.0).flatten(1).sum(1)
+        return self._unmasked(z, *self.spline.inverse(z, self._parameters_given(z, context)))
 
-    def _spline_given(self, values: Tensor, context: Tensor | None) -> Spline:
+    def _parameters_given(self, values: Tensor, context: Tensor | None) -> Tensor:
         parameters = self._predicted_by(self.net, values, context)
-        parameters = parameters.unflatten(1, (3 * self.n_bins - 1, values.shape[1])).transpose(0, 1)
-        return Spline.from_parameters(parameters, self.n_bins, self.bound)
+        return parameters.unflatten(1, (self.spline.n_parameters, values.shape[1])).transpose(0, 1)
 
-    def _is_bent(self, values: Tensor) -> Tensor:
-        return (self.mask == 0) & (values.abs() < self.bound)
+    def _unmasked(self, values: Tensor, mapped: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mapped values, but the kept ones as they are, and the log-determinant."""
+        is_mapped = self.mask == 0
+        return torch.where(is_mapped, mapped, values), torch.where(is_mapped, log_slope, 0.0).flatten(1).sum(1)
 
 
 def _knots(raw: Tensor, bound: float) -> Tensor:

@@ -4,6 +4,7 @@ from nf_mnist.flows.builders.conditional import conditional
 from nf_mnist.flows.builders.cp3 import cp3
 from nf_mnist.flows.builders.glow import glow
 from nf_mnist.flows.builders.hierarchical import hierarchical
+from nf_mnist.flows.builders.maf import maf
 from nf_mnist.flows.builders.nice import nice
 from nf_mnist.flows.builders.realnvp import realnvp
 from nf_mnist.flows.builders.resflow import resflow
@@ -24,6 +25,7 @@ __all__ = [
     "cp3",
     "glow",
     "hierarchical",
+    "maf",
     "nice",
     "normalization",
     "observed_image",

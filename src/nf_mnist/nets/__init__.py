@@ -7,6 +7,7 @@ from nf_mnist.nets.conv_mlp import ConvMLP
 from nf_mnist.nets.gated_resnet import GatedResNet
 from nf_mnist.nets.glow_conv import GlowConv, ZeroConv
 from nf_mnist.nets.guided import GuidedTransformer
+from nf_mnist.nets.masked_mlp import MaskedMLP
 from nf_mnist.nets.mlp import MLP
 from nf_mnist.nets.preactivation import PreactivationResNet
 from nf_mnist.nets.residual import MLPHead, ResidualBlock, ResidualNet
@@ -24,6 +25,7 @@ __all__ = [
     "GroupedTransformer",
     "GuidedTransformer",
     "MLPHead",
+    "MaskedMLP",
     "PreactivationResNet",
     "ResidualBlock",
     "ResidualNet",
