@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.composing import config_dir, register_resolvers
+from nf_mnist.flows import Flow
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.module import FlowModule
 
@@ -136,6 +137,14 @@ def fit(
     with pytest.raises(expect) if expect else contextlib.nullcontext():
         trainer.fit(module, datamodule=data, ckpt_path=ckpt, weights_only=True)
     return Fit(trainer, module, data)
+
+
+def integral_over_two_pixels(flow: Flow, low: float, high: float, n: int) -> float:
+    """Return the integral of a density of images of 1x2 pixels, summed over n x n points between two values."""
+    axis = torch.linspace(low, high, n, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis).reshape(-1, 1, 1, 2)
+    with torch.no_grad():
+        return (flow.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2).item()
 
 
 def run_command(name: str, *argv: str) -> Finished:

@@ -75,7 +75,7 @@ def window(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """Return the cells, shape (batch, 20, 20), of images, shape (batch, 1, 28, 28).
 
     Args:
-        images: Of which the cells are a part.
+        images: Images that hold the cells, shape (batch, 1, 28, 28).
         top: Row of each image at which its cells begin, shape (batch,).
         left: Column of each image at which its cells begin, shape (batch,).
     """
