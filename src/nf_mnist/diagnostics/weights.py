@@ -37,8 +37,8 @@ class Weights(NamedTuple):
 
     @property
     def are_mixed(self) -> bool:
-        """Whether some layers are at their initial values and others are not."""
-        return len(self.initial) >= 2 and len(self.moved) >= 2 and 9 * len(self.initial) >= len(self.moved)
+        """Whether at least a fifth of the layers are at their initial values and others are not."""
+        return len(self.initial) >= 2 and len(self.moved) >= 2 and 4 * len(self.initial) >= len(self.moved)
 
 
 @torch.no_grad()
