@@ -8,7 +8,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from nf_mnist.checkpoints.reading import check_settings
+from nf_mnist import __version__
+from nf_mnist.checkpoints.settings import check_settings
 from nf_mnist.errors import ConfigError
 from nf_mnist.runs.record import read_record
 from nf_mnist.training.callbacks import SaveBest
@@ -27,7 +28,12 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=1", "data.batch_size=8", "data.source.test_fraction=0.5", "optimizer.lr=1.0e-05", "scheduler.warmup=0.5"],
+    [
+        *("seed=1", "data.batch_size=8", "data.source.test_fraction=0.5", "optimizer.lr=1.0e-05"),
+        *("scheduler.warmup=0.5", "+optimizer.betas=[0.5,0.9]", "~optimizer.weight_decay", "trainable=bias"),
+        *("trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=10", "+trainer.limit_train_batches=2"),
+        *("trainer.precision=64-true", "callbacks=skip_bad_steps"),
+    ],
 )
 def test_a_run_goes_on_with_the_settings_that_it_began_with(override, run):
     last = run / "run" / "checkpoints" / "last.ckpt"
@@ -35,17 +41,24 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(override, run):
         "train",
         *merge(tiny_overrides(run / "images.npz", run / "run"), [f"ckpt={last}", "trainer.max_steps=3", override]),
     )
-    key, _, value = override.partition("=")
-    assert (refused.code, refused.err.count("\n")) == (1, 1)
-    assert f"{key} is {float(value):g}, but the run of {last} has" in refused.err
+    key = override.lstrip("+~").partition("=")[0]
+    changed = "callbacks.skip._target_" if key == "callbacks" else key
+    assert (refused.code, refused.err.count("\n")) == (1, 1), refused.err
+    assert f"error: {changed} is " in refused.err
+    assert f", but the run of {last} has " in refused.err
     assert f"init_from={last}" in refused.err
 
 
-def test_settings_that_change_no_weight_or_that_older_checkpoints_lack_may_differ():
+def test_settings_that_change_no_weight_may_differ_and_those_that_older_checkpoints_lack_are_named(recwarn):
     then = {"seed": 0, "data": {"source": {"path": "a.npz"}}, "model": {"compile": False, "flow": {"n": 1}}}
     now = {**then, "data": {"source": {"path": "b.npz"}, "n_validation": 5}, "trainer": {"max_steps": 9}}
     now["model"] = {"compile": True, "flow": {"n": 1, "new": 3}}
     check_settings({"config": {**then, "trainer": {"max_steps": 5}}}, now, "last.ckpt")
+    texts = sorted(str(warning.message).partition("; ")[0] for warning in recwarn)
+    assert texts == [
+        "data.n_validation is 5, but the run of last.ckpt has absent",
+        "model.flow.new is 3, but the run of last.ckpt has absent",
+    ]
     with pytest.raises(ConfigError, match=r"^model.flow.n is 2, but the run of last.ckpt has 1; .*=last.ckpt$"):
         check_settings({"config": then}, {**now, "model": {"flow": {"n": 2}}}, "last.ckpt")
 
@@ -125,3 +138,32 @@ def test_a_best_checkpoint_that_is_not_there_is_made_anew(tmp_path):
     new.load_state_dict(known.state_dict())
     assert (new.best_model_path, new.best_model_score, new.best_k_models) == ("", None, {})
     assert new.state_key == ModelCheckpoint(monitor="val/loss").state_key, "it goes on from Lightning's own"
+
+
+CALLBACKS = "nf_mnist.training.callbacks"
+
+
+@pytest.mark.parametrize("name", ["AverageWeights", "RecomputeStatistics", "SkipBadSteps"])
+def test_a_callback_that_changes_weights_may_be_neither_dropped_nor_changed(name):
+    with_it = {"callbacks": {"own": {"_target_": f"{CALLBACKS}.{name}", "x": 1}, "view": None}}
+    changed = {"callbacks": {"own": {"_target_": f"{CALLBACKS}.{name}", "x": 2}}}
+    without = {"callbacks": {"view": {"_target_": f"{CALLBACKS}.LogSamples"}}}
+    for now, text in ((changed, "callbacks.own.x is 2"), (without, "callbacks.own._target_ is absent")):
+        with pytest.raises(ConfigError, match=rf"^{text}, but the run of last.ckpt has "):
+            check_settings({"config": with_it, "nf_mnist_version": __version__}, now, "last.ckpt")
+    check_settings({"config": without, "nf_mnist_version": __version__}, {"callbacks": None}, "last.ckpt")
+
+
+def test_settings_that_only_the_optimizer_in_the_checkpoint_tells_are_not_replaced(run, tmp_path):
+    """Of an earlier version, whose configuration did not have them."""
+    folder = shutil.copytree(run / "run", tmp_path / "run")
+    last = folder / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True) | {"nf_mnist_version": "0.0.1"}
+    torch.save(checkpoint, last)
+    base = [*tiny_overrides(run / "images.npz", folder), f"ckpt={last}", "trainer.max_steps=3"]
+    for override, text in (
+        ("+optimizer.betas=[0.5,0.9]", "error: optimizer.betas is (0.5, 0.9), but the optimizer of"),
+        ('trainable="scale_net.*weight"', "error: trainable is"),
+    ):
+        refused = run_command("train", *base, override)
+        assert (refused.code, text in refused.err) == (1, True), refused.err

@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,10 @@ from torch import Tensor, nn
 
 from nf_mnist.checkpoints.old_names import current_config, current_parameter
 from nf_mnist.checkpoints.pretrained import checkpoint_path
-from nf_mnist.errors import CheckpointError, ConfigError, first_line
-from nf_mnist.overrides import pasteable
+from nf_mnist.errors import CheckpointError, first_line
 
 FLOW_PREFIX, DEQUANTIZER_PREFIX, CLASSIFIER_PREFIX = "flow.", "dequantizer.", "classifier."
 PLACES_IN_A_FOLDER = ("checkpoints/best.ckpt", "best.ckpt", "checkpoints/last.ckpt", "last.ckpt")
-# Groups of settings that a resumed run must keep, and those in them that may change, since they change no weight.
-GROUPS_FIXED_IN_A_RUN = ("seed", "data", "model", "optimizer", "scheduler")
-SETTINGS_FREE_IN_A_RUN = {
-    "model.channels_last",
-    "model.compile",
-    "model.recompute",
-    "data.eval_batch_size",
-    "data.source.path",
-    "data.source.folder",
-    "data.source.root",
-}
-
-# What was done before a setting existed, which must not change in a run.
-SETTINGS_BEFORE = {"model.flow.level_prior": "none"}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -104,9 +89,23 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
     for prefix_here, part in module.named_modules():
         if (adapt := getattr(part, "adapt_weights", None)) is not None:
             _adapt(adapt, f"{prefix_here}." if prefix_here else "", state)
+    check_weights(own, state, path)
+    module.load_state_dict(state)
+
+
+def check_weights(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Check that weights can be loaded: every name, shape and kind agrees.
+
+    Args:
+        own: The weights of a module, by name.
+        state: Those to load.
+        path: The file that they are from, for the message.
+
+    Raises:
+        CheckpointError: Naming the first difference.
+    """
     for name in {**own, **state}:
         _check_weight(name, own.get(name), state.get(name), path)
-    module.load_state_dict(state)
 
 
 def _adapt(adapt: Callable[[dict[str, Tensor]], None], prefix: str, state: dict[str, Tensor]) -> None:
@@ -118,7 +117,7 @@ def _adapt(adapt: Callable[[dict[str, Tensor]], None], prefix: str, state: dict[
 
 def _check_weight(name: str, here: Tensor | None, there: Tensor | None, path: str | Path) -> None:
     """Check that the weight of a checkpoint, ``there``, can be loaded into that of a model, ``here``."""
-    if there is not None and not _is_dense(there):
+    if there is not None and not is_dense(there):
         raise CheckpointError(f"{path} is damaged or foreign: {name} is no dense tensor of numbers")
     if here is None or there is None or here.shape != there.shape:
         raise CheckpointError(
@@ -131,43 +130,10 @@ def _check_weight(name: str, here: Tensor | None, there: Tensor | None, path: st
         )
 
 
-def _is_dense(tensor: Tensor) -> bool:
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor holds a number for each of its entries; a file may hold sparse and quantized ones."""
     return tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)
 
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"
-
-
-def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> None:
-    """Check that a resumed run keeps the settings it began with; settings that only one of them has are not compared.
-
-    Settings that did not exist yet are compared if it is known what was done then (``SETTINGS_BEFORE``). Budgets,
-    devices, callbacks and loggers may change. The optimizer may not: the learning rate in its stored state would be
-    used, and another one in the configuration would only be recorded.
-
-    Args:
-        checkpoint: The checkpoint of the run, as read.
-        config: The configuration to resume with, plain dicts, resolved.
-        path: The file of the checkpoint, for the message.
-
-    Raises:
-        ConfigError: Naming the first setting that differs.
-    """
-    now = dict(_settings({part: config[part] for part in GROUPS_FIXED_IN_A_RUN if part in config}))
-    then = dict(_settings({part: checkpoint["config"].get(part) for part in GROUPS_FIXED_IN_A_RUN}))
-    for key, value in {**SETTINGS_BEFORE, **then}.items():
-        if key in now and now[key] != value and key not in SETTINGS_FREE_IN_A_RUN:
-            raise ConfigError(
-                f"{key} is {now[key]}, but the run of {path} has {value}; resume it with the settings that it began "
-                f"with, or start afresh with {pasteable('init_from', path)}"
-            )
-
-
-def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting under its full name, as on a command line."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -14,6 +14,7 @@ from nf_mnist.data.dequantize import (
     evaluation_noise,
     to_levels,
 )
+from nf_mnist.data.fingerprint import fingerprint
 from nf_mnist.data.pictures import read_picture
 from nf_mnist.data.regions import HALVES, random_observed, region
 from nf_mnist.data.sets import (
@@ -41,6 +42,7 @@ __all__ = [
     "array_file",
     "draw_noise",
     "evaluation_noise",
+    "fingerprint",
     "mnist",
     "random_distortion",
     "random_maps",

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, check_settings, load_weights, read_checkpoint
+from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
+from nf_mnist.checkpoints.settings import check_settings
 from nf_mnist.errors import CheckpointError, ConfigError
 from nf_mnist.overrides import pasteable
 from nf_mnist.runs.record import RECORD_FILE, read_record
 from nf_mnist.runs.report import REPORT_FILES
 
 if TYPE_CHECKING:
+    import lightning as L
+
     from nf_mnist.training.module import FlowModule
 
 # What a run writes into its folder.
@@ -57,34 +60,49 @@ def check_free(run_dir: Path, ckpt: str | None) -> None:
         raise ConfigError(f"{run_dir / found} exists already, and no run has written it; choose another output_dir")
 
 
-def load_initial_weights(module: "FlowModule", cfg: DictConfig) -> None:
+def load_initial_weights(module: "FlowModule", trainer: "L.Trainer", cfg: DictConfig) -> dict[str, Any] | None:
     """Load the weights of ``init_from`` or ``ckpt``; check that the run can resume from ``ckpt``.
+
+    Returns:
+        The checkpoint that the run resumes from, or None.
 
     Raises:
         ConfigError: If both are given, or ``ckpt`` belongs to a run in another folder or with other settings.
-        CheckpointError: If the file is refused, holds another architecture, or ``ckpt`` holds weights only.
+        CheckpointError: If the file is refused, holds another architecture, or ``ckpt`` holds weights only or the
+            damaged state of something else.
     """
+    from nf_mnist.training.states import check_states  # imports Lightning
+
     ckpt, init_from = cfg.ckpt, cfg.init_from
     if ckpt is not None and init_from is not None:
         raise ConfigError("ckpt= resumes a run and init_from= starts a fresh one from weights; give one of them")
     path = ckpt or init_from
     if path is None:
-        return
+        return None
     checkpoint = read_checkpoint(path)
     load_weights(module.flow, checkpoint, path)
     load_weights(module.dequantizer, checkpoint, path, DEQUANTIZER_PREFIX)
-    if ckpt is not None:
-        _check_resumable(checkpoint, cfg)
+    if ckpt is None:
+        return None
+    _check_resumable(checkpoint, cfg)
+    check_states(checkpoint, trainer, module, ckpt)
+    return checkpoint
 
 
 def _check_resumable(checkpoint: Mapping[str, Any], cfg: DictConfig) -> None:
-    """Check that ``ckpt`` holds an optimizer, has the settings of this run, and lies beside its best checkpoint."""
+    """Check that ``ckpt`` holds an optimizer, has the settings and images of this run, and lies in its folder."""
     ckpt, checkpoints = cfg.ckpt, Path(cfg.run_dir) / "checkpoints"
     if not checkpoint.get("optimizer_states"):
         raise CheckpointError(
             f"{ckpt} holds weights only, so its run cannot be resumed; use {pasteable('init_from', ckpt)}"
         )
     check_settings(checkpoint, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)), ckpt)
+    data = checkpoint["config"].get("data")
+    if isinstance(data, Mapping) and data.get("sha256") not in (None, cfg.data.sha256):
+        raise ConfigError(
+            f"data.source gives other images than those that the run of {ckpt} began with; restore them, or start "
+            f"afresh with {pasteable('init_from', ckpt)}"
+        )
     if not _is_in(checkpoints, ckpt):
         raise ConfigError(
             f"{ckpt} is not in {checkpoints}, and a run goes on in its own folder, where its best checkpoint is: give "

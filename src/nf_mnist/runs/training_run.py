@@ -1,14 +1,14 @@
 """One training run, from the checks of its settings to the metrics of its best checkpoint."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.building import build_datamodule, build_module, build_trainer
+from nf_mnist.app.building import build_datamodule, build_module, build_trainer, record_images
 from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import metric_rows, print_metrics
@@ -50,17 +50,19 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     keep_freed_memory()
     datamodule = build_datamodule(cfg)
     datamodule.setup()
-    module = _build_module(cfg, datamodule)
-    module.replayed_factors = list(rate_factors)
+    record_images(cfg, datamodule.sha256)
     trainer = build_trainer(cfg)
     _check_savers(cfg, trainer)
+    module, checkpoint = _build_module(cfg, datamodule, trainer)
+    module.replayed_factors = list(rate_factors)
     try:
         with contextlib.ExitStack() as stack:
+            begin: Callable[[], None] = lambda: None
             if trainer.is_global_zero:  # of several processes, the first keeps the record
-                stack.enter_context(_locked_and_recorded(cfg, overrides, trainer.strategy.root_device))
+                begin = stack.enter_context(_locked(cfg, overrides, trainer, checkpoint))
                 _announce(cfg, module, trainer)
             stack.enter_context(_folder_named(Path(cfg.run_dir)))
-            return _fit_and_measure(cfg, trainer, module, datamodule)
+            return _fit_and_measure(cfg, trainer, module, datamodule, begin)
     except DivergenceError:
         _leave_after_first(trainer)
         raise
@@ -83,13 +85,19 @@ def _check_savers(cfg: DictConfig, trainer: "L.Trainer") -> None:
     check_savers(trainer, Path(cfg.run_dir))
 
 
-def _build_module(cfg: DictConfig, datamodule: "ImageDataModule") -> "FlowModule":
-    """Build the module, fit its bijectors to the training levels, and load its initial weights."""
+def _build_module(
+    cfg: DictConfig, datamodule: "ImageDataModule", trainer: "L.Trainer"
+) -> tuple["FlowModule", dict[str, Any] | None]:
+    """Build the module, fit its bijectors to the training levels, and load its initial weights in their precision.
+
+    Returns:
+        The module, and the checkpoint that the run resumes from.
+    """
     module = build_module(cfg)
     _check_labels(module.flow, datamodule, cfg)
     module.flow.bijector.fit(datamodule.train.levels)
-    load_initial_weights(module, cfg)
-    return module
+    trainer.precision_plugin.convert_module(module)  # Lightning would convert it after it has loaded a checkpoint
+    return module, load_initial_weights(module, trainer, cfg)
 
 
 def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) -> None:
@@ -106,18 +114,29 @@ def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) ->
 
 
 @contextlib.contextmanager
-def _locked_and_recorded(cfg: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[None]:
-    """Lock the folder of the run; write its configuration and its record there."""
-    run_dir = Path(cfg.run_dir)
-    from nf_mnist.training.gpu import gpu_record  # imports Lightning
+def _locked(
+    cfg: DictConfig, overrides: Sequence[str], trainer: "L.Trainer", checkpoint: dict[str, Any] | None
+) -> Iterator[Callable[[], None]]:
+    """Lock the folder of the run; yield a function that begins the record of the run, which ends with the block.
 
+    Metrics of steps that are taken anew, and of an earlier best checkpoint, are removed then.
+    """
+    from nf_mnist.training.csv_logger import rewind_metrics  # imports Lightning
+    from nf_mnist.training.gpu import gpu_record
+
+    run_dir, device = Path(cfg.run_dir), trainer.strategy.root_device
     fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
     fields |= {"gpu": gpu_record(device)}
-    with lock_folder(run_dir, "run"):
+    with lock_folder(run_dir, "run"), contextlib.ExitStack() as record:
         check_free(run_dir, cfg.ckpt)
-        with recorded(run_dir, overrides, **fields):
+
+        def begin() -> None:
+            record.enter_context(recorded(run_dir, overrides, **fields))
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-            yield
+            (run_dir / "metrics.json").unlink(missing_ok=True)
+            rewind_metrics(trainer, checkpoint)
+
+        yield begin
 
 
 @contextlib.contextmanager
@@ -146,7 +165,11 @@ def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> No
 
 
 def _fit_and_measure(
-    cfg: DictConfig, trainer: "L.Trainer", module: "FlowModule", datamodule: "ImageDataModule"
+    cfg: DictConfig,
+    trainer: "L.Trainer",
+    module: "FlowModule",
+    datamodule: "ImageDataModule",
+    begin: Callable[[], None],
 ) -> float:
     from nf_mnist.training.fit import fit, log_metrics, training_seconds
     from nf_mnist.training.gpu import peak_memory_gib
@@ -154,7 +177,7 @@ def _fit_and_measure(
 
     run_dir = Path(cfg.run_dir)
     with stop_on_signals(trainer, run_dir / "checkpoints" / "last.ckpt"):
-        best, loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt)
+        best, loss = fit(trainer, module, datamodule, run_dir, cfg.ckpt, begin)
     if not trainer.is_global_zero:
         return loss
     metrics = {"val_loss": loss}

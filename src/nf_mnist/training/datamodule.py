@@ -5,7 +5,7 @@ from collections.abc import Callable
 import lightning as L
 
 from nf_mnist.bijectors import Shape
-from nf_mnist.data import ImageSet, split
+from nf_mnist.data import ImageSet, fingerprint, split
 from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 
@@ -57,7 +57,7 @@ class ImageDataModule(L.LightningDataModule):
         """
         if self.is_ready:
             return
-        images, self.test = self.source()
+        images, self.test = found = self.source()
         for name, part in (("images", images), ("test images", self.test)):
             shape = tuple(part.levels.shape[1:])
             if shape != self.event_shape:
@@ -65,6 +65,7 @@ class ImageDataModule(L.LightningDataModule):
         self.validation, self.train = split(images, self.n_validation, self.split_seed)
         if len(self.train.levels) < self.batch_size:
             raise DataError(f"batch_size={self.batch_size} exceeds the {len(self.train.levels)} training images")
+        self.sha256 = fingerprint(found)
         self.is_ready = True
 
     def train_dataloader(self) -> TrainingLoader:

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,12 @@ from nf_mnist.training.module import FlowModule
 
 
 def fit(
-    trainer: L.Trainer, module: FlowModule, datamodule: ImageDataModule, run_dir: Path, ckpt: str | None
+    trainer: L.Trainer,
+    module: FlowModule,
+    datamodule: ImageDataModule,
+    run_dir: Path,
+    ckpt: str | None,
+    begin: Callable[[], None],
 ) -> tuple[Path, float]:
     """Train, then validate and save the last weights.
 
@@ -30,6 +35,8 @@ def fit(
         datamodule: The images to train on and to validate on.
         run_dir: The folder of the run; checkpoints are written into ``checkpoints`` in it.
         ckpt: The checkpoint to resume from, or None.
+        begin: Called once, before anything is written: before the first step, when Lightning's own checks are through,
+            or before the last validation if no step is left.
 
     Returns:
         The checkpoint with the least validation loss, and that loss in nats per image, a finite number.
@@ -38,7 +45,10 @@ def fit(
         DivergenceError: If the loss is not finite, in training or in every validation.
     """
     last, best = run_dir / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "best.ckpt"
+    beginning = _Beginning(begin)
+    trainer.callbacks.insert(0, beginning)  # type: ignore[attr-defined]  # Lightning does not declare it
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
+    beginning.begin()
     last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
     best_loss = _least_validation_loss(trainer)
     is_best = last_loss < best_loss
@@ -55,6 +65,21 @@ def fit(
     if math.isinf(least):
         raise DivergenceError("the validation loss was never finite, so no checkpoint is the best; lower optimizer.lr")
     return best, least
+
+
+class _Beginning(L.Callback):
+    """Calls a function once, before the first step at the latest."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function, self.has_begun = function, False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            self.function()
 
 
 def training_seconds(trainer: L.Trainer) -> float:

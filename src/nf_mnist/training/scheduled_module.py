@@ -41,8 +41,11 @@ class ScheduledModule(L.LightningModule):
         self.replayed_factors: list[float] = []  # those of another run, which come before the schedule
 
     def configure_optimizers(self) -> Optimizer:
-        trainable = ((name, value) for name, value in self.named_parameters() if value.requires_grad)
-        optimizer = self.make_optimizer(trainable)
+        return self.optimizer_of((name, value) for name, value in self.named_parameters() if value.requires_grad)
+
+    def optimizer_of(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
+        """Build the optimizer of parameters with their names, and keep the peak learning rate of each group."""
+        optimizer = self.make_optimizer(parameters)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         return optimizer
@@ -79,9 +82,9 @@ class ScheduledModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own = self.state_dict()
-        checkpoint["state_dict"] = {
-            current_parameter(name, own): value for name, value in checkpoint["state_dict"].items()
-        }
+        for key in ("state_dict", "current_model_state"):  # the second is there if the first is a moving average
+            if key in checkpoint:
+                checkpoint[key] = {current_parameter(name, own): value for name, value in checkpoint[key].items()}
         if "rate_factors" in checkpoint:
             self.rate_factors = checkpoint["rate_factors"].tolist()
 

@@ -1,7 +1,7 @@
 """From a configuration to built objects: flow and dequantizer, images, and what trains them."""
 
 from nf_mnist.app.building.flow import build_dequantizer, build_flow
-from nf_mnist.app.building.images import build_datamodule, load_split
+from nf_mnist.app.building.images import build_datamodule, load_split, record_images
 from nf_mnist.app.building.modules import build_classifier_module, build_module
 from nf_mnist.app.building.trainer import build_trainer
 
@@ -13,4 +13,5 @@ __all__ = [
     "build_module",
     "build_trainer",
     "load_split",
+    "record_images",
 ]

@@ -35,7 +35,7 @@ SETTINGS = (
     "trainer.gradient_clip_val",
     "trainer.accumulate_grad_batches",
 )
-HIDDEN_SETTINGS = ("_target_", "_partial_", "source", "event_shape")
+HIDDEN_SETTINGS = ("_target_", "_partial_", "source", "event_shape", "sha256")
 FIRST_COLUMNS = ("data.batch_size", "model.norm", "name", "optimizer.lr", "seed")
 
 

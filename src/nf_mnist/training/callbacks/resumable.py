@@ -1,5 +1,8 @@
 """Checkpoints from which a run continues as if it had never stopped."""
 
+import contextlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,16 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from nf_mnist.checkpoints.reading import read_checkpoint
+from nf_mnist.errors import CheckpointError
+
+
+def is_validation_to_come(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was saved at the beginning of a validation, which a resumed run repeats."""
+    total = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+    return bool(total["ready"] > total["completed"])
 
 
 class SaveInFolder(ModelCheckpoint):
@@ -39,7 +52,9 @@ class SaveBest(SaveInFolder):
     """Saves after each validation that is better than all before, also if the folder of the run has been moved.
 
     Lightning's ModelCheckpoint forgets its best score when the folder has another name, so that the next validation,
-    even a worse one, would replace the best checkpoint. SaveBest takes the same arguments.
+    even a worse one, would replace the best checkpoint. A run that goes back to an earlier step would also replace one
+    that is better than all up to that step. SaveBest therefore reads its score from the file. It takes the same
+    arguments.
     """
 
     @property
@@ -48,15 +63,29 @@ class SaveBest(SaveInFolder):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the paths and scores, if the best checkpoint lies in this folder."""
-        if self._here(state_dict.get("best_model_path")):
+        """Restore the paths and scores, if the best checkpoint lies in this folder; it may be a later one."""
+        if best := self._here(state_dict.get("best_model_path")) or self._here("best.ckpt"):
             super().load_state_dict(state_dict)
+            if (score := self._score_in(best)) < _number(self.best_model_score):
+                self.take(Path(best), score)
+
+    def _score_in(self, path: str) -> float:
+        """Return the score of a checkpoint that this callback saved, or infinity."""
+        with contextlib.suppress(CheckpointError, LookupError, TypeError, AttributeError):
+            return _number(read_checkpoint(path)["callbacks"][self.state_key]["best_model_score"])
+        return math.inf
 
     def take(self, path: Path, score: float) -> None:
         """Make a file in this folder the best checkpoint; it holds the weights with this score."""
         self.best_model_path = self.kth_best_model_path = str(Path(self.dirpath or "") / path.name)
         self.best_model_score = self.kth_value = torch.tensor(score)
         self.best_k_models = {self.best_model_path: self.best_model_score}
+
+
+def _number(score: object) -> float:
+    """Return a score as a number, and infinity for none."""
+    is_score = isinstance(score, Tensor) and score.numel() == 1 and score.is_floating_point()
+    return score.item() if is_score and isinstance(score, Tensor) else math.inf
 
 
 class SaveResumable(SaveInFolder):

@@ -23,7 +23,7 @@ class StoreConfig(L.Callback):
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for writer in tensorboard_writers(trainer):
             write_dashboard(writer, self.config)
 
