@@ -60,7 +60,8 @@ def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], pat
             warnings.warn(f"{text}; an earlier version wrote it, so the run may not go on as it began", stacklevel=2)
         else:
             raise ConfigError(
-                f"{text}; resume it with the settings that it began with, or start afresh with {pasteable('init_from', path)}"
+                f"{text}; resume it with the settings that it began with, or start afresh with "
+                f"{pasteable('init_from', path)}"
             )
 
 

@@ -57,9 +57,10 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     module.replayed_factors = list(rate_factors)
     try:
         with contextlib.ExitStack() as stack:
-            begin: Callable[[], None] = lambda: None
-            if trainer.is_global_zero:  # of several processes, the first keeps the record
-                begin = stack.enter_context(_locked(cfg, overrides, trainer, checkpoint))
+            is_first = trainer.is_global_zero  # of several processes, the first keeps the record
+            record = _locked(cfg, overrides, trainer, checkpoint) if is_first else contextlib.nullcontext(lambda: None)
+            begin = stack.enter_context(record)
+            if is_first:
                 _announce(cfg, module, trainer)
             stack.enter_context(_folder_named(Path(cfg.run_dir)))
             return _fit_and_measure(cfg, trainer, module, datamodule, begin)
