@@ -1,26 +1,26 @@
 """One training run, from the checks of its settings to the metrics of its best checkpoint."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer, record_images
 from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import metric_rows, print_metrics
-from nf_mnist.checkpoints.writing import write_json, write_text
-from nf_mnist.errors import ConfigError, DivergenceError, MachineError
+from nf_mnist.checkpoints.writing import write_json
+from nf_mnist.errors import ConfigError, DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
-from nf_mnist.runs.lock import lock_folder
-from nf_mnist.runs.record import recorded, update_record
+from nf_mnist.runs.folder import folder_named, locked
+from nf_mnist.runs.record import update_record
 from nf_mnist.runs.report import write_report
-from nf_mnist.runs.resume import check_free, choose_checkpoint, load_initial_weights
+from nf_mnist.runs.resume import choose_checkpoint, load_initial_weights
 
 if TYPE_CHECKING:
     import lightning as L
@@ -58,11 +58,11 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     try:
         with contextlib.ExitStack() as stack:
             is_first = trainer.is_global_zero  # of several processes, the first keeps the record
-            record = _locked(cfg, overrides, trainer, checkpoint) if is_first else contextlib.nullcontext(lambda: None)
+            record = locked(cfg, overrides, trainer, checkpoint) if is_first else contextlib.nullcontext(lambda: None)
             begin = stack.enter_context(record)
             if is_first:
                 _announce(cfg, module, trainer)
-            stack.enter_context(_folder_named(Path(cfg.run_dir)))
+            stack.enter_context(folder_named(Path(cfg.run_dir)))
             return _fit_and_measure(cfg, trainer, module, datamodule, begin)
     except DivergenceError:
         _leave_after_first(trainer)
@@ -112,48 +112,6 @@ def _check_labels(flow: Flow, datamodule: "ImageDataModule", cfg: DictConfig) ->
             f"model.flow.n_classes={flow.n_classes}, but every training image has the label {labels[0]}; give the "
             "file of images an array 'labels', or leave n_classes at 0"
         )
-
-
-@contextlib.contextmanager
-def _locked(
-    cfg: DictConfig, overrides: Sequence[str], trainer: "L.Trainer", checkpoint: dict[str, Any] | None
-) -> Iterator[Callable[[], None]]:
-    """Lock the folder of the run; yield a function that begins the record of the run, which ends with the block.
-
-    Metrics of steps that are taken anew, and of an earlier best checkpoint, are removed then.
-    """
-    from nf_mnist.training.csv_logger import rewind_metrics  # imports Lightning
-    from nf_mnist.training.gpu import gpu_record
-
-    run_dir, device = Path(cfg.run_dir), trainer.strategy.root_device
-    fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
-    fields |= {"gpu": gpu_record(device)}
-    with lock_folder(run_dir, "run"), contextlib.ExitStack() as record:
-        check_free(run_dir, cfg.ckpt)
-
-        def begin() -> None:
-            record.enter_context(recorded(run_dir, overrides, **fields))
-            write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-            (run_dir / "metrics.json").unlink(missing_ok=True)
-            rewind_metrics(trainer, checkpoint)
-
-        yield begin
-
-
-@contextlib.contextmanager
-def _folder_named(run_dir: Path) -> Iterator[None]:
-    """Name the folder of the run where a logger cannot write and the system names no file, as on a full disk."""
-    from nf_mnist.training.checkpoint_io import how_to_resume  # imports Lightning
-
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        reason = error.strerror or error
-        raise MachineError(
-            f"cannot write into {run_dir}: {reason}; {how_to_resume(run_dir / 'checkpoints')}"
-        ) from error
 
 
 def _announce(cfg: DictConfig, module: "FlowModule", trainer: "L.Trainer") -> None:
