@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.density.level_prior import SPLITS, levels_of, with_prior
+from benchmarks.density.level_prior import SPLITS, levels_of, priors_of, with_prior
 from benchmarks.measuring import add_row, machine
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
 from nf_mnist.bijectors.level_prior import WHOLE_IMAGE, LevelPrior, LevelTables
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--split", choices=SPLITS, default="test")
     options = parser.parse_args()
-    for level_prior in ("none", "resampled"):
+    for level_prior in priors_of(options.checkpoint):
         flow, cfg = with_prior(options.checkpoint, level_prior)
         levels = levels_of(cfg, options.split, options.images)
         row = summary(pixel_bits(flow, levels), sides_of(levels))

@@ -37,6 +37,12 @@ def with_prior(checkpoint: str, level_prior: str) -> tuple[Flow, DictConfig]:
     return flow.eval(), cfg
 
 
+def priors_of(checkpoint: str) -> tuple[str, ...]:
+    """Return the level priors that the weights of a checkpoint can have: its own, if it was trained with one."""
+    own = read_checkpoint(checkpoint)["config"]["model"]["flow"].get("level_prior", "none")
+    return ("none", "resampled") if own == "none" else (own,)
+
+
 def levels_of(cfg: DictConfig, name: str, n: int) -> Tensor:
     """Return the levels of a seeded random sample of n images of a split, of the data that a flow was trained on."""
     image_set = instantiate(cfg.data.source)

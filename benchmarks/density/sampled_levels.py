@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.density.level_prior import levels_of, with_prior
+from benchmarks.density.level_prior import levels_of, priors_of, with_prior
 from benchmarks.measuring import add_row, machine
 from nf_mnist.bijectors.level_prior import WHOLE_IMAGE, LevelPrior, LevelTables
 from nf_mnist.data import to_levels
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("checkpoint", nargs="?", default="pretrained:hierarchical-base")
     parser.add_argument("--samples", type=int, default=256)
     options = parser.parse_args()
-    for level_prior in ("none", "resampled"):
+    for level_prior in priors_of(options.checkpoint):
         flow, cfg = with_prior(options.checkpoint, level_prior)
         generator = torch.Generator().manual_seed(0)
         sizes = [len(part) for part in torch.arange(options.samples).split(BATCH)]

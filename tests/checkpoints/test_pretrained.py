@@ -42,7 +42,7 @@ def test_what_is_released_is_small_and_listed():
     files = {path.stem: path.stat().st_size for path in pretrained.WEIGHTS.glob("*.ckpt")}
     assert sorted(files) == NAMES
     assert max(files.values()) <= 15 * MIB
-    assert sum(files.values()) <= 40 * MIB
+    assert sum(files.values()) <= 48_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
