@@ -78,6 +78,7 @@ COMMANDS = {
     "sample": ("ckpt=x",),
     "inpaint": ("ckpt=x", "method=posterior"),
     "train_classifier": ("run_dir=x", "name=x"),
+    "diagnose": ("ckpt=x",),
 }
 
 

@@ -17,7 +17,7 @@ MISTAKES = [  # command, overrides, what the error says
     ("inpaint", "data=mnist data.dequantizer=nosuch", "unknown data.dequantizer 'nosuch'; choose one of uniform"),
     ("inpaint", "data=array path={}/small.npz", "an image is (1, 14, 14), but this flow completes (1, 28, 28)"),
     ("inpaint", "image={}/small.png", "small.png is (1, 14, 14), but this flow completes (1, 28, 28)"),
-    ("inpaint", "image=5", "5 is missing or no picture"),
+    ("inpaint", "image=5", "image must be a text, got 5"),
     *[("inpaint", f"mask={mask}", f"unknown mask {shown}; choose one of lower") for mask, shown in (
         ("5", "5"), ("null", "None"), ("[lower]", "['lower']"), ("nosuch", "'nosuch'"))],
     ("inpaint", "+method.nosuch=1", "nf_mnist.inpainting.mode: got an unexpected keyword argument 'nosuch'"),

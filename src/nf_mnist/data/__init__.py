@@ -14,7 +14,7 @@ from nf_mnist.data.dequantize import (
     evaluation_noise,
     to_levels,
 )
-from nf_mnist.data.fingerprint import fingerprint
+from nf_mnist.data.image_checksum import fingerprint
 from nf_mnist.data.pictures import read_picture
 from nf_mnist.data.regions import HALVES, random_observed, region
 from nf_mnist.data.sets import (

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nf_mnist.diagnostics.answer import answer
 from nf_mnist.diagnostics.base import FAIL, PASS, SKIP, WARN, Result
+from nf_mnist.diagnostics.summary import answer
 from nf_mnist.pages import render
 
 
