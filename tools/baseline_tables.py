@@ -136,22 +136,17 @@ def level_prior() -> str:
 def bits_by_kind() -> str:
     """Return the bits of kinds of pixels and of images, without and with a level prior."""
     rows = read_result("bits_by_kind")["rows"]
-    splits = [("which_kind", None), ("which_level", None), *(("by_kind", kind) for kind in ("black", "white", "grey"))]
-    splits += [("by_side", side) for side in ("m = 40", "m = 60", "other m")]
-
-    def name(field: str, part: str | None) -> str:
-        share = {"by_kind": "share_of_pixels", "by_side": "share_of_images"}.get(field)
-        if part is None or share is None:
-            return {"which_kind": "black, white or grey", "which_level": "which level, given that"}[field]
-        of = {"by_kind": "pixels", "by_side": "images"}[field]
-        return f"{part}, {next(iter(rows.values()))[share][part]:.1%} of {of}"
-
-    lines = [
-        (name(field, part), *(f"{row[field] if part is None else row[field][part]:.3f}" for row in rows.values()))
-        for field, part in splits
-    ]
-    lines = [("all", *(f"{row['bpd']:.3f}" for row in rows.values())), *lines]
+    columns = [_kinds_of(row) for row in rows.values()]
+    lines = [(name, *(f"{column[name]:.3f}" for column in columns)) for name in columns[0]]
     return table(("bits per dimension of", *(f"`{key}`" for key in rows)), lines)
+
+
+def _kinds_of(row: dict[str, Any]) -> dict[str, float]:
+    """Return bits per dimension by kinds of pixels and of images, under their names and shares."""
+    bits = {"all": row["bpd"], "black, white or grey": row["which_kind"], "which level, given that": row["which_level"]}
+    for field, share, of in (("by_kind", "share_of_pixels", "pixels"), ("by_side", "share_of_images", "images")):
+        bits |= {f"{part}, {row[share][part]:.1%} of {of}": value for part, value in row[field].items()}
+    return bits
 
 
 def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:

@@ -41,8 +41,7 @@ def bits(flow: Flow, levels: Tensor, observed: Tensor | None = None) -> list[flo
     found: dict[nn.Module, list[Tensor]] = {}
 
     def take(coupling: DiscretizedMixture | GroupedMixture, _: Any, output: tuple[Tensor, Tensor]) -> None:
-        channel = coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0
-        z, log_det = output[0][:, channel].flatten(1), output[1]
+        z, log_det = output[0][:, coupling.channel].flatten(1), output[1]
         log_prob, log_q = StandardNormal(z.shape[1]).log_prob(z) + log_det, z.shape[1] * math.log(N_LEVELS)
         found.setdefault(coupling, []).append(bits_per_dim(log_prob, log_q, flow.dims))
 

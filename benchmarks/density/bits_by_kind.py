@@ -8,20 +8,20 @@ all their pixels. The row in ``results/bits_by_kind.json`` has the name of the w
 import argparse
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.density.level_prior import SPLITS, levels_of, priors_of, with_prior
 from benchmarks.measuring import add_row, machine
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture
-from nf_mnist.bijectors.level_prior import WHOLE_IMAGE, LevelPrior, LevelTables
+from nf_mnist.bijectors.level_prior import WHOLE_IMAGE, LevelPrior
 from nf_mnist.bijectors.quantile_map import level_and_fraction
 from nf_mnist.bijectors.tilted import TiltedMixture
-from nf_mnist.data.level_tables import read_level_tables
 from nf_mnist.data.resampling import N_INKS, SIDES
 from nf_mnist.flows import Flow
+from nf_mnist.flows.hierarchy import level_prior
 
 RESULT = Path(__file__).parents[2] / "results" / "bits_by_kind.json"
 WHITE = 252
@@ -49,8 +49,7 @@ def pixel_bits(flow: Flow, levels: Tensor) -> PixelBits:
     parts: list[PixelBits] = []
 
     def take(coupling: DiscretizedMixture | GroupedMixture, inputs: tuple[Any, ...], _: Any) -> None:
-        channel = coupling.n_kept if isinstance(coupling, DiscretizedMixture) else 0
-        level, _ = level_and_fraction(inputs[0][:, channel])
+        level, _ = level_and_fraction(inputs[0][:, coupling.channel])
         mixture = coupling.predict_mixture(inputs[0], None)
         known = mixture.table(torch.ones_like(level) > 0) if isinstance(mixture, TiltedMixture) else mixture
         black, white = known.edges(torch.ones_like(level))[0], known.edges(torch.full_like(level, WHITE))[1]
@@ -60,7 +59,7 @@ def pixel_bits(flow: Flow, levels: Tensor) -> PixelBits:
         parts.append(PixelBits(level.flatten(1), *bits))
 
     couplings = [module for module in flow.modules() if isinstance(module, DiscretizedMixture | GroupedMixture)]
-    handles: list[Any] = [nn.Module.register_forward_hook(coupling, take) for coupling in couplings]
+    handles = [coupling.register_forward_hook(take) for coupling in couplings]
     batches = []
     for batch in levels.split(BATCH):
         flow((batch.float() + 0.5) / 256)
@@ -73,7 +72,7 @@ def pixel_bits(flow: Flow, levels: Tensor) -> PixelBits:
 
 def sides_of(levels: Tensor) -> Tensor:
     """Return the most likely m of each image, shape (n,); 0 where none fits."""
-    prior = LevelPrior(LevelTables(*read_level_tables()))
+    prior = cast(LevelPrior, level_prior("resampled", levels.shape[1:]))
     state = prior.believe(levels[:, 0].float(), WHOLE_IMAGE, n_states=1).state[:, 0]
     sides = torch.tensor([side for side in SIDES for _ in range(N_INKS)] + [0])
     return sides[state]
@@ -104,12 +103,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--split", choices=SPLITS, default="test")
     options = parser.parse_args()
-    for level_prior in priors_of(options.checkpoint):
-        flow, cfg = with_prior(options.checkpoint, level_prior)
+    for name in priors_of(options.checkpoint):
+        flow, cfg = with_prior(options.checkpoint, name)
         levels = levels_of(cfg, options.split, options.images)
         row = summary(pixel_bits(flow, levels), sides_of(levels))
-        print(f"level_prior={level_prior}: {math.fsum(row['by_kind'].values()):.4f} bpd, {row}")
-        add_row(RESULT, f"{options.checkpoint} {level_prior}", {"n_images": options.images, **row, **machine()})
+        print(f"level_prior={name}: {math.fsum(row['by_kind'].values()):.4f} bpd, {row}")
+        add_row(RESULT, f"{options.checkpoint} {name}", {"n_images": options.images, **row, **machine()})
 
 
 if __name__ == "__main__":

@@ -3,19 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors.base import Bijector
 from nf_mnist.bijectors.discretized_logistic import LevelMixture, level_features
-from nf_mnist.bijectors.mixture_coupling import add_tilt_parameter, mixture_forward, mixture_inverse
+from nf_mnist.bijectors.mixture_coupling import LevelBijector, mixture_forward, mixture_inverse
 from nf_mnist.bijectors.observed_pixels import ObservedPixels
-from nf_mnist.bijectors.pixel_grid import PixelGrid
 from nf_mnist.bijectors.placed_prior import GroupedPrior
 from nf_mnist.bijectors.quantile_map import level_and_fraction
-from nf_mnist.bijectors.tilted import TiltedMixture, tilt_exponent
+from nf_mnist.bijectors.tilted import TiltedMixture
 
 QUANTILE_OF_BLACK = -12.0  # a normal quantile that every distribution maps to level 0
 
 
-class GroupedMixture(Bijector):
+class GroupedMixture(LevelBijector):
     """Transform a whole image in groups of pixels, each group given all earlier ones: block-autoregressive.
 
     From data to latent it takes one pass of the network, from latent to data one pass per group.
@@ -31,8 +29,6 @@ class GroupedMixture(Bijector):
             counts.
     """
 
-    is_continuous = False
-    is_autoregressive = True
     groups: Tensor
 
     def __init__(
@@ -42,11 +38,9 @@ class GroupedMixture(Bijector):
         observed_pixels: ObservedPixels | None = None,
         prior: GroupedPrior | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(0, net, observed_pixels, prior)
         self.register_buffer("groups", groups, persistent=False)
         self.n_groups = int(groups.max()) + 1  # known to the host, so that it need not wait for the device
-        self.net = net
-        self.observed_pixels, self.prior = observed_pixels, prior
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = mixture_forward(self.predict_mixture(x, context), x[:, 0])
@@ -62,30 +56,13 @@ class GroupedMixture(Bijector):
             log_det = torch.where(members, change, log_det)
         return x, log_det.flatten(1).sum(1)
 
-    def predict_mixture(self, x: Tensor, context: Tensor | None) -> LevelMixture | TiltedMixture:
+    def predict_mixture(self, values: Tensor, context: Tensor | None) -> LevelMixture | TiltedMixture:
         """Return the distributions predicted for each pixel from earlier groups, shape (batch, height, width)."""
-        level, observed = level_and_fraction(x)[0], None
+        level, _ = level_and_fraction(values)
         features = level_features(level)
         if self.observed_pixels is not None:
             context_seen = self.observed_pixels.features(context) if self.observed_pixels.is_seen else None
-            observed = self.observed_pixels.image(context) if self.observed_pixels.is_seen else None
         else:
             context_seen = context
         parameters = self.net(features) if context_seen is None else self.net(features, context_seen)
-        parameters = parameters.to(x.dtype)
-        if self.prior is None:
-            return self._mixture(parameters, context)
-        mixture = self._mixture(parameters[:, :-1], context)
-        return TiltedMixture(mixture, tilt_exponent(parameters[:, -1]), self.prior.log_ratio_given(level, observed))
-
-    def adapt_weights(self, weights: dict[str, Tensor]) -> None:
-        if self.prior is not None:
-            add_tilt_parameter(self.net, weights)
-
-    def _mixture(self, parameters: Tensor, context: Tensor | None) -> LevelMixture:
-        mixture = LevelMixture.from_parameters(parameters)
-        return mixture if self.observed_pixels is None else self.observed_pixels.fix(mixture, context)
-
-    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
-        self.observed_pixels = ObservedPixels(grid.stride, grid.offset(0), is_seen=False)
-        return grid
+        return self._distributions(parameters.to(values.dtype), level, context)

@@ -5,6 +5,7 @@ the monotone map of :mod:`~nf_mnist.bijectors.quantile_map` transforms the pixel
 dithered values.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,13 +21,69 @@ from nf_mnist.bijectors.discretized_logistic import (
 )
 from nf_mnist.bijectors.observed_pixels import ObservedPixels
 from nf_mnist.bijectors.pixel_grid import PixelGrid
-from nf_mnist.bijectors.placed_prior import ChannelPrior
+from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.bijectors.quantile_map import from_normal, level_and_fraction, to_normal
 from nf_mnist.bijectors.tilted import TiltedMixture, tilt_exponent
 from nf_mnist.errors import ShapeError
 
 
-class DiscretizedMixture(Bijector):
+class LevelBijector(Bijector):
+    """Base class of bijectors that map the levels of one channel by distributions that a network predicts.
+
+    Args:
+        channel: Index of the channel.
+        net: Predicts the parameters of distributions, the exponent of the tilt last if there is a prior.
+        observed_pixels: How to read an observed image, or None.
+        prior: What predicts levels beside the network, or None.
+    """
+
+    is_continuous = False
+    is_autoregressive = True
+
+    def __init__(
+        self,
+        channel: int,
+        net: nn.Module,
+        observed_pixels: ObservedPixels | None,
+        prior: ChannelPrior | GroupedPrior | None,
+    ) -> None:
+        super().__init__()
+        self.channel, self.net = channel, net
+        self.observed_pixels, self.prior = observed_pixels, prior
+
+    @abstractmethod
+    def predict_mixture(self, values: Tensor, context: Tensor | None) -> LevelMixture | TiltedMixture:
+        """Return the distributions predicted for the pixels of the channel, shape (batch, height, width)."""
+
+    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
+        self.observed_pixels = ObservedPixels(grid.stride, grid.offset(self.channel), is_seen=False)
+        return grid
+
+    def adapt_weights(self, weights: dict[str, Tensor]) -> None:
+        """Let weights of a bijector without a prior, by their names here, be those of one with a prior.
+
+        The weights that are missing become 0, so that gamma is 1 and the prior counts as much as the mixture.
+        """
+        for name, own in self.net.state_dict(prefix="net.").items():
+            found = weights.get(name)
+            if self.prior is not None and found is not None and found.shape == (len(own) - 1, *own.shape[1:]):
+                weights[name] = torch.cat([found, torch.zeros_like(found[:1])])
+
+    def _distributions(
+        self, parameters: Tensor, known: Tensor, context: Tensor | None, reference_levels: Tensor | None = None
+    ) -> LevelMixture | TiltedMixture:
+        """Return distributions by the network's predictions and the prior; observed pixels are certain."""
+        n_tilts, observed = int(self.prior is not None), self.observed_pixels
+        mixture = LevelMixture.from_parameters(parameters[:, : parameters.shape[1] - n_tilts], reference_levels)
+        if observed is not None:
+            mixture = observed.fix(mixture, context)
+        if self.prior is None:
+            return mixture
+        image = observed.image(context) if observed is not None and observed.is_seen else None
+        return TiltedMixture(mixture, tilt_exponent(parameters[:, -1]), self.prior.log_ratio_given(known, image))
+
+
+class DiscretizedMixture(LevelBijector):
     """Transform one channel given the channels before it; the other channels pass unchanged.
 
     Args:
@@ -46,9 +103,6 @@ class DiscretizedMixture(Bijector):
         ShapeError: If there is no such channel, or a neighbour is not in a kept channel.
     """
 
-    is_continuous = False
-    is_autoregressive = True
-
     def __init__(
         self,
         event_shape: Shape,
@@ -59,14 +113,13 @@ class DiscretizedMixture(Bijector):
         observed_pixels: ObservedPixels | None = None,
         prior: ChannelPrior | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(n_kept, net, observed_pixels, prior)
         if not 0 < n_kept < event_shape[0]:
             raise ShapeError(f"a mixture coupling of {event_shape[0]} channels cannot transform channel {n_kept}")
         if any(not 0 <= neighbour.channel < n_kept for neighbour in neighbours):
             raise ShapeError(f"channel {n_kept} can refer to the channels before it, got {list(neighbours)}")
-        self.n_kept, self.net = n_kept, net
+        self.n_kept = n_kept
         self.neighbours, self.n_frequent = tuple(neighbours), n_frequent
-        self.observed_pixels, self.prior = observed_pixels, prior
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mixture = self.predict_mixture(x, context)
@@ -80,38 +133,20 @@ class DiscretizedMixture(Bijector):
 
     def predict_mixture(self, values: Tensor, context: Tensor | None) -> LevelMixture | TiltedMixture:
         """Return the distributions predicted for the transformed channel, pixels of shape (batch, height, width)."""
-        level, _ = level_and_fraction(values[:, : self.n_kept])
-        kept, observed = level, None
-        nearest, features = levels_at(level, self.neighbours), level_features(level)
+        kept, _ = level_and_fraction(values[:, : self.n_kept])
+        level, nearest, features = kept, levels_at(kept, self.neighbours), level_features(kept)
         if self.observed_pixels is not None:
             features = torch.cat([features, self.observed_pixels.features(context)], 1)
             if self.observed_pixels.is_seen:
                 level = torch.cat([level, self.observed_pixels.blocks(context)[0]], 1)
-                observed = self.observed_pixels.image(context)
         reference_levels = torch.cat([nearest, frequent_levels(level, self.n_frequent)], 1)
         is_for_net = self.observed_pixels is None and context is not None
         parameters = self.net(features, context) if is_for_net else self.net(features)
-        parameters = parameters.to(values.dtype)
-        if self.prior is None:
-            return self._mixture(parameters, reference_levels, context)
-        mixture = self._mixture(parameters[:, :-1], reference_levels, context)
-        return TiltedMixture(mixture, tilt_exponent(parameters[:, -1]), self.prior.log_ratio_given(kept, observed))
+        return self._distributions(parameters.to(values.dtype), kept, context, reference_levels)
 
     def fit(self, levels: Tensor) -> None:
-        if self.prior is not None:
+        if isinstance(self.prior, ChannelPrior):
             self.prior.check_fit(levels)
-
-    def teacher_force(self, grid: PixelGrid) -> PixelGrid:
-        self.observed_pixels = ObservedPixels(grid.stride, grid.offset(self.n_kept), is_seen=False)
-        return grid
-
-    def adapt_weights(self, weights: dict[str, Tensor]) -> None:
-        if self.prior is not None:
-            add_tilt_parameter(self.net, weights)
-
-    def _mixture(self, parameters: Tensor, reference_levels: Tensor, context: Tensor | None) -> LevelMixture:
-        mixture = LevelMixture.from_parameters(parameters, reference_levels)
-        return mixture if self.observed_pixels is None else self.observed_pixels.fix(mixture, context)
 
     def _with_channel(self, values: Tensor, channel: Tensor) -> Tensor:
         before, after = values[:, : self.n_kept], values[:, self.n_kept + 1 :]
@@ -129,14 +164,3 @@ def mixture_inverse(mixture: LevelMixture | TiltedMixture, z: Tensor) -> tuple[T
     """Map normal quantiles z, shape (batch, *pixels), to pixels x; return x and the elementwise log|dx/dz| in nats."""
     found = mixture.for_quantiles(z)
     return from_normal(z, found.edges, found.probability)
-
-
-def add_tilt_parameter(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Let weights of a network that predicts no tilt, by their names in its bijector, be those of one that does.
-
-    The weights that are missing become 0, so that gamma is 1 and the prior counts as much as the mixture.
-    """
-    for name, own in net.state_dict(prefix="net.").items():
-        found = weights.get(name)
-        if found is not None and found.shape == (len(own) - 1, *own.shape[1:]):
-            weights[name] = torch.cat([found, torch.zeros_like(found[:1])])

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+from torch import Tensor
+
 
 class PixelGrid(NamedTuple):
     """The pixels of each channel of a squeezed image, as a regular grid of pixels of the original image.
@@ -33,6 +35,11 @@ class PixelGrid(NamedTuple):
     def select(self, channels: Sequence[int]) -> "PixelGrid":
         """Return the grid of some channels, in the given order."""
         return self._replace(corners=tuple(self.corners[channel] for channel in channels))
+
+    def places(self, channel: int, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows and columns in the original image of pixels of a channel, given theirs in the channel."""
+        first_row, first_column = self.corners[channel]
+        return first_row + self.stride * row, first_column + self.stride * column
 
     def offset(self, channel: int) -> int:
         """Return the index of a channel's pixel within its block of ``stride`` x ``stride`` pixels, row by row."""

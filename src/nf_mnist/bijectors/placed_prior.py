@@ -49,11 +49,10 @@ class ChannelPrior(nn.Module):
             belief = self.prior.believe(image, self.stage)
         else:
             belief = self.prior.believe(torch.maximum(image, observed), ANY_PART)
-        (first_row, first_column), stride = self.grid.corners[self.channel], self.grid.stride
 
         def log_ratio(mask: Tensor) -> Tensor:
             image, row, column = mask.nonzero(as_tuple=True)
-            return self.prior.log_ratio(belief, image, first_row + stride * row, first_column + stride * column)
+            return self.prior.log_ratio(belief, image, *self.grid.places(self.channel, row, column))
 
         return log_ratio
 
@@ -82,7 +81,6 @@ class GroupedPrior(nn.Module):
                 earlier groups only.
             observed: Levels of other pixels that are known, 0 elsewhere, shape (batch, image height, image width).
         """
-        (first_row, first_column), stride = self.grid.corners[0], self.grid.stride
 
         def log_ratio(mask: Tensor) -> Tensor:
             image, row, column = mask.nonzero(as_tuple=True)
@@ -92,8 +90,7 @@ class GroupedPrior(nn.Module):
             if observed is not None:
                 images = torch.maximum(images, observed.repeat(len(groups), 1, 1))
             belief = self.prior.believe(images, ANY_PART, EARLY_WINDOWS, EARLY_STATES)
-            member = index * len(levels) + image
-            return self.prior.log_ratio(belief, member, first_row + stride * row, first_column + stride * column)
+            return self.prior.log_ratio(belief, index * len(levels) + image, *self.grid.places(0, row, column))
 
         return log_ratio
 

@@ -73,13 +73,14 @@ def _fixed(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     parts["callbacks"] = {
         name: node for name, node in callbacks.items() if _mapping(node).get("_target_") in FIXED_CALLBACKS
     }
-    return ((key, value) for key, value in _settings(parts) if key not in FREE_IN_A_RUN)
+    return ((key, value) for key, value in flattened(parts) if key not in FREE_IN_A_RUN)
 
 
-def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting under its full name, as on a command line; ``prefix`` begins all names."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

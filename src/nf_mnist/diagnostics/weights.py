@@ -80,9 +80,9 @@ def unregistered_parts(flow: nn.Module) -> list[str]:
 
 def random_permutations_not_saved(flow: nn.Module) -> list[str]:
     """Return the names of index tensors that permute in no evident order and are not in the state of the flow."""
-    saved, found = flow.state_dict().keys(), []
+    found = []
     for name, value in unsaved_tensors(flow).items():
-        if name in saved or value.is_floating_point() or value.dim() != 1 or len(value) < 16:
+        if value.is_floating_point() or value.dim() != 1 or len(value) < 16:
             continue
         is_permutation = torch.equal(value.sort().values, torch.arange(len(value)).to(value))
         if is_permutation and len(value.diff().unique()) > len(value) / 4:

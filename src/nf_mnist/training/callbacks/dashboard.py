@@ -7,6 +7,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from nf_mnist.checkpoints.settings import flattened
+
 # Tags of the curves in each chart, by chapter and chart.
 CHARTS = {
     "likelihood": {
@@ -56,16 +58,12 @@ def write_dashboard(writer: SummaryWriter, config: Mapping[str, Any]) -> None:
         writer._get_file_writer().add_summary(summary)
 
 
-def _settings(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int | float | str]]:
-    """Yield each setting under its name on the command line; null settings are left out."""
-    for key, value in node.items():
-        if key in HIDDEN_SETTINGS or value is None:
-            continue
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, int | float | str]]:
+    """Yield each setting under its name on the command line; null and hidden settings are left out."""
+    for key, value in flattened(config):
+        if value is not None and not set(HIDDEN_SETTINGS) & set(key.split(".")):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            yield f"{prefix}{key}", value if is_number else str(value)
+            yield key, value if is_number else str(value)
 
 
 def _with_first_columns(columns: Any) -> Any:
