@@ -7,8 +7,12 @@ import torch
 from torch import nn
 
 from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Sequential, make_mask
+from nf_mnist.bijectors.quantile_map import SMALLEST_FRACTION
 from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
+    Batch,
+    DiagnosisTask,
+    diagnose,
     fullest_sixteenth,
     generalisation_gap,
     magnification,
@@ -18,6 +22,7 @@ from nf_mnist.diagnostics import (
     reached_layers,
     undithered_gain,
 )
+from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.metrics import round_trip
 from tests.support.registry import make_flow
@@ -136,3 +141,13 @@ def test_a_flow_of_whole_images_is_told_that_nothing_is_observed():
     batch = make_batch(flow, UniformDequantizer(), images, 5, seed=0)
     assert (batch.context.shape, batch.context.abs().sum()) == ((5, 2, 8, 8), 0)
     torch.testing.assert_close(flow.log_prob(batch.x), flow.log_prob(batch.x, batch.context))
+
+
+def test_the_edge_of_a_level_is_no_mistake_of_a_map_that_jumps_there():
+    """The smallest dither lies on the edge of a level, where the map between levels has no derivative."""
+    flow = make_flow("resflow_gaussianize", torch.float32).eval()
+    levels = torch.randint(0, 256, (20, *flow.event_shape), generator=torch.Generator().manual_seed(0))
+    x = (levels + SMALLEST_FRACTION) / 256
+    task = DiagnosisTask(flow, Batch(x, torch.zeros(20), levels.to(torch.uint8), None))
+    (result,) = diagnose(task, [log_det_is_that_of_the_jacobian])
+    assert result.status == "pass", result.measured

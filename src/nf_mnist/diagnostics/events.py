@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nf_mnist.bijectors.quantile_map import N_LEVELS, level_and_fraction
 from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.layers import reached_layers
 from nf_mnist.flows import Flow
@@ -14,6 +15,9 @@ TEMPERATURE = 1.5  # of a sample, whose values lie further out than those of ima
 def telling_events(flow: Flow, batch: Batch, seed: int) -> list[Batch]:
     """Return single events: the first, the one of the largest z, one with large values within the flow, and a sample.
 
+    A map that jumps from grey level to grey level has no derivative at the edge of a level, where the smallest dither
+    and many decoded values lie. Its events are moved to the middle of their levels.
+
     Args:
         flow: The flow, in the precision of the batch.
         batch: Events to choose from.
@@ -24,7 +28,13 @@ def telling_events(flow: Flow, batch: Batch, seed: int) -> list[Batch]:
     inner = [_largest(values) for values in layers if len(values) == len(batch.x)]
     often = max(inner, key=inner.count) if inner else 0
     events = [_row(batch, row) for row in dict.fromkeys([0, _largest(z), often])]
-    return [*events, *_sample(flow, events[0], seed)]
+    events += _sample(flow, events[0], seed)
+    return events if flow.bijector.is_continuous else [event._replace(x=_mid_level(event.x)) for event in events]
+
+
+def _mid_level(x: Tensor) -> Tensor:
+    level, _ = level_and_fraction(x)
+    return (level + 0.5) / N_LEVELS
 
 
 def _sample(flow: Flow, like: Batch, seed: int) -> list[Batch]:
