@@ -44,6 +44,10 @@ class NotInvertibleError(NFMnistError, RuntimeError):
     """A map was asked for an inverse that does not exist in its present mode."""
 
 
+class ConvergenceError(NFMnistError, ArithmeticError):
+    """An iteration or a solver did not reach its tolerance."""
+
+
 class DivergenceError(NFMnistError, ArithmeticError):
     """The training loss is no longer a finite number."""
 

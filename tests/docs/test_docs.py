@@ -44,6 +44,7 @@ TRAINED = {  # the runs that documents name, by folder
     "outputs/hierarchical_1h": ["experiment=hierarchical_1h"],
     "outputs/shifted": ["experiment=hierarchical_1h"],
     "outputs/tarflow": ["experiment=tarflow_2h"],
+    "outputs/flow_matching": ["experiment=flow_matching_2h"],
 }
 MY_MODULE = """
 from nf_mnist.bijectors import Flatten, Logit, Sequential

@@ -18,6 +18,7 @@ from nf_mnist.bijectors import (
     AffineMap,
     BatchNorm,
     Bijector,
+    ContinuousMap,
     DiscretizedMixture,
     ElementMap,
     FactorOut,
@@ -29,6 +30,7 @@ from nf_mnist.bijectors import (
     LogisticToNormal,
     Logit,
     MaskedAutoregression,
+    OdeSolver,
     PatchAutoregression,
     Patches,
     Permutation,
@@ -48,6 +50,7 @@ from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables
 from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.flows import (
     Flow,
+    FlowMatching,
     cp3,
     glow,
     maf,
@@ -146,6 +149,19 @@ def guided_autoregression() -> PatchAutoregression:
     return PatchAutoregression(GuidedTransformer(net, weight=0.7, attention_temperature=1.5))
 
 
+class SmallVelocity(nn.Module):
+    """A smooth velocity field of flat events or images, which four steps of a solver integrate to rounding errors."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        dims = torch.Size(shape).numel()
+        self.hidden, self.last = nn.Linear(dims + 1, 8), nn.Linear(8, dims)
+
+    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = self.hidden(torch.cat([state.flatten(1), time[:, None]], 1) / 8).tanh()
+        return self.last(hidden).reshape(state.shape) / 8
+
+
 BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     **{f"coupling_{mask}": (lambda mask=mask: coupling(IMAGE, mask), IMAGE) for mask in ("checkerboard", "stripes")},
     **{f"coupling_{scale}": (lambda scale=scale: coupling(IMAGE, "channel", scale), IMAGE)
@@ -177,6 +193,7 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "masked_autoregression": (lambda: masked_autoregression(AffineMap("soft_clamp")), FLAT),
     "masked_autoregression_splines": (lambda: masked_autoregression(SplineMap(4, 3.0)), FLAT),
     "inverse_autoregression": (lambda: Inverse(masked_autoregression(AffineMap("tanh"))), FLAT),
+    "continuous_map": (lambda: ContinuousMap(SmallVelocity(FLAT), OdeSolver(n_steps=4)), FLAT),
     "rescale": (lambda: Rescale(2.0, -1.0), GREY),
     "permutation": (lambda: Permutation(random_order(12, seed=1)), FLAT),
     "flatten": (lambda: Flatten(IMAGE), IMAGE),
@@ -267,6 +284,12 @@ def small_tarflow(n_classes: int = 0, preprocess: str = "symmetric", label_dropo
     )
 
 
+def small_flow_matching(n_classes: int = 0) -> Flow:
+    event_shape, solver = (1, 4, 4), OdeSolver(n_steps=4)
+    preprocess = preprocessing("symmetric", 0.0, True)(event_shape)
+    return FlowMatching(preprocess, SmallVelocity(event_shape), solver, solver, event_shape, n_classes, 0.1)
+
+
 FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow": small_resflow,
     "resflow_stripes": lambda: small_resflow(mask="stripes"),
@@ -286,6 +309,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "glow": lambda: small_glow(norm="actnorm"),
     "spline": lambda: small_spline(norm="actnorm"),
     "tarflow": small_tarflow,
+    "flow_matching": small_flow_matching,
     "uva_simple": lambda: small_uva(4),
     "uva_multiscale": lambda: small_uva(1, 2, 2),
     "hierarchical": small_hierarchical,

@@ -3,6 +3,7 @@
 from nf_mnist.bijectors.actnorm import ActNorm
 from nf_mnist.bijectors.base import Bijector, Shape
 from nf_mnist.bijectors.batchnorm import BatchNorm
+from nf_mnist.bijectors.continuous import ContinuousMap
 from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
 from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
@@ -14,6 +15,7 @@ from nf_mnist.bijectors.masked_autoregression import AffineMap, ElementMap, Mask
 from nf_mnist.bijectors.masks import make_mask
 from nf_mnist.bijectors.mixture_coupling import DiscretizedMixture
 from nf_mnist.bijectors.observed_pixels import ObservedPixels
+from nf_mnist.bijectors.ode import OdeSolver
 from nf_mnist.bijectors.patches import PatchAutoregression, Patches
 from nf_mnist.bijectors.permute import Permutation, random_order
 from nf_mnist.bijectors.pixel_grid import PixelGrid
@@ -30,6 +32,7 @@ __all__ = [
     "AffineMap",
     "BatchNorm",
     "Bijector",
+    "ContinuousMap",
     "DiscretizedMixture",
     "ElementMap",
     "FactorOut",
@@ -45,6 +48,7 @@ __all__ = [
     "MaskedCoupling",
     "NeighbourPixel",
     "ObservedPixels",
+    "OdeSolver",
     "PatchAutoregression",
     "Patches",
     "Permutation",

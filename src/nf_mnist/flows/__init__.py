@@ -2,6 +2,7 @@
 
 from nf_mnist.flows.builders.conditional import conditional
 from nf_mnist.flows.builders.cp3 import cp3
+from nf_mnist.flows.builders.flow_matching import flow_matching
 from nf_mnist.flows.builders.glow import glow
 from nf_mnist.flows.builders.hierarchical import hierarchical
 from nf_mnist.flows.builders.maf import maf
@@ -14,15 +15,18 @@ from nf_mnist.flows.builders.uva import uva, uva_noise
 from nf_mnist.flows.components import normalization, preprocessing
 from nf_mnist.flows.conditional_flow import ConditionalFlow, observed_image, teacher_forced
 from nf_mnist.flows.flow import Flow, StandardNormal
+from nf_mnist.flows.flow_matching import FlowMatching
 from nf_mnist.flows.patch_flow import PatchFlow
 
 __all__ = [
     "ConditionalFlow",
     "Flow",
+    "FlowMatching",
     "PatchFlow",
     "StandardNormal",
     "conditional",
     "cp3",
+    "flow_matching",
     "glow",
     "hierarchical",
     "maf",

@@ -49,9 +49,11 @@ class Flow(nn.Module):
 
     Attributes:
         dims: Number of dimensions of data and latent alike, 784 for MNIST.
+        loss_is_likelihood: Whether :meth:`training_loss` is a negative log-likelihood in nats per image.
     """
 
     bijector: Bijector
+    loss_is_likelihood = True
 
     def __init__(self, bijector: Bijector, event_shape: Shape, n_classes: int = 0) -> None:
         super().__init__()
@@ -68,11 +70,19 @@ class Flow(nn.Module):
             ConfigError: If the flow has labels and the context is missing, or the reverse.
             ShapeError: If images or context have another shape.
         """
-        if x.shape[1:] != self.event_shape:
-            raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
-        self._check_context(context, len(x))
+        self._check(x, context)
         z, log_det = self.bijector(x, context)
         return z, self.base.log_prob(z) + log_det
+
+    def training_loss(self, x: Tensor, log_q: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the loss that training minimizes, a tensor of no dimensions: the mean negative log-likelihood in nats.
+
+        Args:
+            x: Dequantized images, shape (batch, *event_shape).
+            log_q: log q(x | levels) of the dequantizer in nats, shape (batch,).
+            context: What :meth:`training_context` returns.
+        """
+        return (log_q - self.log_prob(x, context)).mean()
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log p(x) in nats, shape (batch,): the log-density of x, not the log-probability of levels."""
@@ -114,7 +124,11 @@ class Flow(nn.Module):
         z = temperature * self.base.sample(n, generator)
         if context is None:
             context = self.cycled_labels(n)
-        return self.decode(z.to(reference), context)
+        return self._generate(z.to(reference), context)
+
+    def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """Return the samples of latents; a flow may compute them less exactly than :meth:`decode`."""
+        return self.decode(z, context)
 
     def denoise(self, x: Tensor, noise_std: float, context: Tensor | None = None) -> Tensor:
         """Return the expected clean images behind noisy ones, ``x + noise_std^2 grad log p(x)`` (Tweedie's formula).
@@ -149,7 +163,9 @@ class Flow(nn.Module):
         Raises:
             ConfigError: If the flow has no network to guide, or nothing that q could leave out.
         """
-        raise ConfigError("guidance is for model=tarflow only; this flow has no predictions to extrapolate")
+        raise ConfigError(
+            "guidance is for model=tarflow and flow_matching; this flow has no predictions to extrapolate"
+        )
 
     def cycled_labels(self, n: int) -> Tensor | None:
         """Return n labels that cycle through the classes, on the device of the flow; None without classes."""
@@ -186,6 +202,11 @@ class Flow(nn.Module):
         """
         if self.n_classes:
             check_labels(labels, self.n_classes, "this flow is conditioned on", source, "model.flow.n_classes")
+
+    def _check(self, x: Tensor, context: Tensor | None) -> None:
+        if x.shape[1:] != self.event_shape:
+            raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
+        self._check_context(context, len(x))
 
     def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if self.n_classes and context is None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from nf_mnist.bijectors import Bijector, Flatten, PatchAutoregression, Patches, Sequential, Shape
 from nf_mnist.errors import ConfigError, check_range
 from nf_mnist.flows.flow import Flow
-from nf_mnist.nets import NO_LABEL, CausalTransformer, GuidedTransformer
+from nf_mnist.nets import CausalTransformer, GuidedTransformer, hide_labels
 
 
 class PatchFlow(Flow):
@@ -47,8 +46,7 @@ class PatchFlow(Flow):
         """Return the labels of a training batch, some of them hidden at random; None for a flow without labels."""
         if not self.n_classes:
             return None
-        is_hidden = torch.rand(labels.shape, device=labels.device) < self.label_dropout
-        return labels.masked_fill(is_hidden, NO_LABEL)
+        return hide_labels(labels, self.label_dropout)
 
     def guided(self, weight: float, attention_temperature: float | None = None) -> Flow:
         if attention_temperature is None and not self.n_classes:

@@ -1,17 +1,19 @@
 """Plain networks that couplings call as conditioners; they know nothing of flows."""
 
-from nf_mnist.nets.causal_transformer import NO_LABEL, CausalTransformer
+from nf_mnist.nets.causal_transformer import CausalTransformer
 from nf_mnist.nets.classifier import Classifier
 from nf_mnist.nets.context_resnet import ContextResNet
 from nf_mnist.nets.conv_mlp import ConvMLP
 from nf_mnist.nets.gated_resnet import GatedResNet
 from nf_mnist.nets.glow_conv import GlowConv, ZeroConv
-from nf_mnist.nets.guided import GuidedTransformer
+from nf_mnist.nets.guided import GuidedTransformer, GuidedVelocity
+from nf_mnist.nets.labels import NO_LABEL, hide_labels
 from nf_mnist.nets.masked_mlp import MaskedMLP
 from nf_mnist.nets.mlp import MLP
 from nf_mnist.nets.preactivation import PreactivationResNet
 from nf_mnist.nets.residual import MLPHead, ResidualBlock, ResidualNet
 from nf_mnist.nets.transformer import GroupedTransformer
+from nf_mnist.nets.velocity_unet import VelocityUNet
 
 __all__ = [
     "MLP",
@@ -24,10 +26,13 @@ __all__ = [
     "GlowConv",
     "GroupedTransformer",
     "GuidedTransformer",
+    "GuidedVelocity",
     "MLPHead",
     "MaskedMLP",
     "PreactivationResNet",
     "ResidualBlock",
     "ResidualNet",
+    "VelocityUNet",
     "ZeroConv",
+    "hide_labels",
 ]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.errors import ConfigError
+from nf_mnist.nets.labels import NO_LABEL
 
 NextPrediction = Callable[[Tensor], Tensor]
-NO_LABEL = -1  # the label of an image whose class is not given
 
 
 class KeyValueCache:

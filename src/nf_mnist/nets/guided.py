@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.nets.causal_transformer import NO_LABEL, CausalTransformer, NextPrediction
+from nf_mnist.nets.causal_transformer import CausalTransformer, NextPrediction
+from nf_mnist.nets.labels import NO_LABEL
 
 
 class GuidedTransformer(nn.Module):
@@ -37,6 +38,23 @@ class GuidedTransformer(nn.Module):
             return guided_to + self.weight * (guided_to - away(patch))
 
         return predict
+
+
+class GuidedVelocity(nn.Module):
+    """Extrapolate a velocity field from the one without labels: ``v + w (v - q)`` (Ho & Salimans 2022, equation 6).
+
+    Args:
+        net: Predicts velocities from images, times and labels; it is shared, not copied.
+        weight: w; 0 changes nothing.
+    """
+
+    def __init__(self, net: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.net, self.weight = net, weight
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        guided_to = self.net(x, time, context)
+        return guided_to + self.weight * (guided_to - self.net(x, time, _without_labels(context)))
 
 
 def _without_labels(context: Tensor | None) -> Tensor | None:

@@ -15,10 +15,10 @@ from nf_mnist.training.scheduled_module import OptimizerFactory, ScheduledModule
 
 
 class FlowModule(ScheduledModule):
-    """Trains a flow by maximum likelihood.
+    """Trains a flow, by maximum likelihood unless it has another loss.
 
-    The loss is the mean negative log-likelihood in nats per image. Bits per dimension are logged beside it where the
-    data has them.
+    The loss is that of the flow, the mean negative log-likelihood in nats per image unless the flow has another. Bits
+    per dimension are logged beside likelihoods where the data has them.
 
     Args:
         flow: The flow to train.
@@ -52,9 +52,8 @@ class FlowModule(ScheduledModule):
         levels, labels = batch
         levels = random_shift(random_distortion(levels, self.distortion), self.max_shift)
         x, log_q = self.dequantizer(levels, draw_noise(levels))
-        _, log_prob = self.flow(x, self.flow.training_context(levels, labels))
-        loss = (log_q - log_prob).mean()
-        self._log_likelihood("train", loss, len(levels), sync_dist=False)
+        loss = self.flow.training_loss(x, log_q, self.flow.training_context(levels, labels))
+        self._log_loss("train", loss, len(levels), self.flow.loss_is_likelihood, sync_dist=False)
         return loss
 
     def on_validation_start(self) -> None:
@@ -72,12 +71,12 @@ class FlowModule(ScheduledModule):
         with torch.autocast(levels.device.type, enabled=False):
             x, log_q = self.dequantizer(levels, noise)
             z, log_prob = self.flow(x, self.flow.validation_context(levels, labels))
-        self._log_likelihood("val", (log_q - log_prob).mean(), len(levels), sync_dist=True)
+        self._log_loss("val", (log_q - log_prob).mean(), len(levels), is_likelihood=True, sync_dist=True)
         return {"x": x, "z": z, "labels": labels}
 
-    def _log_likelihood(self, stage: str, loss: Tensor, batch_size: int, sync_dist: bool) -> None:
+    def _log_loss(self, stage: str, loss: Tensor, batch_size: int, is_likelihood: bool, sync_dist: bool) -> None:
         # Lightning averages the batch size over processes; the average of integers would lose its fraction.
         settings: dict[str, Any] = {"batch_size": float(batch_size), "sync_dist": sync_dist}
         self.log(f"{stage}/loss", loss, **settings)
-        if self.has_bits:
+        if self.has_bits and is_likelihood:
             self.log(f"{stage}/bpd", bits_per_dim(-loss.detach(), 0.0, self.flow.dims), **settings)

@@ -1,0 +1,103 @@
+"""Continuous maps: divergences, their estimates, the solver's tolerance and its refusals."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from nf_mnist.bijectors import ContinuousMap, OdeSolver
+from nf_mnist.bijectors.continuous import estimated_divergence, exact_divergence
+from nf_mnist.errors import ConfigError, ConvergenceError
+from tests.support.registry import SmallVelocity, events, unsettle
+
+
+class Linear(nn.Module):
+    """The velocity ``A x``, whose solution after a unit of time is ``exp(A) x``."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, state, time, context=None):
+        return state @ self.matrix.T
+
+
+MATRIX = torch.tensor([[0.5, 1.0], [-2.0, 0.3]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
+def test_a_linear_field_is_the_exponential_of_its_matrix_within_the_tolerance(tolerance):
+    x = events((2,))
+    z, log_det = ContinuousMap(Linear(MATRIX), OdeSolver(tolerance))(x)
+    assert_close(z, x @ torch.linalg.matrix_exp(MATRIX).T, atol=20 * tolerance, rtol=0)
+    assert_close(log_det, torch.full_like(log_det, MATRIX.trace().item()), atol=20 * tolerance, rtol=0)
+
+
+def test_a_smaller_tolerance_takes_more_evaluations():
+    counts = []
+    for tolerance in (1e-3, 1e-6, 1e-9):
+        solver = OdeSolver(tolerance)
+        ContinuousMap(Linear(MATRIX), solver)(events((2,)))
+        counts.append(solver.n_evaluations)
+    assert counts == sorted(set(counts))
+
+
+def test_steps_of_equal_length_take_four_evaluations_each():
+    solver = OdeSolver(n_steps=7)
+    ContinuousMap(Linear(MATRIX), solver)(events((2,)))
+    assert solver.n_evaluations == 28
+
+
+def test_the_exact_divergence_is_the_trace_of_the_jacobian():
+    velocity, x = unsettle(SmallVelocity((6,))).double(), events((6,))
+    time = torch.full((len(x),), 0.4, dtype=x.dtype)
+    moved, divergence = exact_divergence(lambda state: velocity(state, time), x)
+    jacobian = torch.autograd.functional.jacobian(lambda state: velocity(state, time), x)
+    traces = torch.stack([jacobian[i, :, i].trace() for i in range(len(x))])
+    assert_close(divergence, traces)
+    assert_close(moved, velocity(x, time))
+
+
+def test_the_estimate_over_all_signs_is_exact():
+    velocity, x = unsettle(SmallVelocity((3,))).double(), events((3,), n=2)
+    time = torch.zeros(2, dtype=x.dtype)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=x.dtype)] * 3)
+    estimates = [estimated_divergence(lambda s: velocity(s, time), x, sign.expand(2, 3))[1] for sign in signs]
+    assert_close(torch.stack(estimates).mean(0), exact_divergence(lambda s: velocity(s, time), x)[1])
+
+
+def test_log_dets_of_large_events_are_right_in_the_mean():
+    velocity, x = unsettle(SmallVelocity((20,))).double(), events((20,), n=2)
+    estimated = ContinuousMap(velocity, OdeSolver(n_steps=2))
+    exact = ContinuousMap(velocity, OdeSolver(n_steps=2))
+    exact.make_exact()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        draws = torch.stack([estimated(x)[1] for _ in range(200)])
+    error = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) - exact(x)[1]).abs() < 4 * error).all()
+    assert (draws.std(0) > 0).all()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-3, math.nan])
+def test_a_tolerance_of_zero_is_refused(tolerance):
+    with pytest.raises(ConfigError, match="tolerance must be above 0"):
+        OdeSolver(tolerance)
+
+
+@pytest.mark.parametrize("name", ["n_steps", "max_evaluations"])
+def test_numbers_below_one_are_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
+        OdeSolver(**{name: 0})
+
+
+def test_too_many_evaluations_are_an_error():
+    with pytest.raises(ConvergenceError, match="takes more than 10 evaluations at a tolerance of 1e-06"):
+        ContinuousMap(Linear(MATRIX), OdeSolver(1e-6, max_evaluations=10))(events((2,)))
+
+
+def test_velocities_without_bounds_are_an_error():
+    with pytest.raises(ConvergenceError, match=r"cannot be solved|takes more than"):
+        ContinuousMap(Linear(math.nan * MATRIX), OdeSolver(1e-6))(events((2,)))
