@@ -119,7 +119,7 @@ def test_guidance_without_labels_takes_an_attention_temperature():
     [
         (small_tarflow, "this flow has none; give an attention_temperature="),
         (lambda: labelled(label_dropout=0.0), "some labels hidden"),
-        (small_resflow, "guidance is for model=tarflow only"),
+        (small_resflow, "guidance is for model=tarflow and flow_matching"),
     ],
     ids=["no labels", "no hidden labels", "another model"],
 )

@@ -94,9 +94,7 @@ class Flow(nn.Module):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents, shape (batch, dims), to data; ``decode(encode(x))`` is x."""
-        if z.shape[1:] != (self.dims,):
-            raise ShapeError(f"this flow's latents are (batch, {self.dims}), got ({_commas(z.shape)})")
-        self._check_context(context, len(z))
+        self._check_latents(z, context)
         return self.bijector.inverse_and_log_det(z, context)[0]
 
     @torch.no_grad()
@@ -207,6 +205,11 @@ class Flow(nn.Module):
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"this flow takes (batch, {_commas(self.event_shape)}), got ({_commas(x.shape)})")
         self._check_context(context, len(x))
+
+    def _check_latents(self, z: Tensor, context: Tensor | None) -> None:
+        if z.shape[1:] != (self.dims,):
+            raise ShapeError(f"this flow's latents are (batch, {self.dims}), got ({_commas(z.shape)})")
+        self._check_context(context, len(z))
 
     def _check_context(self, context: Tensor | None, batch_size: int) -> None:
         if self.n_classes and context is None:

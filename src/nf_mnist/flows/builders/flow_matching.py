@@ -3,7 +3,7 @@
 from nf_mnist.bijectors import OdeSolver, Shape
 from nf_mnist.errors import check_range
 from nf_mnist.flows.components import Preprocess
-from nf_mnist.flows.flow_matching import FlowMatching
+from nf_mnist.flows.velocity_matching import FlowMatching
 from nf_mnist.nets import VelocityUNet
 
 

@@ -70,6 +70,10 @@ class FlowMatching(Flow):
         self._check(x, context)
         return self.map.transport(self._preprocess()(x)[0], context, 0.0, 1.0).flatten(1)
 
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        self._check_latents(z, context)
+        return self._decoded(z, context, self.map.solver)
+
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
         """Return the labels of a training batch, some of them hidden at random; None for a flow without labels."""
         return hide_labels(labels, self.label_dropout) if self.n_classes else None
@@ -89,7 +93,10 @@ class FlowMatching(Flow):
         return guided.eval()
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        state = self.map.transport(z.unflatten(1, self.event_shape), context, 1.0, 0.0, self.sampler)
+        return self._decoded(z, context, self.sampler)
+
+    def _decoded(self, z: Tensor, context: Tensor | None, solver: OdeSolver) -> Tensor:
+        state = self.map.transport(z.unflatten(1, self.event_shape), context, 1.0, 0.0, solver)
         return self._preprocess().inverse_and_log_det(state)[0]
 
     def _preprocess(self) -> Bijector:
