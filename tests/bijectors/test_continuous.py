@@ -8,9 +8,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import ContinuousMap, OdeSolver
-from nf_mnist.bijectors.continuous import estimated_divergence, exact_divergence
+from nf_mnist.bijectors.continuous import estimated_derivative, exact_derivative
 from nf_mnist.errors import ConfigError, ConvergenceError
-from tests.support.registry import SmallVelocity, events, unsettle
+from tests.support.registry import events, unsettle
+from tests.support.velocities import SmallVelocity
 
 
 class Linear(nn.Module):
@@ -53,10 +54,11 @@ def test_steps_of_equal_length_take_four_evaluations_each():
 def test_the_exact_divergence_is_the_trace_of_the_jacobian():
     velocity, x = unsettle(SmallVelocity((6,))).double(), events((6,))
     time = torch.full((len(x),), 0.4, dtype=x.dtype)
-    moved, divergence = exact_divergence(lambda state: velocity(state, time), x)
+    moved, divergence, frobenius = exact_derivative(lambda state: velocity(state, time), x)
     jacobian = torch.autograd.functional.jacobian(lambda state: velocity(state, time), x)
-    traces = torch.stack([jacobian[i, :, i].trace() for i in range(len(x))])
-    assert_close(divergence, traces)
+    jacobians = torch.stack([jacobian[i, :, i] for i in range(len(x))])
+    assert_close(divergence, jacobians.diagonal(dim1=1, dim2=2).sum(1))
+    assert_close(frobenius, jacobians.square().sum((1, 2)))
     assert_close(moved, velocity(x, time))
 
 
@@ -64,8 +66,11 @@ def test_the_estimate_over_all_signs_is_exact():
     velocity, x = unsettle(SmallVelocity((3,))).double(), events((3,), n=2)
     time = torch.zeros(2, dtype=x.dtype)
     signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=x.dtype)] * 3)
-    estimates = [estimated_divergence(lambda s: velocity(s, time), x, sign.expand(2, 3))[1] for sign in signs]
-    assert_close(torch.stack(estimates).mean(0), exact_divergence(lambda s: velocity(s, time), x)[1])
+    estimates = [estimated_derivative(lambda s: velocity(s, time), x, sign.expand(2, 3)) for sign in signs]
+    for estimated, exact in zip(
+        zip(*estimates, strict=True), exact_derivative(lambda s: velocity(s, time), x), strict=True
+    ):
+        assert_close(torch.stack(estimated).mean(0), exact)
 
 
 def test_log_dets_of_large_events_are_right_in_the_mean():
@@ -79,6 +84,16 @@ def test_log_dets_of_large_events_are_right_in_the_mean():
     error = draws.std(0) / math.sqrt(len(draws))
     assert ((draws.mean(0) - exact(x)[1]).abs() < 4 * error).all()
     assert (draws.std(0) > 0).all()
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (1.0, 0.0)])
+def test_the_costs_of_a_way_are_integrals_along_it(begin, end):
+    x, way = events((2,)), ContinuousMap(Linear(MATRIX), OdeSolver(1e-8))
+    found = way.transport_and_costs(x, None, begin, end)
+    times = torch.linspace(0, end - begin, 2001, dtype=x.dtype)
+    velocities = torch.stack([x @ torch.linalg.matrix_exp(time * MATRIX).T @ MATRIX.T for time in times])
+    assert_close(found.kinetic, torch.trapezoid(velocities.square().sum(2), times.abs(), dim=0), rtol=1e-5, atol=0)
+    assert_close(found.frobenius, MATRIX.square().sum().expand(len(x)), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1e-3, math.nan])

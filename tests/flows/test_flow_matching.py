@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import OdeSolver, Rescale
@@ -12,7 +11,8 @@ from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow, FlowMatching, flow_matching, preprocessing
 from nf_mnist.nets import NO_LABEL
 from tests.support.helpers import integral_over_two_pixels
-from tests.support.registry import SmallVelocity, events, unsettle
+from tests.support.registry import events, unsettle
+from tests.support.velocities import GaussianVelocity, SmallVelocity
 
 GREY = (1, 8, 8)
 
@@ -28,21 +28,6 @@ def small(n_classes: int = 3, label_dropout: float = 0.5, event_shape=GREY, chan
         **settings,
     )
     return unsettle(flow).double().eval()
-
-
-class GaussianVelocity(nn.Module):
-    """The velocity of straight paths from N(0, std^2) to N(0, 1), in closed form.
-
-    With ``s = (1 - t) x + t e``, ``E[e - x given s] = (t - (1 - t) std^2) / ((1 - t)^2 std^2 + t^2) s``.
-    """
-
-    def __init__(self, std: float) -> None:
-        super().__init__()
-        self.std = nn.Parameter(torch.tensor(std, dtype=torch.float64))
-
-    def forward(self, state, time, context=None):
-        variance, t = self.std**2, time[:, None, None, None]
-        return (t - (1 - t) * variance) / ((1 - t) ** 2 * variance + t**2) * state
 
 
 def gaussian_flow(std: float, tolerance: float = 1e-7) -> FlowMatching:

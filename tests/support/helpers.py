@@ -52,6 +52,7 @@ SMALL = {
         "model.flow.transformer_features=8",
         "model.flow.transformer_blocks=1",
     ],
+    "ffjord": ["model.flow.unet_channels=8", "model.flow.n_training_steps=1", "model.flow.tolerance=0.1"],
     "flow_matching": ["model.flow.unet_channels=8", "model.flow.n_sampling_steps=2", "model.flow.tolerance=0.1"],
     "uva_simple": ["model.flow.n_couplings_at=[2]", "model.flow.hidden_channels_at=[4]"],
     "uva_vardeq": [

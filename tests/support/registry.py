@@ -51,6 +51,7 @@ from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.flows import (
     Flow,
     FlowMatching,
+    RegularizedFlow,
     cp3,
     glow,
     maf,
@@ -72,6 +73,7 @@ from nf_mnist.nets import (
     MaskedMLP,
     ResidualNet,
 )
+from tests.support.velocities import SmallVelocity
 
 FLAT = (12,)
 PATCHES = (4, 3)  # four patches of three values
@@ -147,19 +149,6 @@ def patch_autoregression(is_reversed: bool) -> PatchAutoregression:
 def guided_autoregression() -> PatchAutoregression:
     net = CausalTransformer(*PATCHES, 8, 1, 2, 2 * PATCHES[1])
     return PatchAutoregression(GuidedTransformer(net, weight=0.7, attention_temperature=1.5))
-
-
-class SmallVelocity(nn.Module):
-    """A smooth velocity field of flat events or images, which four steps of a solver integrate to rounding errors."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        dims = torch.Size(shape).numel()
-        self.hidden, self.last = nn.Linear(dims + 1, 8), nn.Linear(8, dims)
-
-    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
-        hidden = self.hidden(torch.cat([state.flatten(1), time[:, None]], 1) / 8).tanh()
-        return self.last(hidden).reshape(state.shape) / 8
 
 
 BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
@@ -290,6 +279,13 @@ def small_flow_matching(n_classes: int = 0) -> Flow:
     return FlowMatching(preprocess, SmallVelocity(event_shape), solver, solver, event_shape, n_classes, 0.1)
 
 
+def small_ffjord(n_classes: int = 0) -> Flow:
+    event_shape, solver = (1, 4, 4), OdeSolver(n_steps=4)
+    preprocess = preprocessing("symmetric", 0.0, True)(event_shape)
+    velocity = SmallVelocity(event_shape)
+    return RegularizedFlow(preprocess, velocity, solver, solver, solver, event_shape, n_classes, 0.01, 0.01)
+
+
 FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow": small_resflow,
     "resflow_stripes": lambda: small_resflow(mask="stripes"),
@@ -310,6 +306,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "spline": lambda: small_spline(norm="actnorm"),
     "tarflow": small_tarflow,
     "flow_matching": small_flow_matching,
+    "ffjord": small_ffjord,
     "uva_simple": lambda: small_uva(4),
     "uva_multiscale": lambda: small_uva(1, 2, 2),
     "hierarchical": small_hierarchical,

@@ -1,7 +1,7 @@
 """Continuous flows: data moves to the latent along a velocity field (Chen et al. 2018, "Neural ODEs")."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,36 @@ from nf_mnist.bijectors.base import Bijector
 from nf_mnist.bijectors.ode import OdeSolver
 
 Velocity = Callable[[Tensor], Tensor]
+
+
+class Derivative(NamedTuple):
+    """What a velocity field does at a state.
+
+    Attributes:
+        velocity: Shape (batch, *event).
+        divergence: Trace of the velocity's Jacobian J, or an estimate of it, shape (batch,).
+        frobenius: Squared Frobenius norm of J, or an estimate of it, shape (batch,).
+    """
+
+    velocity: Tensor
+    divergence: Tensor
+    frobenius: Tensor
+
+
+class Transported(NamedTuple):
+    """Where events go, and what the way costs.
+
+    Attributes:
+        state: Shape (batch, *event).
+        log_det: Log-determinant in nats, shape (batch,).
+        kinetic: Integral of the squared norm of the velocity, shape (batch,).
+        frobenius: Integral of the squared Frobenius norm of the velocity's Jacobian, shape (batch,).
+    """
+
+    state: Tensor
+    log_det: Tensor
+    kinetic: Tensor
+    frobenius: Tensor
 
 
 class ContinuousMap(Bijector):
@@ -33,10 +63,12 @@ class ContinuousMap(Bijector):
         self.max_exact_dims = max_exact_dims
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._transport_and_log_det(x, context, 0.0, 1.0)
+        z, log_det, *_ = self.transport_and_costs(x, context, 0.0, 1.0)
+        return z, log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._transport_and_log_det(z, context, 1.0, 0.0)
+        x, log_det, *_ = self.transport_and_costs(z, context, 1.0, 0.0)
+        return x, log_det
 
     def transport(
         self, state: Tensor, context: Tensor | None, begin: float, end: float, solver: OdeSolver | None = None
@@ -59,31 +91,38 @@ class ContinuousMap(Bijector):
         super().make_exact()
         self.max_exact_dims = 2**31
 
-    def _transport_and_log_det(
-        self, state: Tensor, context: Tensor | None, begin: float, end: float
-    ) -> tuple[Tensor, Tensor]:
-        divergence = self._divergence(state)
+    def transport_and_costs(
+        self, state: Tensor, context: Tensor | None, begin: float, end: float, solver: OdeSolver | None = None
+    ) -> Transported:
+        """Return where a state at time ``begin`` is at time ``end``, with the log-determinant and the costs of the way.
+
+        The costs are those of Finlay et al. 2020, "How to train your neural ODE". The arguments are those of
+        :meth:`transport`.
+        """
+        derivative_of = self._derivative_of(state)
 
         def derivative(time: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return divergence(self._at(time, context), parts[0])
+            velocity, divergence, frobenius = derivative_of(self._at(time, context), parts[0])
+            sign = 1.0 if end > begin else -1.0  # costs grow in both directions of time
+            return velocity, divergence, sign * velocity.square().flatten(1).sum(1), sign * frobenius
 
-        moved, log_det = self.solver.solve(derivative, (state, state.new_zeros(len(state))), begin, end)
-        return moved, log_det
+        zeros = (state.new_zeros(len(state)) for _ in range(3))
+        return Transported(*(solver or self.solver).solve(derivative, (state, *zeros), begin, end))
 
     def _at(self, time: Tensor, context: Tensor | None) -> Velocity:
         """Return the velocity field at a time, a tensor of no dimensions."""
         return lambda state: self.velocity(state, time.expand(len(state)), context).to(state.dtype)
 
-    def _divergence(self, state: Tensor) -> Callable[[Velocity, Tensor], tuple[Tensor, Tensor]]:
-        """Return a function from a velocity field and a state to velocities and divergences, shape (batch,)."""
+    def _derivative_of(self, state: Tensor) -> Callable[[Velocity, Tensor], Derivative]:
+        """Return a function from a velocity field and a state to derivatives, exact or estimated."""
         if state[0].numel() <= self.max_exact_dims:
-            return exact_divergence
+            return exact_derivative
         signs = torch.randint_like(state, 2) * 2 - 1
-        return lambda velocity, state: estimated_divergence(velocity, state, signs)
+        return lambda velocity, state: estimated_derivative(velocity, state, signs)
 
 
-def exact_divergence(velocity: Velocity, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return velocities, and the trace of their Jacobian for each event, shape (batch,).
+def exact_derivative(velocity: Velocity, state: Tensor) -> Derivative:
+    """Return the derivatives of a velocity field, from one backward pass for each element of an event.
 
     Args:
         velocity: Maps states, shape (batch, *event), to velocities; events do not affect each other.
@@ -91,16 +130,12 @@ def exact_divergence(velocity: Velocity, state: Tensor) -> tuple[Tensor, Tensor]
     """
     moved, pull_back = _pulled_back(velocity, state)
     elements = torch.eye(state[0].numel(), dtype=state.dtype, device=state.device).unflatten(1, state.shape[1:])
-
-    def row_times_element(element: Tensor) -> Tensor:
-        (rows,) = pull_back(element.expand_as(moved))
-        return (rows * element).flatten(1).sum(1)
-
-    return moved, torch.stack([row_times_element(element) for element in elements]).sum(0)
+    rows = torch.stack([pull_back(element.expand_as(moved))[0] for element in elements], 1).flatten(2)
+    return Derivative(moved, rows.diagonal(dim1=1, dim2=2).sum(1), rows.square().sum((1, 2)))
 
 
-def estimated_divergence(velocity: Velocity, state: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return velocities, and Hutchinson's estimate of the trace of their Jacobian, shape (batch,).
+def estimated_derivative(velocity: Velocity, state: Tensor, signs: Tensor) -> Derivative:
+    """Return the derivatives of a velocity field, estimated from one backward pass.
 
     Args:
         velocity: Maps states, shape (batch, *event), to velocities; events do not affect each other.
@@ -108,8 +143,8 @@ def estimated_divergence(velocity: Velocity, state: Tensor, signs: Tensor) -> tu
         signs: Random numbers of mean 0 and variance 1, independent of each other, shape of the state.
     """
     moved, pull_back = _pulled_back(velocity, state)
-    (pulled,) = pull_back(signs)
-    return moved, (pulled * signs).flatten(1).sum(1)
+    pulled = pull_back(signs)[0].flatten(1)
+    return Derivative(moved, (pulled * signs.flatten(1)).sum(1), pulled.square().sum(1))
 
 
 def _pulled_back(velocity: Velocity, state: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:

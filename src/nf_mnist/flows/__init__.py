@@ -2,6 +2,7 @@
 
 from nf_mnist.flows.builders.conditional import conditional
 from nf_mnist.flows.builders.cp3 import cp3
+from nf_mnist.flows.builders.ffjord import ffjord
 from nf_mnist.flows.builders.flow_matching import flow_matching
 from nf_mnist.flows.builders.glow import glow
 from nf_mnist.flows.builders.hierarchical import hierarchical
@@ -14,18 +15,22 @@ from nf_mnist.flows.builders.tarflow import tarflow
 from nf_mnist.flows.builders.uva import uva, uva_noise
 from nf_mnist.flows.components import normalization, preprocessing
 from nf_mnist.flows.conditional_flow import ConditionalFlow, observed_image, teacher_forced
+from nf_mnist.flows.continuous_flow import ContinuousFlow, RegularizedFlow
 from nf_mnist.flows.flow import Flow, StandardNormal
 from nf_mnist.flows.patch_flow import PatchFlow
 from nf_mnist.flows.velocity_matching import FlowMatching
 
 __all__ = [
     "ConditionalFlow",
+    "ContinuousFlow",
     "Flow",
     "FlowMatching",
     "PatchFlow",
+    "RegularizedFlow",
     "StandardNormal",
     "conditional",
     "cp3",
+    "ffjord",
     "flow_matching",
     "glow",
     "hierarchical",

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors import Bijector, ContinuousMap, Flatten, OdeSolver, Sequential, Shape
+from nf_mnist.bijectors import Bijector, OdeSolver, Shape
 from nf_mnist.errors import ConfigError, check_range
+from nf_mnist.flows.continuous_flow import ContinuousFlow
 from nf_mnist.flows.flow import Flow
 from nf_mnist.nets import GuidedVelocity, hide_labels
 
 
-class FlowMatching(Flow):
+class FlowMatching(ContinuousFlow):
     """A continuous flow on straight paths from data to noise (Lipman et al. 2022, "Flow matching", arXiv:2210.02747).
 
     Training draws a time t, an image x and noise e, and fits the velocity at ``(1 - t) x + t e`` to ``e - x``. In the
@@ -42,15 +43,8 @@ class FlowMatching(Flow):
         label_dropout: float,
     ) -> None:
         check_range(0, 1, label_dropout=label_dropout)
-        map_ = ContinuousMap(velocity, solver)
-        super().__init__(Sequential([preprocess, map_, Flatten(event_shape)]), event_shape, n_classes)
-        self.sampler = sampler
+        super().__init__(preprocess, velocity, solver, sampler, event_shape, n_classes)
         self.label_dropout = label_dropout
-
-    @property
-    def map(self) -> ContinuousMap:
-        """The map from preprocessed images to latents."""
-        return self.bijector.bijectors[1]  # type: ignore[index,return-value]
 
     def training_loss(self, x: Tensor, log_q: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the mean squared error of the velocities, per dimension; 0 cannot be reached.
@@ -61,18 +55,10 @@ class FlowMatching(Flow):
             context: Labels, shape (batch,).
         """
         with torch.no_grad():
-            data, _ = self._preprocess()(x)
+            data, _ = self.preprocess(x)
         noise, time = torch.randn_like(data), torch.rand(len(x), dtype=x.dtype, device=x.device)
         state = torch.lerp(data, noise, time[:, None, None, None])
         return (self.map.velocity(state, time, context) - (noise - data)).square().mean()
-
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self._check(x, context)
-        return self.map.transport(self._preprocess()(x)[0], context, 0.0, 1.0).flatten(1)
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        self._check_latents(z, context)
-        return self._decoded(z, context, self.map.solver)
 
     def training_context(self, levels: Tensor, labels: Tensor) -> Tensor | None:
         """Return the labels of a training batch, some of them hidden at random; None for a flow without labels."""
@@ -88,16 +74,6 @@ class FlowMatching(Flow):
             )
         velocity = GuidedVelocity(self.map.velocity, weight)
         guided = FlowMatching(
-            self._preprocess(), velocity, self.map.solver, self.sampler, self.event_shape, self.n_classes, 0.0
+            self.preprocess, velocity, self.map.solver, self.sampler, self.event_shape, self.n_classes, 0.0
         )
         return guided.eval()
-
-    def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        return self._decoded(z, context, self.sampler)
-
-    def _decoded(self, z: Tensor, context: Tensor | None, solver: OdeSolver) -> Tensor:
-        state = self.map.transport(z.unflatten(1, self.event_shape), context, 1.0, 0.0, solver)
-        return self._preprocess().inverse_and_log_det(state)[0]
-
-    def _preprocess(self) -> Bijector:
-        return self.bijector.bijectors[0]  # type: ignore[index,return-value]

@@ -1,0 +1,34 @@
+"""Velocity fields for tests of continuous flows."""
+
+import torch
+from torch import Tensor, nn
+
+from nf_mnist.bijectors import Shape
+
+
+class SmallVelocity(nn.Module):
+    """A smooth velocity field of flat events or images, which four steps of a solver integrate to rounding errors."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        dims = torch.Size(shape).numel()
+        self.hidden, self.last = nn.Linear(dims + 1, 8), nn.Linear(8, dims)
+
+    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = self.hidden(torch.cat([state.flatten(1), time[:, None]], 1) / 8).tanh()
+        return self.last(hidden).reshape(state.shape) / 8
+
+
+class GaussianVelocity(nn.Module):
+    """The velocity of straight paths from N(0, std^2) to N(0, 1), in closed form.
+
+    With ``s = (1 - t) x + t e``, ``E[e - x given s] = (t - (1 - t) std^2) / ((1 - t)^2 std^2 + t^2) s``.
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = nn.Parameter(torch.tensor(std, dtype=torch.float64))
+
+    def forward(self, state, time, context=None):
+        variance, t = self.std**2, time[:, None, None, None]
+        return (t - (1 - t) * variance) / ((1 - t) ** 2 * variance + t**2) * state
