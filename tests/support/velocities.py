@@ -32,3 +32,22 @@ class GaussianVelocity(nn.Module):
     def forward(self, state, time, context=None):
         variance, t = self.std**2, time[:, None, None, None]
         return (t - (1 - t) * variance) / ((1 - t) ** 2 * variance + t**2) * state
+
+
+class GaussianPairVelocity(nn.Module):
+    """The velocity of straight paths from two correlated normal pixels to N(0, 1), in closed form.
+
+    With covariance C, ``E[e - x given s] = (t - (1 - t) C) ((1 - t)^2 C + t^2)^-1 s``.
+    """
+
+    def __init__(self, std: float, correlation: float) -> None:
+        super().__init__()
+        covariance = std**2 * torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
+        self.register_buffer("covariance", covariance)
+
+    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        t, identity = time[0], torch.eye(2, dtype=state.dtype)
+        gain = (t * identity - (1 - t) * self.covariance) @ torch.inverse(
+            (1 - t) ** 2 * self.covariance + t**2 * identity
+        )
+        return (state.flatten(1) @ gain.T).reshape(state.shape)

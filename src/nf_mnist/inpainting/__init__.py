@@ -7,6 +7,7 @@ from nf_mnist.inpainting.methods.amortized import amortized
 from nf_mnist.inpainting.methods.crank_nicolson import crank_nicolson
 from nf_mnist.inpainting.methods.modes import logit_adam, logit_ascent, mode, pixel_ascent
 from nf_mnist.inpainting.methods.posterior import posterior
+from nf_mnist.inpainting.methods.replacement import replacement
 from nf_mnist.inpainting.scoring import ScoredCompletions, measure, scores
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "mode",
     "pixel_ascent",
     "posterior",
+    "replacement",
     "scores",
 ]
