@@ -1,15 +1,16 @@
 """Metrics of flows for which mathematics gives their values."""
 
 import math
+import statistics
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
+from nf_mnist.bijectors import Bijector, Flatten, Logit, OdeSolver, Sequential
 from nf_mnist.data import DEQUANTIZERS, Images, UniformDequantizer
 from nf_mnist.errors import ConfigError
-from nf_mnist.flows import Flow
+from nf_mnist.flows import ContinuousFlow, Flow
 from nf_mnist.metrics import (
     chi_moments,
     evaluate_flow,
@@ -23,6 +24,7 @@ from nf_mnist.metrics import (
     silent_layers,
 )
 from tests.support.registry import make_flow
+from tests.support.velocities import SmallVelocity
 
 SETTINGS = {"n_images": None, "n_draws": 2, "batch_size": 7, "seed": 0}
 
@@ -80,6 +82,24 @@ def test_metrics_are_means_over_images_and_draws():
     assert metrics["bpd_log_mean_exp"] < metrics["bpd"], "the logarithm is concave"
     single, *_ = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_draws": 1})
     assert single["bpd_log_mean_exp"] == pytest.approx(single["bpd"])
+
+
+def test_the_standard_error_is_that_of_the_mean_over_images():
+    flow, levels = make_flow("resflow"), images()
+    metrics, per_image, _ = evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS)
+    expected = statistics.stdev(per_image["bpd"].tolist()) / math.sqrt(len(levels.levels))
+    assert metrics["bpd_standard_error"] == pytest.approx(expected)
+    alone, *_ = evaluate_flow(flow, UniformDequantizer(), levels, **{**SETTINGS, "n_images": 1})
+    assert math.isnan(alone["bpd_standard_error"])
+
+
+def test_estimated_log_dets_are_repeated_and_their_solver_is_stated():
+    solver = OdeSolver(n_steps=2)
+    flow = ContinuousFlow(Sequential([]), SmallVelocity((1, 8, 8)), solver, solver, (1, 8, 8)).eval()
+    levels = images()
+    metrics, other = (evaluate_flow(flow, UniformDequantizer(), levels, **SETTINGS).metrics for _ in range(2))
+    assert metrics["log_density"] == other["log_density"]
+    assert metrics["solver_evaluations"] == 8
 
 
 def test_a_sample_of_the_images_is_measured():

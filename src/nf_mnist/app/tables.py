@@ -103,12 +103,16 @@ def metric_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
     if "bpd" in metrics:
         rows[f"{split} bpd, mean of {n_draws} single draws"] = f"{metrics['bpd']:.4f}"
         rows[f"{split} bpd, log-mean-exp over {n_draws} draws"] = f"{metrics['bpd_log_mean_exp']:.4f}"
+        rows[f"standard error over {split} images"] = f"{metrics['bpd_standard_error']:.4f}"
         rows["log p(x), nats on the unit cube"] = f"{metrics['log_density']:.2f}"
     rows[f"{unit}, nats"] = f"{metrics['log_likelihood']:.2f}"
     expected = f"expected {metrics['radius_expected']:.2f} +- {metrics['radius_std_expected']:.2f}"
     rows["norm of z"] = f"{metrics['radius_mean']:.2f} +- {metrics['radius_std']:.2f} ({expected})"
     for key, what in (("", "images"), ("_samples", "prior samples"), ("_noise", "uniform noise")):
         rows[f"largest round-trip error, {what}"] = f"{metrics[f'round_trip_error{key}']:.1e}"
+    if "solver_tolerance" in metrics:
+        took = f"{metrics['solver_evaluations']:.0f} evaluations at a tolerance of {metrics['solver_tolerance']:g}"
+        rows["a solution of the equation"] = took
     rows["images"] = f"{metrics['n_images']:,} of {split}, seed {metrics['seed']}"
     rows["parameters"] = f"{metrics['parameters']:,}"
     return rows

@@ -25,7 +25,8 @@ class OdeSolver:
         max_evaluations: Number of evaluations after which adaptive steps are given up.
 
     Attributes:
-        n_evaluations: Number of evaluations of the last solution.
+        n_evaluations: Number of evaluations of all solutions so far.
+        n_solutions: Number of solutions so far.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -38,7 +39,11 @@ class OdeSolver:
         if n_steps is not None:
             check_range(1, n_steps=n_steps)
         self.tolerance, self.n_steps, self.max_evaluations = tolerance, n_steps, max_evaluations
-        self.n_evaluations = 0
+        self.n_evaluations = self.n_solutions = 0
+
+    def mean_evaluations(self) -> float:
+        """Return the mean number of evaluations of a solution; NaN before the first."""
+        return self.n_evaluations / self.n_solutions if self.n_solutions else float("nan")
 
     def solve(self, derivative: Derivative, start: State, begin: float, end: float) -> State:
         """Return the state at time ``end``.
@@ -54,11 +59,12 @@ class OdeSolver:
         """
         from torchdiffeq import odeint  # imports scipy.integrate, 0.7 s
 
-        self.n_evaluations = 0
+        self.n_solutions += 1
+        most = self.n_evaluations + self.max_evaluations
 
         def counted(time: Tensor, state: State) -> State:
             self.n_evaluations += 1
-            if self.n_steps is None and self.n_evaluations > self.max_evaluations:
+            if self.n_steps is None and self.n_evaluations > most:
                 raise ConvergenceError(
                     f"the differential equation takes more than {self.max_evaluations} evaluations at a tolerance of "
                     f"{self.tolerance:g}; raise the tolerance, or max_evaluations"

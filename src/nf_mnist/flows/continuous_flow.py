@@ -52,6 +52,11 @@ class ContinuousFlow(Flow):
         self._check_latents(z, context)
         return self._decoded(z, context, self.map.solver)
 
+    def solver_metrics(self) -> dict[str, float | int]:
+        """Return ``solver_tolerance``, and ``solver_evaluations``, the mean number in a solution so far."""
+        solver = self.map.solver
+        return {"solver_tolerance": solver.tolerance, "solver_evaluations": solver.mean_evaluations()}
+
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         return self._decoded(z, context, self.sampler)
 

@@ -165,6 +165,10 @@ class Flow(nn.Module):
             "guidance is for model=tarflow and flow_matching; this flow has no predictions to extrapolate"
         )
 
+    def solver_metrics(self) -> dict[str, float | int]:
+        """Return what the solver of a differential equation was asked for and took; empty for flows without one."""
+        return {}
+
     def cycled_labels(self, n: int) -> Tensor | None:
         """Return n labels that cycle through the classes, on the device of the flow; None without classes."""
         if not self.n_classes:

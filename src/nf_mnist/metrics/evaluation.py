@@ -1,5 +1,6 @@
 """The metrics of a trained flow on one split."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -56,12 +57,14 @@ def evaluate_flow(
 
     Returns:
         These metrics: ``log_likelihood``, the mean over images and draws in nats, in the unit that
-        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), only if bits
-        per dimension are defined; ``log_density``, the mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z,
-        with ``radius_expected`` and ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images,
-        and ``round_trip_error_samples`` and ``round_trip_error_noise``, over 100 prior samples and 100 images of
-        uniform noise; ``parameters``, ``n_images``, ``n_draws`` and ``seed``. For each image: its ``index`` in the
-        split, ``log_likelihood`` and, if defined, ``bpd`` (means over draws), and the ``radius`` of its latent.
+        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), with
+        ``bpd_standard_error`` of the mean over images, only if bits per dimension are defined; ``log_density``, the
+        mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z, with ``radius_expected`` and
+        ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
+        ``round_trip_error_samples`` and ``round_trip_error_noise``, over 100 prior samples and 100 images of uniform
+        noise; ``parameters``, ``n_images``, ``n_draws`` and ``seed``; and those of
+        :meth:`~nf_mnist.flows.Flow.solver_metrics`. For each image: its ``index`` in the split, ``log_likelihood`` and,
+        if defined, ``bpd`` (means over draws), and the ``radius`` of its latent.
 
     Raises:
         ConfigError: If a number is below 1, or a label is not a class of the flow.
@@ -69,7 +72,9 @@ def evaluate_flow(
     """
     _check(flow, images, n_images, n_draws, batch_size)
     chosen, index = random_subset(images, n_images, seed)
-    passes = _passes(flow, dequantizer, chosen, index, n_draws, batch_size, seed, progress)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # for flows whose log-determinants are estimates
+        passes = _passes(flow, dequantizer, chosen, index, n_draws, batch_size, seed, progress)
     metrics: dict[str, float | int] = {
         "log_likelihood": passes.log_ratio.mean().item(),
         "log_density": passes.log_p.mean().item(),
@@ -80,6 +85,7 @@ def evaluate_flow(
         "n_images": len(index),
         "n_draws": n_draws,
         "seed": seed,
+        **flow.solver_metrics(),
     }
     per_image = {
         "index": index,
@@ -88,6 +94,7 @@ def evaluate_flow(
     }
     if has_bits(flow, dequantizer):
         per_image["bpd"] = bits_per_dim(per_image["log_likelihood"], 0.0, flow.dims)
+        metrics["bpd_standard_error"] = _standard_error(per_image["bpd"])
         metrics["bpd"] = bits_per_dim(passes.log_ratio, 0.0, flow.dims).mean().item()
         metrics["bpd_log_mean_exp"] = bits_per_dim(log_mean_exp(passes.log_ratio), 0.0, flow.dims).mean().item()
     return Evaluation(metrics, per_image, passes.latents)
@@ -152,6 +159,11 @@ def _passes(
             if n_left > 0:
                 errors.append(round_trip_error(flow, x[:n_left], None if context is None else context[:n_left]))
     return _Passes(log_p.cpu(), log_ratio.cpu(), torch.cat(latents).cpu(), torch.cat(errors).cpu())
+
+
+def _standard_error(values: Tensor) -> float:
+    """Return the standard error of the mean of values, shape (n,); NaN for a single one."""
+    return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else math.nan
 
 
 def _radii(latents: Tensor) -> dict[str, float | int]:
