@@ -23,7 +23,7 @@ FLOORS = [
     {"metrics"},
     {"flows", "adapters"},
     {"nets", "bijectors", "data"},
-    {"checkpoints", "hardware", "pages", "plots"},
+    {"bars", "checkpoints", "hardware", "pages", "plots"},
     {"errors", "overrides", "process"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -37,7 +37,7 @@ LIBRARIES = {
 COMMANDS = {
     path.stem
     for path in PACKAGE.glob("*.py")
-    if path.stem not in {"__init__", "adapters", "errors", "hardware", "overrides", "pages", "plots", "process"}
+    if path.stem not in {"__init__", "adapters", "bars", "errors", "hardware", "overrides", "pages", "plots", "process"}
 }
 
 

@@ -28,7 +28,10 @@ def write_page(name: str) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": NOTEBOOKS}}).execute()
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-        cell.outputs = _joined([output for output in cell.outputs if output.get("name") != "stderr"])
+        cell.outputs = _joined([output for output in cell.outputs if not _is_passing(output)])
+        for output in cell.outputs:
+            if "text/plain" in output.get("data", {}):
+                output.data.pop("text/html", None)  # of tables, which are readable as plain text
     page, extracted = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
     )
@@ -42,6 +45,11 @@ def write_page(name: str) -> None:
     for picture, content in extracted["outputs"].items():
         (PAGES / picture).write_bytes(content)
     (PAGES / f"{name}.md").write_text("\n".join(line.rstrip() for line in page.strip().splitlines()) + "\n")
+
+
+def _is_passing(output: NotebookNode) -> bool:
+    """Return whether an output is for who waits: a warning, or a progress bar."""
+    return output.get("name") == "stderr" or "<progress" in output.get("data", {}).get("text/html", "")
 
 
 def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -15,9 +15,12 @@ begin_command()
 
 
 def __getattr__(name: str) -> Any:
-    """Return the function that diagnoses a flow: ``nf_mnist.diagnose(flow, images)``, which imports Hydra."""
-    if name == "diagnose":
-        return importlib.import_module("nf_mnist.diagnose")
+    """Import what is slow to import only when it is used: ``nf_mnist.train("resflow")``, ``nf_mnist.diagnose(flow)``.
+
+    Both are modules of commands and can be called, too.
+    """
+    if name in ("diagnose", "train"):
+        return importlib.import_module(f"nf_mnist.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

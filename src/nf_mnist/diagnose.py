@@ -4,16 +4,14 @@ The module is also a function for notebooks: ``nf_mnist.diagnose(flow, images)``
 :func:`nf_mnist.app.notebook.diagnose_images`.
 """
 
-import sys
-import types
 import warnings
-from typing import Any
 
 from omegaconf import DictConfig
 
+from nf_mnist.app.callable_module import make_callable
 from nf_mnist.app.command import command
 from nf_mnist.app.diagnosis import load_diagnosis_task, print_results, write_report
-from nf_mnist.app.notebook import Diagnosis, diagnose_images
+from nf_mnist.app.notebook import diagnose_images
 from nf_mnist.app.output import new_path
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.settings import check_ranges, check_split
@@ -43,14 +41,7 @@ def main(cfg: DictConfig) -> None:
     print(f"with pictures: {out / 'report.html'}")
 
 
-class _CallableModule(types.ModuleType):
-    """A module of a command whose name is that of a function, too."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Diagnosis:
-        return diagnose_images(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+make_callable(__name__, diagnose_images)
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,17 @@
-"""Train a flow: ``python -m nf_mnist.train model=resflow trainer.devices=1``."""
+"""Train a flow: ``python -m nf_mnist.train model=resflow trainer.devices=1``.
+
+The module is also a function for notebooks: ``nf_mnist.train("resflow", max_time="00:00:01:00")``, which is
+:func:`nf_mnist.runs.notebook.train_flow`.
+"""
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from nf_mnist.app.callable_module import make_callable
 from nf_mnist.app.command import command
 from nf_mnist.errors import NFMnistError
+from nf_mnist.runs.notebook import train_flow
 from nf_mnist.runs.rerun import repeat_run
 from nf_mnist.runs.sweep import run_job
 from nf_mnist.runs.training_run import run_training
@@ -26,6 +32,8 @@ def main(cfg: DictConfig) -> float | NFMnistError:
         return repeat_run(cfg, overrides)
     return run_training(cfg, overrides)
 
+
+make_callable(__name__, train_flow)
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nf_mnist.data import array_event_shape, array_file
+from nf_mnist.data import array_event_shape, array_file, own_images, write_arrays
 from nf_mnist.data.sets import NO_LABEL
 from nf_mnist.errors import DataError
 
@@ -33,6 +33,20 @@ def test_images_of_all_kinds_become_the_same_levels(array, tmp_path):
     found = read(tmp_path, test_images=array)
     assert found.dtype == torch.uint8
     assert np.array_equal(found.numpy(), LEVELS[:, None])
+
+
+@pytest.mark.parametrize("labels", [None, list(range(12))])
+@pytest.mark.parametrize("images", [LEVELS, torch.from_numpy(LEVELS), LEVELS.tolist(), LEVELS / 255])
+def test_arrays_are_written_as_they_are_read(images, labels, tmp_path):
+    own = own_images(images, labels)
+    with (tmp_path / "images.npz").open("wb") as file:
+        write_arrays(own, file)
+    train, test = array_file(str(tmp_path / "images.npz"), 0.25, 0)
+    assert len(test.levels) == 3
+    order = [*test.labels.tolist(), *train.labels.tolist()]
+    assert (sorted(order) == labels) if labels else (set(order) == {NO_LABEL})
+    assert np.array_equal(own.levels[:, 0].numpy(), LEVELS)
+    assert labels is None or np.array_equal(train.levels[:, 0].numpy(), LEVELS[train.labels])
 
 
 def test_truth_values_become_black_and_white(tmp_path):

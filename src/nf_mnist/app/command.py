@@ -79,11 +79,9 @@ def _job(task: Task, config_name: str) -> Task:
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
         try:
-            check_torchvision()
             register_resolvers()  # in a process of a launcher's, too
-            use_ieee_float32()
             OmegaConf.resolve(cfg)
-            check_structure(cfg, config_name)
+            prepare(cfg, config_name)
             return task(cfg)
         except (NFMnistError, OmegaConfBaseException, OSError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -93,6 +91,22 @@ def _job(task: Task, config_name: str) -> Task:
             release_paths()
 
     return job
+
+
+def prepare(cfg: DictConfig, config_name: str) -> None:
+    """Prepare a process to do what a resolved configuration says.
+
+    Args:
+        cfg: The configuration.
+        config_name: Name of the command's file in ``conf``.
+
+    Raises:
+        ConfigError: If a setting that is a part, a text or a list is of another kind.
+        MachineError: If torchvision does not match the installed torch.
+    """
+    check_torchvision()
+    use_ieee_float32()
+    check_structure(cfg, config_name)
 
 
 def versions() -> str:

@@ -1,11 +1,17 @@
 """Where configurations lie, what they may refer to, and the one place that builds what a ``_target_`` names."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from nf_mnist.app.kinds import check_kinds, nodes_with_targets
 from nf_mnist.data import array_event_shape
@@ -27,6 +33,37 @@ def register_resolvers() -> None:
         return OmegaConf.create(array_event_shape(path))
 
     OmegaConf.register_new_resolver("array_event_shape", event_shape, replace=True)
+
+
+def compose_command(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose and resolve the configuration of a command outside its own process, such as in a notebook.
+
+    What Hydra knows of the process stays as it was, also where somebody has initialized Hydra before.
+
+    Args:
+        config_name: Name of the command's file in ``conf``.
+        overrides: The overrides, as on a command line.
+    """
+    with _hydra_state_restored(), initialize_config_dir(config_dir(), version_base="1.3"):
+        register_resolvers()
+        cfg = compose(config_name, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)  # names of runs and of folders refer to it
+        with read_write(cfg.hydra), open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(Path(cfg.hydra.run.dir).absolute())
+            HydraConfig.instance().set_config(cfg)
+            del cfg["hydra"]
+            OmegaConf.resolve(cfg)
+    return cfg
+
+
+@contextlib.contextmanager
+def _hydra_state_restored() -> Iterator[None]:
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
 
 
 def instantiate(node: Any, **extra: Any) -> Any:

@@ -1,6 +1,6 @@
 """Images as uint8 levels: reading, augmenting, masking and dequantizing them."""
 
-from nf_mnist.data.arrays import array_event_shape, array_file
+from nf_mnist.data.arrays import array_event_shape, array_file, own_images, write_arrays
 from nf_mnist.data.augment import affine, random_distortion, random_maps, random_shift
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
@@ -44,6 +44,7 @@ __all__ = [
     "evaluation_noise",
     "fingerprint",
     "mnist",
+    "own_images",
     "random_distortion",
     "random_maps",
     "random_observed",
@@ -54,4 +55,5 @@ __all__ = [
     "split",
     "to_levels",
     "torchvision_set",
+    "write_arrays",
 ]

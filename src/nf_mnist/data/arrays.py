@@ -1,14 +1,16 @@
 """A user's own images, from arrays in an ``.npz`` file or pictures in a folder."""
 
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nf_mnist.data.files import check_regular_file
 from nf_mnist.data.folders import read_folder
 from nf_mnist.data.labels import labels_from
-from nf_mnist.data.sets import Images, ImageSet, split
+from nf_mnist.data.sets import NO_LABEL, Images, ImageSet, split
 from nf_mnist.errors import DataError, first_line
 
 KERAS_NAMES = {"x_train": "images", "y_train": "labels", "x_test": "test_images", "y_test": "test_labels"}
@@ -47,6 +49,39 @@ def array_event_shape(path: str | None) -> list[int]:
         DataError: As :func:`array_file`.
     """
     return list(_images_of(_read(path), "images", "labels", path).levels.shape[1:])
+
+
+def own_images(images: Any, labels: Any = None) -> Images:
+    """Return a user's own images, which are arrays or tensors of the kinds that :func:`array_file` reads.
+
+    Args:
+        images: The images.
+        labels: Their class labels, shape (n,), or None.
+
+    Raises:
+        DataError: If they are of another kind.
+    """
+    given = {"images": images, "labels": labels}
+    arrays = {name: _array(value, name) for name, value in given.items() if value is not None}
+    return _images_of(arrays, "images", "labels", "the call")
+
+
+def write_arrays(images: Images, file: IO[bytes]) -> None:
+    """Write images and their labels, if they have any, as :func:`array_file` reads them."""
+    levels, labels = images.levels.numpy(), images.labels.numpy()
+    if (labels == NO_LABEL).all():
+        np.savez(file, images=levels)
+    else:
+        np.savez(file, images=levels, labels=labels)
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    except Exception as error:  # whatever an object does that is asked for an array
+        raise DataError(
+            f"{name} must be an array or a tensor, got a {type(value).__name__}: {first_line(error)}"
+        ) from None
 
 
 def _read(path: str | None) -> dict[str, np.ndarray]:

@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
 from nf_mnist.training.gpu import load_text
 from nf_mnist.training.scheduled_module import ScheduledModule
@@ -17,13 +16,13 @@ from nf_mnist.training.scheduled_module import ScheduledModule
 class RunProgress(ProgressBar):
     """Shows the share of the budget that is spent, the loss, images per second and the time left.
 
-    On a GPU it also shows the largest memory so far and the utilization. On a terminal it is a bar; elsewhere, as in a
-    log file, it is a line every ``seconds_between_lines``. Images per second and the learning rate are also logged, as
-    ``train/images_per_second`` and ``train/lr``.
+    On a GPU it also shows the largest memory so far and the utilization. On a terminal and in a notebook it is a bar;
+    elsewhere, as in a log file, it is a line every ``seconds_between_lines``. Images per second and the learning rate
+    are also logged, as ``train/images_per_second`` and ``train/lr``.
 
     Args:
         every_n_steps: Number of steps between two refreshes.
-        seconds_between_lines: Least time between two lines where there is no terminal.
+        seconds_between_lines: Least time between two lines where no bar is shown.
 
     Raises:
         ConfigError: If ``every_n_steps`` is below 1.
@@ -34,7 +33,7 @@ class RunProgress(ProgressBar):
         check_range(1, every_n_steps=every_n_steps)
         self.every_n_steps, self.seconds_between_lines = every_n_steps, seconds_between_lines
         self._enabled = True
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._images, self._since = 0, 0.0
         self._began, self._began_at = 0.0, 0.0
         self._last_line = float("-inf")
@@ -48,18 +47,8 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._began, self._began_at = time.monotonic(), cast(ScheduledModule, pl_module).progress()
         self._images, self._since = 0, self._began
-        if self._enabled and trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.percentage:>3.0f}%"),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=Console(stderr=True),
-            )
-            self._bar.add_task("starting", total=1.0)
-            self._bar.start()
+        if self._enabled and trainer.is_global_zero:
+            self._bar = open_bar("starting", self._began_at)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,7 +79,7 @@ class RunProgress(ProgressBar):
         parts = [f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"]
         text = ", ".join(filter(None, [*parts, load_text(trainer.strategy.root_device)]))
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=progress, description=text)
+            self._bar.update(progress, text)
         elif time.monotonic() - self._last_line > self.seconds_between_lines:
             self._last_line = time.monotonic()
             done = progress - self._began_at
