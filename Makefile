@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs wheel clean
+.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs docs-serve wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,8 +53,11 @@ tensorboard: setup  ## Look at all runs under outputs/
 notebooks: setup  ## Run the notebooks; pages with their output go to docs/notebooks
 	$(BIN)/python -m tools.notebooks
 
-docs: setup  ## Write the reference of all public names to build/api
-	$(BIN)/pdoc --docformat google --output-directory build/api nf_mnist
+docs: setup  ## Build the documentation as a site in build/site, with a search and a reference of all public names
+	$(BIN)/python -m tools.site
+
+docs-serve: setup  ## Show the site at http://localhost:8000
+	$(BIN)/python -m tools.site serve
 
 wheel: setup  ## Build the wheel and the source archive in dist/
 	$(BIN)/python -m hatchling build
