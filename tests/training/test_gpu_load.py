@@ -21,14 +21,19 @@ def card(monkeypatch) -> torch.device:
 
 def test_memory_and_utilization_are_shown_where_they_are_known(card, monkeypatch):
     monkeypatch.setattr(torch.cuda, "utilization", lambda device: 97)
-    assert gpu.load_text(card) == "1.5 GiB, GPU 97%"
+    load = gpu.GPULoad(card)
+    assert (load.mean_utilization(), load.text()) == (None, "1.5 GiB, GPU 97%")
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: 51)
+    load.text()
+    assert load.mean_utilization() == 74
 
     def refuse(device):
         raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
 
     monkeypatch.setattr(torch.cuda, "utilization", refuse)
-    assert gpu.load_text(card) == "1.5 GiB"
-    assert (gpu.load_text(torch.device("cpu")), gpu.peak_memory_gib(torch.device("cpu"))) == ("", None)
+    assert gpu.GPULoad(card).text() == "1.5 GiB"
+    cpu = torch.device("cpu")
+    assert (gpu.GPULoad(cpu).text(), gpu.GPULoad(cpu).mean_utilization(), gpu.peak_memory_gib(cpu)) == ("", None, None)
 
 
 def test_the_record_names_the_driver_and_cuda(card, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.kinds import KINDS, check_kind, is_a, shown
 from nf_mnist.checkpoints import old_names
-from nf_mnist.errors import ConfigError
+from nf_mnist.errors import ConfigError, MachineError
 from nf_mnist.hardware import check_n_devices, resolve_accelerator
 
 INF = float("inf")
@@ -92,6 +92,7 @@ NULLABLE_IN_EVALUATE = {
     *(key for key in RANGES if key.startswith("evaluation.")),  # null: as in the training run
     "samples.attention_temperature",
 }
+AUTO, AUTOMATIC = "auto", {"data.batch_size"}  # what a training may measure instead of being told
 SPLITS = ("validation", "test")
 
 
@@ -124,7 +125,7 @@ def check_ranges(cfg: DictConfig, nullable: Collection[str] = NULLABLE) -> None:
     """
     for key, (kind, low, high) in RANGES.items():
         value = OmegaConf.select(cfg, key, default=low)
-        if value is None and key in nullable:
+        if (value is None and key in nullable) or (value == AUTO and key in AUTOMATIC):
             continue
         if not is_a(value, kind) or not low <= value <= high:
             raise ConfigError(f"{key} must be {KINDS[kind]} {_bounds(low, high)}, got {shown(value)}")
@@ -149,10 +150,27 @@ def check_training(cfg: DictConfig) -> None:
         MachineError: If the accelerator is not there.
     """
     check_ranges(cfg)
-    check_n_devices(cfg.trainer.devices, resolve_accelerator(cfg.trainer.accelerator))
+    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    check_n_devices(cfg.trainer.devices, accelerator)
+    _check_batch_size(cfg, accelerator)
     _check_duration(cfg.trainer.max_time)
     _check_budget(cfg)
     _check_loader(cfg)
+
+
+def _check_batch_size(cfg: DictConfig, accelerator: str) -> None:
+    """Check that there is one GPU, and a flow, to find a batch size for if none is given."""
+    if cfg.data.batch_size != AUTO:
+        return
+    if accelerator == "cpu":
+        raise MachineError(
+            "data.batch_size=auto finds the batch size for a GPU, and this training runs on the CPU; give a number, "
+            "such as data.batch_size=128"
+        )
+    if "model" not in cfg or cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1:
+        raise ConfigError(
+            "data.batch_size=auto finds the batch size of a flow for one GPU (trainer.devices=1); give a number here"
+        )
 
 
 def _check_budget(cfg: DictConfig) -> None:

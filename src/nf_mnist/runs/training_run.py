@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 
+from nf_mnist.app.batch_size import resolve_batch_size
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer, record_images
 from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.settings import check_split, check_training
@@ -48,6 +49,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
         check_split(cfg.evaluation.split)
     choose_checkpoint(cfg)
     keep_freed_memory()
+    resolve_batch_size(cfg)
     datamodule = build_datamodule(cfg)
     datamodule.setup()
     record_images(cfg, datamodule.sha256)
@@ -130,6 +132,7 @@ def _fit_and_measure(
     datamodule: "ImageDataModule",
     begin: Callable[[], None],
 ) -> float:
+    from nf_mnist.training.callbacks.progress import mean_gpu_utilization
     from nf_mnist.training.fit import fit, log_metrics, training_seconds
     from nf_mnist.training.gpu import peak_memory_gib
     from nf_mnist.training.signals import stop_on_signals
@@ -142,15 +145,18 @@ def _fit_and_measure(
     metrics = {"val_loss": loss}
     if module.has_bits:
         metrics["val_bpd"] = bits_per_dim(torch.tensor(-loss, dtype=torch.float64), 0.0, module.flow.dims).item()
-    memory = peak_memory_gib(trainer.strategy.root_device)
-    update_record(run_dir, **metrics, peak_memory_gib=memory)
+    load = {
+        "peak_memory_gib": peak_memory_gib(trainer.strategy.root_device),
+        "gpu_utilization": mean_gpu_utilization(trainer),
+    }
+    update_record(run_dir, **metrics, **load)
     log_metrics(trainer, {f"best/{key}": value for key, value in metrics.items()})
     if cfg.evaluation is not None:
-        _evaluate(cfg, best, training_seconds(trainer), trainer.strategy.root_device, memory)
+        _evaluate(cfg, best, training_seconds(trainer), trainer.strategy.root_device, load)
     return loss
 
 
-def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device, memory: float | None) -> None:
+def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device, load: dict[str, float | None]) -> None:
     """Measure the best checkpoint as the evaluate command does, on the device of the training; print and write it."""
     run_dir = Path(cfg.run_dir)
     task = load_evaluation_task(best, cfg.evaluation, device=str(device))
@@ -158,7 +164,7 @@ def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device,
     rows = {
         **metric_rows(metrics, unit),
         "training time": f"{seconds / 60:.1f} min on {describe(device)}",
-        **({} if memory is None else {"largest memory on the GPU": f"{memory:.1f} GiB in training"}),
+        **_load_rows(load),
         "checkpoint": str(best),
         "samples and histograms": f"tensorboard --logdir {run_dir}",
     }
@@ -166,3 +172,12 @@ def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device,
     write_json(run_dir / "metrics.json", {"unit": unit, **metrics, **provenance})
     pictures = write_report(run_dir, cfg.name, rows, task.flow, latents, cfg.evaluation.seed)
     print_metrics({**rows, "pictures": f"{pictures} in {run_dir}"})
+
+
+def _load_rows(load: dict[str, float | None]) -> dict[str, str]:
+    """Return rows about the load of a GPU in training; what is not known, or a CPU, has none."""
+    memory, utilization = load["peak_memory_gib"], load["gpu_utilization"]
+    return {
+        **({} if memory is None else {"largest memory on the GPU": f"{memory:.1f} GiB in training"}),
+        **({} if utilization is None else {"mean utilization of the GPU": f"{utilization:.0f}% in training"}),
+    }

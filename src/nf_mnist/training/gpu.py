@@ -1,22 +1,40 @@
 """What a training asks of its GPU: memory, utilization, and the versions below torch, for people and for the record."""
 
 import contextlib
+import statistics
 import subprocess
 from typing import Any
 
 import torch
 
 
-def load_text(device: torch.device) -> str:
-    """Return the largest memory so far and the present utilization of a GPU, or "" on a CPU.
+class GPULoad:
+    """The load of a GPU: its memory, and its utilization, the share of time in which it computes.
 
     Utilization needs the package ``nvidia-ml-py``. Neither makes the CPU wait for the GPU.
+
+    Args:
+        device: The GPU, or a CPU, which has no load.
     """
-    if device.type != "cuda":
-        return ""
-    memory = f"{peak_memory_gib(device):.1f} GiB"
-    utilization = _utilization(device)
-    return memory if utilization is None else f"{memory}, GPU {utilization}%"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._utilizations: list[int] = []
+
+    def text(self) -> str:
+        """Look at the GPU; return the largest memory so far and the present utilization, or "" on a CPU."""
+        if self.device.type != "cuda":
+            return ""
+        memory = f"{peak_memory_gib(self.device):.1f} GiB"
+        utilization = _utilization(self.device)
+        if utilization is None:
+            return memory
+        self._utilizations.append(utilization)
+        return f"{memory}, GPU {utilization}%"
+
+    def mean_utilization(self) -> float | None:
+        """Return the mean utilization over all looks in percent, or None if it is not known."""
+        return statistics.fmean(self._utilizations) if self._utilizations else None
 
 
 def peak_memory_gib(device: torch.device) -> float | None:

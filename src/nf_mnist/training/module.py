@@ -48,12 +48,16 @@ class FlowModule(ScheduledModule):
         self.distortion = distortion
         self.has_bits = has_bits(flow, dequantizer)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of the flow on a training batch, which is augmented and dequantized."""
         levels, labels = batch
         levels = random_shift(random_distortion(levels, self.distortion), self.max_shift)
         x, log_q = self.dequantizer(levels, draw_noise(levels))
-        loss = self.flow.training_loss(x, log_q, self.flow.training_context(levels, labels))
-        self._log_loss("train", loss, len(levels), self.flow.loss_is_likelihood, sync_dist=False)
+        return self.flow.training_loss(x, log_q, self.flow.training_context(levels, labels))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self._log_loss("train", loss, len(batch[0]), self.flow.loss_is_likelihood, sync_dist=False)
         return loss
 
     def on_validation_start(self) -> None:

@@ -5,11 +5,12 @@ import time
 from typing import Any, cast
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ProgressBar
 
 from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
-from nf_mnist.training.gpu import load_text
+from nf_mnist.training.gpu import GPULoad
 from nf_mnist.training.scheduled_module import ScheduledModule
 
 
@@ -37,6 +38,7 @@ class RunProgress(ProgressBar):
         self._images, self._since = 0, 0.0
         self._began, self._began_at = 0.0, 0.0
         self._last_line = float("-inf")
+        self.load = GPULoad(torch.device("cpu"))
 
     def enable(self) -> None:
         self._enabled = True
@@ -47,6 +49,7 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._began, self._began_at = time.monotonic(), cast(ScheduledModule, pl_module).progress()
         self._images, self._since = 0, self._began
+        self.load = GPULoad(trainer.strategy.root_device)
         if self._enabled and trainer.is_global_zero:
             self._bar = open_bar("starting", self._began_at)
 
@@ -77,7 +80,7 @@ class RunProgress(ProgressBar):
             return
         progress = cast(ScheduledModule, pl_module).progress()
         parts = [f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"]
-        text = ", ".join(filter(None, [*parts, load_text(trainer.strategy.root_device)]))
+        text = ", ".join(filter(None, [*parts, self.load.text()]))
         if self._bar is not None:
             self._bar.update(progress, text)
         elif time.monotonic() - self._last_line > self.seconds_between_lines:
@@ -90,6 +93,13 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def mean_gpu_utilization(trainer: L.Trainer) -> float | None:
+    """Return the mean utilization of the GPU in percent, or None on a CPU, or where it is not known or not shown."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+    bars = (callback for callback in callbacks if isinstance(callback, RunProgress))
+    return next((bar.load.mean_utilization() for bar in bars), None)
 
 
 def _duration(seconds: float) -> str:
