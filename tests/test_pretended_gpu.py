@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-FEW = "devices or recorded or ema_clipped or gaussianize"
+FEW = "devices or samples or recorded or ema_clipped or gaussianize"
 
 
 def run_cases(chosen: str) -> None:

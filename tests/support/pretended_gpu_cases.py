@@ -8,35 +8,15 @@ import lightning as L
 import pytest
 import torch
 
-from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.building.trainer import INITIAL_LOSS_SCALE
-from nf_mnist.diagnostics import CHECKS, DiagnosisTask, diagnose, make_batch
-from nf_mnist.inpainting import budgeted_completions, has_budgeted_method, make_observed, posterior
-from nf_mnist.metrics import evaluate_flow
-from tests.support.helpers import SMALL, compose_config, merge, tiny_overrides, write_images
+from nf_mnist.metrics import evaluate_flow, sample_quality
+from nf_mnist.metrics.neighbours import precision_recall
+from nf_mnist.metrics.sample_quality import ReferenceImages
+from nf_mnist.nets import Classifier
+from tests.support.device_cases import CASES, check_what_comes_after_training, train_two_steps
 from tests.support.pretended_gpu import NAME, MixedDevicesError, pretended_gpu
 
-CASES = {
-    **{model: (model, []) for model in SMALL},
-    "labels": ("glow", ["model.flow.n_classes=10"]),
-    "tarflow_labels": ("tarflow", ["model.flow.n_classes=10", "data.dequantizer=gaussian"]),
-    "hierarchical_labels": ("hierarchical", ["model.flow.n_classes=10"]),
-    "batchnorm": ("resflow", ["model.norm=batchnorm", "callbacks=recompute_statistics"]),
-    "actnorm_recompute": ("resflow", ["model.norm=actnorm", "model.recompute=true"]),
-    "gaussianize": ("realnvp", ["model.preprocess=gaussianize", "data.max_shift=1", "data.distortion=0.1"]),
-    "ema_clipped": ("resflow", ["callbacks=ema", "trainer.gradient_clip_val=100"]),
-    "muon": ("glow", ["optimizer=muon"]),
-}
-SETTINGS = [
-    "trainer.accelerator=pretended",
-    "trainer.strategy=pretended",
-    "trainer.max_steps=2",
-    "trainer.val_check_interval=2",
-    "data.batch_size=8",
-    "data.n_validation=8",
-    "logger.tensorboard=null",
-    "run_dir=${output_dir}",
-]
+SETTINGS = ["trainer.accelerator=pretended", "trainer.strategy=pretended"]
 
 
 class SecondStep(L.Callback):
@@ -52,16 +32,7 @@ class SecondStep(L.Callback):
 
 
 def train(gpu, tmp_path, model, overrides):
-    images = write_images(tmp_path / "images.npz", n=48, side=28)
-    cfg = compose_config(merge(tiny_overrides(images, tmp_path / "run", model), [*overrides, *SETTINGS]))
-    data = build_datamodule(cfg)
-    data.setup()
-    module = build_module(cfg)
-    module.flow.bijector.fit(data.train.levels)
-    trainer = build_trainer(cfg)
-    trainer.callbacks.append(SecondStep(gpu))
-    trainer.fit(module, datamodule=data)
-    return trainer, module, data
+    return train_two_steps(tmp_path, model, [*overrides, *SETTINGS], SecondStep(gpu))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -86,29 +57,7 @@ def test_losses_are_scaled_in_float16(tmp_path):
 def test_what_comes_after_training_keeps_to_the_device(model, tmp_path):
     with pretended_gpu() as gpu:
         _, module, data = train(gpu, tmp_path, model, [])
-        flow = module.flow.eval().to(NAME)
-        batch = make_batch(flow, module.dequantizer.to(NAME), data.validation, 8, 0)
-        observed = make_observed("lower", flow.event_shape, 0).to(NAME)
-        generator = torch.Generator().manual_seed(0)
-        assert has_budgeted_method(flow)
-        found = budgeted_completions(flow, batch.x[:2], observed, 2, 2, generator)
-        assert found.x.device.type == NAME
-        if flow.bijector.is_continuous:
-            posterior(
-                flow,
-                batch.x[:2],
-                observed,
-                n_samples=2,
-                generator=generator,
-                n_chains=1,
-                n_warmup=1,
-                thinning=1,
-                n_leapfrog=1,
-                step=0.1,
-            )
-        results = list(diagnose(DiagnosisTask(flow, batch), [check for check in CHECKS if check.is_cheap]))
-        raising = [result for result in results if "MixedDevices" in result.measured or "raises" in result.cause]
-        assert not raising
+        check_what_comes_after_training(module, data, NAME)
 
 
 def test_an_evaluation_waits_as_often_for_many_batches_as_for_one(tmp_path):
@@ -122,6 +71,21 @@ def test_an_evaluation_waits_as_often_for_many_batches_as_for_one(tmp_path):
             )
             n_waits.append(len(gpu.waits))
     assert n_waits[0] == n_waits[1], sorted({wait.place for wait in gpu.waits})
+
+
+def test_samples_are_compared_with_images_on_the_device(monkeypatch):
+    devices = []
+
+    def spy(*sets):
+        devices.extend(features.device.type for features in sets)
+        return precision_recall(*sets)
+
+    monkeypatch.setattr(sample_quality, "precision_recall", spy)
+    levels = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with pretended_gpu():
+        reference = ReferenceImages(Classifier(1).eval().to(NAME), levels, levels)
+        found = reference.measure(levels)
+    assert (found.precision, found.recall, devices) == (1, 1, [NAME, NAME])
 
 
 def test_devices_do_not_mix():

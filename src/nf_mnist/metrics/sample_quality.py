@@ -70,12 +70,16 @@ class ReferenceImages:
         chosen = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:n]
         return self._measure(self.train[chosen], self.distances)
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self.classifier.parameters()).device
+
     def _measure(self, levels: Tensor, distances: Tensor) -> Quality:
         features, probabilities = self.classifier.features_and_probabilities(levels)
         histogram = class_histogram(probabilities)
         return Quality(
             frechet_distance(features, self.features),
-            *precision_recall(self.features.double(), features.double()),
+            *precision_recall(*(part.to(self._device, torch.float64) for part in (self.features, features))),
             confident_share(probabilities),
             class_kl(histogram, self.histogram),
             (distances < self.distances.quantile(MEMORIZED)).double().mean().item(),
@@ -84,8 +88,7 @@ class ReferenceImages:
         )
 
     def _to_training_images(self, levels: Tensor) -> Tensor:
-        device = next(self.classifier.parameters()).device
-        pixels, train = (images.to(device).flatten(1).float() / 255 for images in (levels, self.train))
+        pixels, train = (images.to(self._device).flatten(1).float() / 255 for images in (levels, self.train))
         return nearest_distance(pixels, train).cpu()
 
 
