@@ -23,7 +23,7 @@ FLOORS = [
     {"metrics"},
     {"flows", "adapters"},
     {"nets", "bijectors", "data"},
-    {"bars", "checkpoints", "hardware", "pages", "plots"},
+    {"bars", "checkpoints", "cores", "hardware", "pages", "plots"},
     {"errors", "overrides", "process"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -34,11 +34,7 @@ LIBRARIES = {
     "hydra": {"app", "runs", "commands"},
     "omegaconf": {"app", "runs", "commands"},
 }
-COMMANDS = {
-    path.stem
-    for path in PACKAGE.glob("*.py")
-    if path.stem not in {"__init__", "adapters", "bars", "errors", "hardware", "overrides", "pages", "plots", "process"}
-}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem not in {"__init__", *FLOOR}}
 
 
 def module_of(path: Path) -> str:

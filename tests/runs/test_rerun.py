@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nf_mnist import cores
 from nf_mnist.runs import record
 from nf_mnist.runs.record import KILLED, read_record, update_record
 from tests.support.helpers import first_difference, run_command, tiny_overrides, write_images
@@ -105,13 +106,16 @@ def test_a_rerun_warns_of_another_machine(folder, tmp_path):
     assert "warning: it ran on an abacus" in finished.out
 
 
-def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path):
+def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "run", tmp_path / "run")
     before = torch.get_num_threads()
-    update_record(tmp_path / "run", threads=before + 1)
+    update_record(tmp_path / "run", threads=before + 1, fewest_threads=before)
+    monkeypatch.setattr(cores, "read_core_times", lambda: pytest.fail("a rerun keeps its threads"))
     finished = run_command("train", f"rerun={tmp_path}/run", f"output_dir={tmp_path}/again")
     assert finished.code == 0, finished.err
-    assert read_record(tmp_path / "again")["threads"] == before + 1
+    assert f"warning: beside other processes it had {before} to {before + 1} threads" in finished.out
+    again = read_record(tmp_path / "again")
+    assert (again["threads"], again["fewest_threads"]) == (before + 1, before + 1)
     assert torch.get_num_threads() == before
 
 

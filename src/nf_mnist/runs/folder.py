@@ -12,7 +12,7 @@ from nf_mnist.checkpoints.writing import write_text
 from nf_mnist.errors import MachineError
 from nf_mnist.hardware import describe
 from nf_mnist.runs.lock import lock_folder
-from nf_mnist.runs.record import recorded
+from nf_mnist.runs.record import recorded, update_record
 from nf_mnist.runs.report import REPORT_FILES
 from nf_mnist.runs.resume import check_free
 
@@ -38,7 +38,8 @@ def locked(
         ConfigError: If the folder holds another run; see :func:`~nf_mnist.runs.resume.check_free`.
         RunError: If another process holds the folder.
     """
-    from nf_mnist.training.csv_logger import rewind_metrics  # imports Lightning
+    from nf_mnist.training.callbacks.cores import fewest_threads  # imports Lightning
+    from nf_mnist.training.csv_logger import rewind_metrics
     from nf_mnist.training.gpu import gpu_record
 
     run_dir, device = Path(cfg.run_dir), trainer.strategy.root_device
@@ -49,6 +50,7 @@ def locked(
 
         def begin() -> None:
             record.enter_context(recorded(run_dir, overrides, **fields))
+            record.callback(lambda: update_record(run_dir, fewest_threads=fewest_threads(trainer)))
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             for name in ("metrics.json", *REPORT_FILES):
                 (run_dir / name).unlink(missing_ok=True)

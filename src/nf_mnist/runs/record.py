@@ -43,6 +43,7 @@ FIELD_KINDS: dict[str, Any] = {
     "seconds": int | float,
     "pid": int,
     "threads": int | None,
+    "fewest_threads": int | None,
     "val_loss": int | float,
     "val_bpd": int | float,
 }  # of the fields that commands read

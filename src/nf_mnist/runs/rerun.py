@@ -1,7 +1,6 @@
 """Repeat a run from its folder: ``python -m nf_mnist.train rerun=RUN``."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from nf_mnist.app.messages import printable
 from nf_mnist.app.structure import check_structure
 from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
+from nf_mnist.cores import fixed_threads
 from nf_mnist.errors import CheckpointError, ConfigError, first_line
 from nf_mnist.hardware import describe, resolve_accelerator
 from nf_mnist.runs.record import read_record
@@ -57,8 +57,9 @@ def repeat_run(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """
     repeated, rate_factors = load_rerun(cfg, overrides)
     record = read_record(Path(cfg.rerun))
-    with _threads(record.get("threads")):
+    with fixed_threads(record.get("threads")):
         _warn_of_other_hardware(record, repeated.trainer.accelerator)
+        _warn_of_fewer_threads(record)
         return run_training(repeated, overrides, rate_factors)
 
 
@@ -139,18 +140,16 @@ def _count_steps(repeated: DictConfig, checkpoint: Mapping[str, Any], path: Path
             callback.duration = None
 
 
-@contextlib.contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    """Compute with n threads (None: as many as now) inside the block, and with as many as before after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _warn_of_other_hardware(record: Mapping[str, Any], accelerator: str) -> None:
     hardware = describe("cpu" if resolve_accelerator(accelerator) == "cpu" else "cuda")
     if "hardware" in record and record["hardware"] != hardware:
         print(f"warning: it ran on {printable(str(record['hardware']))}, this is {hardware}; the last bits may differ")
+
+
+def _warn_of_fewer_threads(record: Mapping[str, Any]) -> None:
+    threads, fewest = record.get("threads"), record.get("fewest_threads")
+    if fewest is not None and fewest != threads:
+        print(
+            f"warning: beside other processes it had {fewest} to {threads} threads, this has {threads}; the last bits "
+            "may differ"
+        )

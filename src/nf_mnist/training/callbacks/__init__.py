@@ -1,6 +1,7 @@
 """Callbacks: each shows one view of a flow or guards one property; :mod:`nf_mnist.plots` draws the pictures."""
 
 from nf_mnist.training.callbacks.averaging import AverageWeights
+from nf_mnist.training.callbacks.cores import ShareCores
 from nf_mnist.training.callbacks.divergence import SkipBadSteps, StopOnDivergence
 from nf_mnist.training.callbacks.health import LogHealth
 from nf_mnist.training.callbacks.images import LogRoundTrip, LogSamples
@@ -26,6 +27,7 @@ __all__ = [
     "RunProgress",
     "SaveBest",
     "SaveResumable",
+    "ShareCores",
     "SkipBadSteps",
     "StopOnDivergence",
     "StoreConfig",

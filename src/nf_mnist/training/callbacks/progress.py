@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
+from nf_mnist.training.callbacks.cores import ShareCores
 from nf_mnist.training.gpu import GPULoad
 from nf_mnist.training.scheduled_module import ScheduledModule
 
@@ -17,9 +18,10 @@ from nf_mnist.training.scheduled_module import ScheduledModule
 class RunProgress(ProgressBar):
     """Shows the share of the budget that is spent, the loss, images per second and the time left.
 
-    On a GPU it also shows the largest memory so far and the utilization. On a terminal and in a notebook it is a bar;
-    elsewhere, as in a log file, it is a line every ``seconds_between_lines``. Images per second and the learning rate
-    are also logged, as ``train/images_per_second`` and ``train/lr``.
+    On a GPU it also shows the largest memory so far and the utilization, and on a CPU that others use, too, the number
+    of threads. On a terminal and in a notebook it is a bar; elsewhere, as in a log file, it is a line every
+    ``seconds_between_lines``. Images per second and the learning rate are also logged, as ``train/images_per_second``
+    and ``train/lr``.
 
     Args:
         every_n_steps: Number of steps between two refreshes.
@@ -80,7 +82,7 @@ class RunProgress(ProgressBar):
             return
         progress = cast(ScheduledModule, pl_module).progress()
         parts = [f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"]
-        text = ", ".join(filter(None, [*parts, self.load.text()]))
+        text = ", ".join(filter(None, [*parts, self.load.text(), _threads(trainer)]))
         if self._bar is not None:
             self._bar.update(progress, text)
         elif time.monotonic() - self._last_line > self.seconds_between_lines:
@@ -104,6 +106,11 @@ def mean_gpu_utilization(trainer: L.Trainer) -> float | None:
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds > 2 * 3600 else f"{seconds / 60:.0f} min"
+
+
+def _threads(trainer: L.Trainer) -> str:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+    return next((callback.text() for callback in callbacks if isinstance(callback, ShareCores)), "")
 
 
 def _loss(trainer: L.Trainer) -> str:
