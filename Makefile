@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard notebooks docs docs-serve wheel clean
+.PHONY: help setup train test test-all lint format types bench tensorboard gpu notebooks docs docs-serve wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ types: setup  ## Check types
 bench: setup  ## Measure speed, also against other libraries (about half an hour)
 	$(PIP) install -c constraints.txt -e '.[peers]'
 	for name in training_throughput peers data_path step_profile logging_cost; do $(BIN)/python -m benchmarks.speed.$$name || exit 1; done
+	$(BIN)/python -m tools.tables
+
+gpu: setup  ## Measure a GPU, in at most ten minutes and without a network
+	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m tools.tables
 
 tensorboard: setup  ## Look at all runs under outputs/

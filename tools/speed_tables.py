@@ -116,6 +116,58 @@ def logging_cost() -> str:
     return table(("what", "time", f"share of the training of `{found['model']}`"), rows)
 
 
+def busy_machine() -> str:
+    """Return the speed of training beside other processes, and its share of the speed alone."""
+    found = read_result("busy_machine")
+    alone = found["rows"]["alone"]["fixed"]["median"]
+    columns = (
+        "training",
+        "as many threads as ever",
+        "share",
+        "threads follow the free cores",
+        "share",
+        "fewest threads",
+    )
+    rows = [
+        (
+            name,
+            *(
+                text
+                for setting in ("fixed", "shared")
+                for text in (_spread(row[setting], 0), f"{row[setting]['median'] / alone:.0%}")
+            ),
+            str(row["shared"]["fewest_threads"]),
+        )
+        for name, row in found["rows"].items()
+    ]
+    repeats = len(found["rows"]["alone"]["fixed"]["repeats"])
+    return (
+        f"Images/s of `experiment=quickstart`, all trainings together: medians and ranges of {repeats} trainings of "
+        f"{found['seconds']} s on {found['cpu']}, {found['threads']} threads; {found['hardware']}.\n\n"
+        f"{table(columns, rows)}"
+    )
+
+
+def time_to_bpd() -> str:
+    """Return bits per dimension of test images after minutes of training, for each model."""
+    rows = read_result("time_to_bpd")["rows"].values()
+    marks = sorted({row["minutes"] for row in rows})
+    by_model: dict[str, dict[float, dict[str, Any]]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], {})[row["minutes"]] = row
+    columns = ("model", "parameters", *(f"{mark:g} min" for mark in marks))
+    lines = [
+        (
+            f"`{model}`",
+            f"{next(iter(found.values()))['parameters']:,}",
+            *(f"{found[mark]['bpd']:.3f}" if mark in found else "" for mark in marks),
+        )
+        for model, found in by_model.items()
+    ]
+    first = next(iter(rows))
+    return f"{first['threads']} threads, {first['cpu']}, {first['hardware']}.\n\n{table(columns, lines)}"
+
+
 def _milliseconds(seconds: dict[str, Any]) -> dict[str, Any]:
     return {name: 1e3 * seconds[name] for name in ("median", "low", "high")}
 

@@ -22,11 +22,13 @@ from tools.baseline_tables import (
 )
 from tools.diagnosis_tables import checks, diagnosed_flows, diagnosis, planted_faults
 from tools.from_results import ROOT
+from tools.gpu_tables import gpu_cases, gpu_checks, gpu_machine, gpu_round_trips, gpu_speed
 from tools.inpainting_tables import completing, inpainting
 from tools.result_tables import models, results
 from tools.riddle_tables import riddles
 from tools.speed_tables import (
     adam,
+    busy_machine,
     data_path,
     logging_cost,
     peers,
@@ -34,6 +36,7 @@ from tools.speed_tables import (
     speed_ratios,
     step_profile,
     throughput,
+    time_to_bpd,
 )
 
 TABLES: dict[str, list[Callable[[], str]]] = {
@@ -42,11 +45,23 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/grey_levels.md": [level_prior, bits_by_kind],
     "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
+    "docs/gpu.md": [gpu_machine, gpu_cases, gpu_round_trips, gpu_speed, gpu_checks],
     "docs/inpainting.md": [inpainting],
     "docs/quality.md": [quality],
     "docs/results.md": [results, completing, diagnosis],
     "docs/riddles.md": [riddles],
-    "docs/speed.md": [throughput, speed_machine, speed_ratios, peers, data_path, step_profile, logging_cost, adam],
+    "docs/speed.md": [
+        throughput,
+        speed_machine,
+        speed_ratios,
+        peers,
+        time_to_bpd,
+        busy_machine,
+        data_path,
+        step_profile,
+        logging_cost,
+        adam,
+    ],
 }
 
 

@@ -1,0 +1,1 @@
+"""What ten minutes of a real GPU say: ``python -m benchmarks.gpu``."""
