@@ -12,7 +12,7 @@ def rows(plan: Plan) -> Rows:
     """Yield how both runs ended, and for how many seconds they overlapped."""
     with tempfile.TemporaryDirectory() as folder:
         given = [*model("glow", plan), *BARE, "seed=0,1", "evaluation=null", "trainer.max_epochs=-1"]
-        given += [f"trainer.max_steps={2 if plan.rehearse else 100}", "trainer.limit_val_batches=1"]
+        given += [f"trainer.max_steps={2 if plan.rehearse else 20}", "trainer.limit_val_batches=1"]
         lanes = ["-m", "launcher=joblib", "hydra.launcher.n_jobs=2", f"output_dir={folder}"]
         seconds = run("train", [*lanes, *given], plan)
         records = [json.loads(path.read_text()) for path in Path(folder).glob("*/run.json")]

@@ -20,11 +20,11 @@ from nf_mnist.training.gpu import gpu_record
 LIMITS = {
     "cases": 100,
     "round_trips": 60,
-    "speed": 230,
     "training": 170,
     "resume": 80,
-    "batch_size": 50,
-    "lanes": 60,
+    "batch_size": 60,
+    "lanes": 90,
+    "speed": 300,  # takes what is left
 }
 RUNNING, COMPLETED, FAILED, SKIPPED = "running", "completed", "failed", "skipped"
 Rows = Iterator[tuple[str, Metrics]]

@@ -5,47 +5,45 @@ import json
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 from benchmarks.gpu.parts import Plan, Rows
+from benchmarks.measuring import Metrics
 
-MODELS = ("resflow", "glow", "hierarchical", "tarflow")
-PEERS = ("nf_mnist", "normflows")  # the Glow of benchmarks/speed/peers_models.py, built with each of them
-BATCH_SIZES = (128, 1024)
+PEERS = ("peer:nf_mnist", "peer:normflows")  # the Glow of benchmarks/speed/peers_models.py, built with each of them
+NAMES = ("hierarchical", "glow", "resflow", "tarflow", *PEERS)
+BATCH_SIZES = ("128", "1024")
 LEAST_SECONDS = 20  # a variant begins only if so many are left
 
 
+class Variant(NamedTuple):
+    """A model, and whether it is compiled."""
+
+    name: str
+    compiled: bool
+
+
 def rows(plan: Plan) -> Rows:
-    """Yield each variant's images per second, MiB and utilization; each runs in a process of its own."""
-    for variant in variants(plan):
-        key = f"{variant[0]}, {'compiled' if variant[2] else 'eager'}, batch {variant[1]}"
-        left = plan.deadline - time.time() - 5
-        if left < (0 if plan.rehearse else LEAST_SECONDS):
-            yield key, {"error": "no time was left"}
-            continue
-        yield key, measured(variant, plan, left)
+    """Yield images per second, MiB and utilization of each variant at each batch size."""
+    names = [name for name in NAMES if name != PEERS[1] or importlib.util.find_spec("normflows")]
+    compiled = (False,) if plan.rehearse else (False, True)  # compiling takes long, so it comes last
+    sizes = ("2",) if plan.rehearse else BATCH_SIZES
+    for variant in (Variant(name, is_compiled) for is_compiled in compiled for name in names):
+        for size, row in measured(variant, sizes, plan).items():
+            yield f"{variant.name}, {'compiled' if variant.compiled else 'eager'}, batch {size}", row
 
 
-def variants(plan: Plan) -> list[tuple[str, int, bool]]:
-    """Return name, batch size and whether it is compiled; those that take long come last."""
-    sizes = (2,) if plan.rehearse else BATCH_SIZES
-    names = [*MODELS, *(f"peer:{library}" for library in PEERS if library == "nf_mnist" or _is_there(library))]
-    eager = [(name, size, False) for size in reversed(sizes) for name in names]
-    return eager if plan.rehearse else [*eager, *((name, sizes[-1], True) for name in names)]
-
-
-def measured(variant: tuple[str, int, bool], plan: Plan, seconds: float) -> dict[str, object]:
-    """Run a variant within a number of seconds; return its row, or its error."""
-    name, batch_size, compiled = variant
-    command = [sys.executable, "-m", "benchmarks.gpu.variant", name, str(batch_size)]
-    command += ["--compiled"] * compiled + ["--rehearse"] * plan.rehearse
+def measured(variant: Variant, sizes: tuple[str, ...], plan: Plan) -> dict[str, Metrics]:
+    """Measure a variant in a process of its own, in the time that is left; return its rows by batch size."""
+    left = plan.deadline - time.time() - 5
+    if left < LEAST_SECONDS:
+        return {size: {"error": "no time was left"} for size in sizes}
+    command = [sys.executable, "-m", "benchmarks.gpu.variant", variant.name, *sizes]
+    command += ["--compiled"] * variant.compiled + ["--rehearse"] * plan.rehearse
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
     except subprocess.TimeoutExpired:
-        return {"error": f"it took longer than {seconds:.0f} s"}
-    if done.returncode:
-        return {"error": next(reversed(done.stderr.strip().splitlines()), f"status {done.returncode}")}
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _is_there(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
+        return {size: {"error": f"it took longer than {left:.0f} s"} for size in sizes}
+    found = {row["batch_size"]: row for row in map(json.loads, done.stdout.splitlines())}
+    error = next(reversed(done.stderr.strip().splitlines()), f"it ended with status {done.returncode}")
+    return {size: found.get(size, {"error": error}) for size in sizes}

@@ -1,4 +1,4 @@
-"""One variant of ``benchmarks.gpu.speed``, in its own process; prints its row as a line of JSON."""
+"""One variant of ``benchmarks.gpu.speed``, in its own process; prints a line of JSON for each batch size."""
 
 import argparse
 import json
@@ -23,14 +23,16 @@ def main() -> None:
     """Measure one variant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("batch_size", type=int)
+    parser.add_argument("batch_sizes", nargs="+", type=int)
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     use_ieee_float32()
-    step = make_step(options.name, options.batch_size, options.compiled, options.rehearse)
-    print(json.dumps(measure(step, options.batch_size, 0.01 if options.rehearse else SECONDS)))
+    for batch_size in options.batch_sizes:
+        step = make_step(options.name, batch_size, options.compiled, options.rehearse)
+        row = measure(step, batch_size, 0.01 if options.rehearse else SECONDS)
+        print(json.dumps({"batch_size": str(batch_size), **row}), flush=True)
 
 
 def make_step(name: str, batch_size: int, compiled: bool, rehearse: bool) -> Callable[[], None]:
@@ -49,6 +51,8 @@ def make_step(name: str, batch_size: int, compiled: bool, rehearse: bool) -> Cal
 def measure(step: Callable[[], None], batch_size: int, seconds: float) -> Metrics:
     """Return speed, memory and utilization of training steps, which are not waited for one by one."""
     device, begin = default_device(), time.perf_counter()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     for _ in range(3):
         step()
     synchronize(device)
@@ -68,7 +72,6 @@ def measure(step: Callable[[], None], batch_size: int, seconds: float) -> Metric
     memory = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
     return {
         "precision": resolve_precision("auto", device.type),
-        "batch_size": batch_size,
         "seconds_of_first_steps": first,
         "images_per_second": spread(speeds),
         "mebibytes": memory,

@@ -43,7 +43,7 @@ def resolve_batch_size(cfg: DictConfig, device: torch.device | str = "cuda") -> 
     torch.set_default_dtype(dtype_of(resolve_precision(cfg.trainer.precision, torch.device(device).type)))
     try:
         speed = _training_speed(cfg, torch.device(device))
-        speeds = speeds_until_busy(speed, len(speed.images.levels) // MIN_STEPS_PER_EPOCH)
+        speeds = speeds_until_busy(speed, max(SMALLEST, len(speed.images.levels) // MIN_STEPS_PER_EPOCH))
     finally:
         torch.set_default_dtype(before)
     if not speeds:

@@ -48,9 +48,13 @@ def locked(
     with lock_folder(run_dir, "run"), contextlib.ExitStack() as record:
         check_free(run_dir, cfg.ckpt)
 
+        def record_threads() -> None:
+            with contextlib.suppress(OSError):  # the disk may be full
+                update_record(run_dir, fewest_threads=fewest_threads(trainer))
+
         def begin() -> None:
             record.enter_context(recorded(run_dir, overrides, **fields))
-            record.callback(lambda: update_record(run_dir, fewest_threads=fewest_threads(trainer)))
+            record.callback(record_threads)
             write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             for name in ("metrics.json", *REPORT_FILES):
                 (run_dir / name).unlink(missing_ok=True)

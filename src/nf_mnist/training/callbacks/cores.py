@@ -21,8 +21,9 @@ class ShareCores(L.Callback):
     @property
     def fewest(self) -> int | None:
         """The smallest number of threads so far, or None before the training."""
-        known = [n for n in (self._fewest, self.cores and self.cores.fewest) if n is not None]
-        return min(known, default=None)
+        own = None if self.cores is None else self.cores.fewest
+        known = [n for n in (self._fewest, own) if n is not None]
+        return min(known) if known else None
 
     def text(self) -> str:
         """Return in words that there are fewer threads than at the beginning, or ""."""
