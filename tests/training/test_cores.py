@@ -42,6 +42,20 @@ def test_a_training_gives_way_to_others_unless_it_must_be_exact(is_exact, busy, 
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_compiled_networks_keep_the_threads_that_they_were_compiled_for(is_compiled, busy, monkeypatch):
+    module, callback = torch.nn.Linear(1, 1), ShareCores()
+    if is_compiled:
+        module.compile()
+    callback.on_fit_start(None, module)
+    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(cores, "read_core_times", lambda: CoreTimes(10**7, 0, 0))
+    monkeypatch.setattr(cores, "SECONDS_BETWEEN_LOOKS", -(10**9))
+    callback.on_train_batch_end(None, module, None, None, 0)
+    assert torch.get_num_threads() == (1 if is_compiled else 2)
+    callback.teardown(None, module, "fit")
+
+
 def test_a_resumed_run_knows_the_fewest_threads_of_all_its_parts():
     callback = ShareCores()
     assert (callback.fewest, callback.state_dict()) == (None, {"fewest_threads": 0})

@@ -10,13 +10,15 @@ from nf_mnist.cores import SharedCores
 class ShareCores(L.Callback):
     """Adapts the number of threads to the cores that others leave free; see :class:`~nf_mnist.cores.SharedCores`.
 
-    A checkpoint holds the smallest number so far. A resumed run, which ends with other last bits than one that had all
-    threads, thus still knows it.
+    Where networks are compiled, the number is chosen at the start and then kept: torch compiles them anew for each
+    number of threads. A checkpoint holds the smallest number so far. A resumed run, which ends with other last bits than one
+    that had all threads, thus still knows it.
     """
 
     def __init__(self) -> None:
         self.cores: SharedCores | None = None
         self._fewest: int | None = None  # of the run that is resumed
+        self._is_compiled = False
 
     @property
     def fewest(self) -> int | None:
@@ -31,6 +33,7 @@ class ShareCores(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.cores = SharedCores()
+        self._is_compiled = any(part._compiled_call_impl is not None for part in pl_module.modules())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -62,7 +65,7 @@ class ShareCores(L.Callback):
         self._fewest = state_dict["fewest_threads"] or None
 
     def _adapt(self) -> None:
-        if self.cores is not None:
+        if self.cores is not None and not self._is_compiled:
             self.cores.adapt()
 
 
