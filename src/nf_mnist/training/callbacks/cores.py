@@ -11,8 +11,8 @@ class ShareCores(L.Callback):
     """Adapts the number of threads to the cores that others leave free; see :class:`~nf_mnist.cores.SharedCores`.
 
     Where networks are compiled, the number is chosen at the start and then kept: torch compiles them anew for each
-    number of threads. A checkpoint holds the smallest number so far. A resumed run, which ends with other last bits than one
-    that had all threads, thus still knows it.
+    number of threads. A checkpoint holds the smallest number so far. A resumed run, which ends with other last bits
+    than one that had all threads, thus still knows it.
     """
 
     def __init__(self) -> None:
