@@ -1,6 +1,5 @@
 """Commands of nf_mnist, run as users run them."""
 
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ SMALL = {
     ],
 }
 VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting", "health")
+SECONDS_TO_STOP = 15
 BARE = [*(f"callbacks.{view}=null" for view in VIEWS), "logger.tensorboard=null"]  # without views
 
 
@@ -41,15 +41,20 @@ def model(name: str, plan: Plan) -> list[str]:
 def run(name: str, overrides: Sequence[str], plan: Plan) -> float:
     """Run ``python -m nf_mnist.NAME OVERRIDES``; return the seconds that it took.
 
+    A command that would outlast the plan is told to stop, and so stops the runs of its sweep.
+
     Raises:
         RuntimeError: With the last line that it printed, if it fails.
     """
     command, begin = [sys.executable, "-m", f"nf_mnist.{name}", *overrides], time.monotonic()
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if plan.rehearse else {}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **hidden})
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise RuntimeError(lines[-1] if lines else f"nf_mnist.{name} ended with status {done.returncode}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            printed, _ = process.communicate(timeout=plan.deadline - time.time() - SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            printed, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(next(reversed(printed.strip().splitlines()), f"it ended with status {process.returncode}"))
     return time.monotonic() - begin
 
 
