@@ -36,8 +36,7 @@ def main() -> None:
         raise SystemExit(
             f"error: {MachineError('torch sees no GPU here; --rehearse goes through all parts on the CPU')}"
         )
-    default = tempfile.mkdtemp(prefix="gpu-rehearsal-") if options.rehearse else RESULTS
-    out = Path(options.out or default)
+    out = options.out or (Path(tempfile.mkdtemp(prefix="gpu-rehearsal-")) if options.rehearse else RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + options.seconds
     for name in options.parts:

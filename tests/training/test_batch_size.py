@@ -14,7 +14,7 @@ from tests.support.helpers import compose_config, merge, run_command, tiny_overr
 def auto(tmp_path):
     """Return the overrides of a small training with ``data.batch_size=auto``."""
     images = write_images(tmp_path / "images.npz", n=1200)
-    others = ["data.batch_size=auto", "data.n_validation=100", "run_dir=${output_dir}"]
+    others = ["data.batch_size=auto", "data.n_validation=100", "trainer.max_steps=1", "run_dir=${output_dir}"]
     return merge(tiny_overrides(images, tmp_path / "run"), others)
 
 
