@@ -70,6 +70,9 @@ class ReferenceImages:
         chosen = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:n]
         return self._measure(self.train[chosen], self.distances)
 
+    def _on_device(self, features: Tensor) -> Tensor:
+        return features.to(self._device, torch.float64)
+
     @property
     def _device(self) -> torch.device:
         return next(self.classifier.parameters()).device
@@ -79,7 +82,7 @@ class ReferenceImages:
         histogram = class_histogram(probabilities)
         return Quality(
             frechet_distance(features, self.features),
-            *precision_recall(*(part.to(self._device, torch.float64) for part in (self.features, features))),
+            *precision_recall(self._on_device(self.features), self._on_device(features)),
             confident_share(probabilities),
             class_kl(histogram, self.histogram),
             (distances < self.distances.quantile(MEMORIZED)).double().mean().item(),
