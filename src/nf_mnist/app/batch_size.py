@@ -7,7 +7,6 @@ import torch
 from omegaconf import DictConfig
 
 from nf_mnist.app.building import build_module, load_split
-from nf_mnist.app.kinds import is_a
 from nf_mnist.app.settings import AUTO
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.errors import CheckpointError, MachineError
@@ -63,7 +62,7 @@ def resolve_batch_size(cfg: DictConfig, device: torch.device | str = "cuda") -> 
 def _batch_size_of(ckpt: str) -> int:
     data = read_checkpoint(ckpt)["config"].get("data")
     found = data.get("batch_size") if isinstance(data, Mapping) else None
-    if not is_a(found, int):
+    if not isinstance(found, int) or isinstance(found, bool):
         raise CheckpointError(f"{ckpt} does not say the batch size of its run; give it as data.batch_size=")
     return found
 
