@@ -20,6 +20,7 @@ FLOWS = {  # model: the smallest number that each of its settings may be
     "realnvp": {"n_scales": 1, "hidden_channels": 1, "n_blocks": 0, "n_classes": 0},
     "spline": {"n_steps": 1, "hidden_channels": 1, "n_blocks": 0, "n_bins": 1, "n_classes": 0},
     "nice": {"n_couplings": 1, "n_hidden": 0, "hidden_features": 1, "n_classes": 0},
+    "jet": {"patch_size": 1, "n_couplings": 1, "transformer_features": 1, "transformer_blocks": 1, "n_classes": 0},
     "hierarchical": {
         "n_scales": 0,
         "channels": 1,

@@ -75,6 +75,11 @@ def test_a_coupling_does_not_see_what_it_transforms():
     assert torch.equal(layer(x)[1], layer(other)[1])
 
 
+def test_the_scale_of_jet_is_twice_a_sigmoid():
+    raw = torch.tensor([-3, 0, 3, 1e30], dtype=torch.float64)
+    assert_close(SCALE_ACTIVATIONS["twice_sigmoid"](raw).exp(), 2 * torch.sigmoid(raw))
+
+
 @pytest.mark.parametrize(("scale", "bound"), [("tanh", 1), ("soft_clamp", 2), ("double_tanh", math.tanh(1))])
 def test_log_scales_are_bounded(scale, bound):
     raw = torch.tensor([-1e30, -3, 0, 3, 1e30], dtype=torch.float64)

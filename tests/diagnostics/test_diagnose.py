@@ -17,7 +17,8 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["resflow_actnorm", "hierarchical", *(pytest.param(name, marks=SLOW) for name in ("cp3", "conditional"))]
+    "name",
+    ["resflow_actnorm", "hierarchical", *(pytest.param(name, marks=SLOW) for name in ("cp3", "conditional", "jet"))],
 )
 def test_healthy_flows_trained_for_seconds_fail_no_check(name):
     flow = FLOWS[name]()

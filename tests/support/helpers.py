@@ -54,6 +54,12 @@ SMALL = {
     ],
     "ffjord": ["model.flow.unet_channels=8", "model.flow.n_training_steps=1", "model.flow.tolerance=0.1"],
     "flow_matching": ["model.flow.unet_channels=8", "model.flow.n_sampling_steps=2", "model.flow.tolerance=0.1"],
+    "jet": [
+        "model.flow.patch_size=7",
+        "model.flow.n_couplings=3",
+        "model.flow.transformer_features=8",
+        "model.flow.transformer_blocks=1",
+    ],
     "uva_simple": ["model.flow.n_couplings_at=[2]", "model.flow.hidden_channels_at=[4]"],
     "uva_vardeq": [
         "model.flow.n_couplings_at=[2]",
@@ -93,6 +99,12 @@ def write_images(path: Path, n: int = 96, side: int = 14) -> Path:
         image[2:-2, column : column + 3] = level
     np.savez(path, images=images, labels=draw.integers(0, 10, n))
     return path
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an array of unsigned bytes as http://yann.lecun.com/exdb/mnist describes it."""
+    sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + sides + array.astype(np.uint8).tobytes())
 
 
 def tiny_overrides(images: Path, folder: Path, model: str = "resflow", views: Sequence[str] = ()) -> list[str]:
@@ -203,6 +215,17 @@ class Recorder(L.Callback):
         self.losses.append(float(outputs["loss"]))
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+def is_shown(image: Tensor, picture: Tensor) -> bool:
+    """Return whether an image, shape (height, width), is in a picture, shape (rows, columns), enlarged or not."""
+    height, width = image.shape
+    for scale in range(1, min(picture.shape[0] // height, picture.shape[1] // width) + 1):
+        enlarged = image.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        corners = (picture == image[0, 0]).nonzero().tolist()
+        if any(torch.equal(picture[y : y + scale * height, x : x + scale * width], enlarged) for y, x in corners):
+            return True
+    return False
 
 
 def step_of(path: Path) -> int:

@@ -54,6 +54,7 @@ from nf_mnist.flows import (
     RegularizedFlow,
     cp3,
     glow,
+    jet,
     maf,
     nice,
     normalization,
@@ -72,6 +73,7 @@ from nf_mnist.nets import (
     GuidedTransformer,
     MaskedMLP,
     ResidualNet,
+    VisionTransformer,
 )
 from tests.support.velocities import SmallVelocity
 
@@ -151,10 +153,15 @@ def guided_autoregression() -> PatchAutoregression:
     return PatchAutoregression(GuidedTransformer(net, weight=0.7, attention_temperature=1.5))
 
 
+def patch_coupling() -> AffineCoupling:
+    mask = make_mask("halves", PATCHES[1:]).expand(PATCHES).clone()
+    return AffineCoupling(mask, VisionTransformer(*PATCHES, 8, 2, 2, 2), scale_activation="twice_sigmoid")
+
+
 BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     **{f"coupling_{mask}": (lambda mask=mask: coupling(IMAGE, mask), IMAGE) for mask in ("checkerboard", "stripes")},
     **{f"coupling_{scale}": (lambda scale=scale: coupling(IMAGE, "channel", scale), IMAGE)
-       for scale in ("tanh", "soft_clamp", "sigmoid", "none", "double_tanh")},
+       for scale in ("tanh", "soft_clamp", "sigmoid", "twice_sigmoid", "none", "double_tanh")},
     **{f"coupling_{mask}": (lambda mask=mask: coupling(FLAT, mask), FLAT) for mask in ("even_odd", "halves")},
     "coupling_residual": (lambda: residual_coupling(GREY), GREY),
     "coupling_of_one_net": (lambda: coupling_of_one_net(IMAGE, "checkerboard"), IMAGE),
@@ -176,6 +183,7 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "grouped_mixture": (grouped_mixture, (1, 6, 6)),
     "grouped_mixture_with_prior": (grouped_mixture_with_prior, (1, 4, 4)),
     "patches": (lambda: Patches(IMAGE, 2), IMAGE),
+    "patch_coupling": (patch_coupling, PATCHES),
     "patch_autoregression": (lambda: patch_autoregression(is_reversed=False), PATCHES),
     "patch_autoregression_reversed": (lambda: patch_autoregression(is_reversed=True), PATCHES),
     "patch_autoregression_guided": (guided_autoregression, PATCHES),
@@ -286,6 +294,13 @@ def small_ffjord(n_classes: int = 0) -> Flow:
     return RegularizedFlow(preprocess, velocity, solver, solver, solver, event_shape, n_classes, 0.01, 0.01)
 
 
+def small_jet(n_classes: int = 0, **which: Any) -> Flow:
+    settings = {"event_shape": GREY, "patch_size": 2, "n_couplings": 6, "splits": ["channel", "channel", "spatial"]}
+    sizes = {"transformer_features": 8, "transformer_blocks": 2, "transformer_heads": 2}
+    scale = {"preprocess": preprocessing("logit", 1e-5, True), "scale_activation": "twice_sigmoid"}
+    return jet(**{**settings, **sizes, **scale, "n_classes": n_classes, **which})
+
+
 FLOWS: dict[str, Callable[[], Flow]] = {
     "resflow": small_resflow,
     "resflow_stripes": lambda: small_resflow(mask="stripes"),
@@ -307,6 +322,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "tarflow": small_tarflow,
     "flow_matching": small_flow_matching,
     "ffjord": small_ffjord,
+    "jet": small_jet,
     "uva_simple": lambda: small_uva(4),
     "uva_multiscale": lambda: small_uva(1, 2, 2),
     "hierarchical": small_hierarchical,

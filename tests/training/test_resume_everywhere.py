@@ -63,6 +63,7 @@ SETUPS = {
     "glow": ("glow",),
     "spline": ("spline",),
     "tarflow": ("tarflow",),
+    "jet": ("jet",),
     "cp3": ("cp3",),
 }
 

@@ -28,6 +28,11 @@ def _sigmoid(raw: Tensor) -> Tensor:
     return F.logsigmoid(raw + 2)
 
 
+def _twice_sigmoid(raw: Tensor) -> Tensor:
+    """Bound the scale by 2 with a sigmoid that is 1 at 0 (Kolesnikov et al. 2024, "Jet", section 3)."""
+    return F.logsigmoid(raw) + math.log(2)
+
+
 def _none(raw: Tensor) -> Tensor:
     return raw
 
@@ -46,6 +51,7 @@ SCALE_ACTIVATIONS: dict[str, ScaleFunction] = {  # named functions, so that a fl
     "tanh": _tanh,
     "soft_clamp": _soft_clamp,
     "sigmoid": _sigmoid,
+    "twice_sigmoid": _twice_sigmoid,
     "none": _none,
     "double_tanh": _double_tanh,
 }
@@ -118,8 +124,8 @@ class AffineCoupling(MaskedCoupling):
         shift_net: Maps the kept elements to the shift. If None, ``scale_net`` predicts both in twice as many channels,
             log-scales first.
         scale_activation: Function that bounds the raw log-scale, or its name: ``tanh`` (bound 1), ``soft_clamp`` (bound
-            2), ``sigmoid`` (Glow's; scales in (0, 1)), ``none`` (training may overflow) or ``double_tanh`` (an
-            ablation).
+            2), ``sigmoid`` (Glow's; scales in (0, 1)), ``twice_sigmoid`` (Jet's; scales in (0, 2)), ``none`` (training
+            may overflow) or ``double_tanh`` (an ablation).
 
     Raises:
         ConfigError: If ``scale_activation`` is unknown.

@@ -6,6 +6,7 @@ from nf_mnist.flows.builders.ffjord import ffjord
 from nf_mnist.flows.builders.flow_matching import flow_matching
 from nf_mnist.flows.builders.glow import glow
 from nf_mnist.flows.builders.hierarchical import hierarchical
+from nf_mnist.flows.builders.jet import jet
 from nf_mnist.flows.builders.maf import maf
 from nf_mnist.flows.builders.nice import nice
 from nf_mnist.flows.builders.realnvp import realnvp
@@ -34,6 +35,7 @@ __all__ = [
     "flow_matching",
     "glow",
     "hierarchical",
+    "jet",
     "maf",
     "nice",
     "normalization",

@@ -14,6 +14,7 @@ from nf_mnist.nets.preactivation import PreactivationResNet
 from nf_mnist.nets.residual import MLPHead, ResidualBlock, ResidualNet
 from nf_mnist.nets.transformer import GroupedTransformer
 from nf_mnist.nets.velocity_unet import VelocityUNet
+from nf_mnist.nets.vision_transformer import VisionTransformer
 
 __all__ = [
     "MLP",
@@ -33,6 +34,7 @@ __all__ = [
     "ResidualBlock",
     "ResidualNet",
     "VelocityUNet",
+    "VisionTransformer",
     "ZeroConv",
     "hide_labels",
 ]
