@@ -27,9 +27,9 @@ def jet(
     """Build affine couplings of patches, each with a vision transformer; there is no normalisation and one scale.
 
     A channel split keeps a random half of the values of every patch; a spatial split keeps every second patch, as on a
-    checkerboard, and the next one keeps the others. Unlike the paper's, transformers see the values that a coupling
-    transforms as zeros, where the paper leaves them out and cuts the patches that a spatial split keeps in two. So the
-    number of patches may be odd. Elements are scaled and then shifted, while the paper shifts first.
+    checkerboard, and the next one keeps the others. Transformers see the values that a coupling transforms as zeros.
+    The authors' leave them out, and cut the patches that a spatial split keeps in two; here the number of patches may
+    be odd. Elements are scaled and then shifted, while the paper shifts first.
 
     Args:
         event_shape: (channels, height, width).
