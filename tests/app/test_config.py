@@ -17,7 +17,7 @@ from nf_mnist.app.composing import config_dir
 from nf_mnist.app.settings import check_ranges
 from nf_mnist.bijectors import AffineCoupling, DiscretizedMixture, GroupedMixture
 from nf_mnist.errors import DivergenceError
-from tests.support.helpers import NOISE, SMALL, compose_config, fit, merge, tiny_overrides, write_images
+from tests.support.helpers import NOISE, SMALL, compose_config, fit, merge, tiny_overrides, write_idx, write_images
 
 CONF = Path(config_dir())
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -176,18 +176,20 @@ def test_every_way_to_debug_takes_a_step(debug, n_images, tmp_path):
     assert len(trained.data.train.levels) == n_images, "of the 82 that are not for the test"
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write an array of unsigned bytes as http://yann.lecun.com/exdb/mnist describes it."""
-    sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + sides + array.astype(np.uint8).tobytes())
-
-
-@pytest.mark.parametrize(("data", "folder"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
-def test_a_set_of_torchvision_takes_a_step_where_it_is_already(data, folder, tmp_path):
+@pytest.mark.parametrize(
+    ("data", "folder", "parts"),
+    [
+        ("fashion_mnist", "FashionMNIST", ("train", "t10k")),
+        ("kmnist", "KMNIST", ("train", "t10k")),
+        ("emnist", "EMNIST", ("emnist-balanced-train", "emnist-balanced-test")),
+    ],
+)
+def test_a_set_of_torchvision_takes_a_step_where_it_is_already(data, folder, parts, tmp_path):
     raw = tmp_path / folder / "raw"
     raw.mkdir(parents=True)
-    for part, n in (("train", 20), ("t10k", 5)):
-        write_idx(raw / f"{part}-images-idx3-ubyte", np.arange(n * 784).reshape(n, 28, 28) % 256)
+    for part, n in zip(parts, (20, 5), strict=True):
+        images = np.arange(n * 784).reshape(n, 28, 28) % 256
+        write_idx(raw / f"{part}-images-idx3-ubyte", images.transpose(0, 2, 1) if data == "emnist" else images)
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(n) % 10)
     overrides = [f"data={data}", f"data.source.root={tmp_path}", "data.n_validation=4", "data.batch_size=8"]
     overrides += [*SMALL["resflow"], f"output_dir={tmp_path}/run", "name=x", "trainer.max_steps=1", "~logger"]

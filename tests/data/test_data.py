@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from nf_mnist.data.sets import ASSETS
 from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.training.datamodule import ImageDataModule
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
+from tests.support.helpers import write_idx
 
 # SHA-256 of the four official files, uncompressed, as published with them.
 OFFICIAL = {
@@ -224,6 +226,53 @@ def test_a_set_that_was_downloaded_in_part_is_named(content, download, tmp_path)
             (raw / f"{part}-{kind}").write_bytes(content)
     with pytest.raises(DataError, match=f"^FashionMNIST in {raw} is damaged.*; remove it$"):
         torchvision_set("FashionMNIST", str(tmp_path), download=download)
+
+
+def write_emnist(root: Path, split: str) -> np.ndarray:
+    """Write EMNIST's files with the letters 1, 2, 3; return the upright images of the training part."""
+    (raw := root / "EMNIST" / "raw").mkdir(parents=True)
+    upright = np.arange(3 * 784).reshape(3, 28, 28) % 251
+    for part in ("train", "test"):
+        write_idx(raw / f"emnist-{split}-{part}-images-idx3-ubyte", upright.transpose(0, 2, 1))
+        write_idx(raw / f"emnist-{split}-{part}-labels-idx1-ubyte", np.array([1, 2, 3]))
+    return upright
+
+
+@pytest.mark.parametrize(("split", "labels"), [("letters", [0, 1, 2]), ("byclass", [1, 2, 3])])
+def test_emnist_is_upright_and_its_letters_are_counted_from_0(split, labels, tmp_path):
+    upright = write_emnist(tmp_path, split)
+    for images in torchvision_set("EMNIST", str(tmp_path), split, download=False):
+        assert np.array_equal(images.levels[:, 0].numpy(), upright)
+        assert images.labels.tolist() == labels
+        assert images.levels.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "said"),
+    [
+        (
+            "EMNIST",
+            None,
+            "unknown split None of EMNIST; choose one of byclass, bymerge, balanced, letters, d",
+        ),
+        ("EMNIST", "nosuch", "unknown split 'nosuch' of EMNIST"),
+        ("KMNIST", "letters", "KMNIST has no split 'letters'; leave the split out"),
+    ],
+)
+def test_a_split_that_a_set_does_not_have_is_refused(name, split, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        torchvision_set(name, str(tmp_path), split)
+
+
+def test_an_emnist_that_is_not_there_or_damaged_is_a_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"EMNIST is not in .*, and a checkpoint downloads nothing"):
+        torchvision_set("EMNIST", str(tmp_path), "letters", download=False)
+    write_emnist(tmp_path, "letters")
+    (tmp_path / "EMNIST" / "raw" / "emnist-letters-test-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(DataError, match=r"EMNIST in .* is damaged"):
+        torchvision_set("EMNIST", str(tmp_path), "letters", download=False)
+    with pytest.raises(DataError, match=r"EMNIST is not in "):
+        torchvision_set("EMNIST", str(tmp_path), "digits", download=False)
 
 
 def labels_of(loader: TrainingLoader) -> list[int]:

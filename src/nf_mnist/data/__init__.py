@@ -23,8 +23,8 @@ from nf_mnist.data.sets import (
     mnist,
     random_subset,
     split,
-    torchvision_set,
 )
+from nf_mnist.data.torchvision_sets import torchvision_set
 
 __all__ = [
     "DEQUANTIZERS",

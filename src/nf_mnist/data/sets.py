@@ -1,4 +1,4 @@
-"""Image sets as uint8 tensors: the bundled MNIST and torchvision's sets of the same shape; splits and samples."""
+"""Image sets as uint8 tensors: the bundled MNIST, splits and samples."""
 
 import gzip
 import zlib
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from nf_mnist.checkpoints.checksums import SUMS_FILE, read_sums, sha256
 from nf_mnist.data.files import check_regular_file
-from nf_mnist.errors import ConfigError, DataError, first_line
+from nf_mnist.errors import DataError
 
 NO_LABEL = -1
-TORCHVISION_SETS = ("MNIST", "FashionMNIST", "KMNIST")  # of torchvision, those of MNIST's shape and classes
 ASSETS = Path(str(files("nf_mnist"))) / "assets" / "mnist"
 
 
@@ -68,49 +67,6 @@ def mnist(folder: str | Path = ASSETS) -> ImageSet:
         return Images(levels.unsqueeze(1), labels.long())
 
     return ImageSet(images("train"), images("t10k"))
-
-
-def torchvision_set(name: str, root: str, *, download: bool = True) -> ImageSet:
-    """Read a set of MNIST's shape through torchvision, which downloads it if it is not in ``root``.
-
-    Args:
-        name: Name of a set in :data:`TORCHVISION_SETS`.
-        root: Folder for downloads.
-        download: Whether to download a set that is not there. If not, nothing is written.
-
-    Raises:
-        ConfigError: If there is no set of that name.
-        DataError: If the set is damaged, is not there and is not downloaded, or the download fails.
-    """
-    from torchvision import datasets
-
-    if name not in TORCHVISION_SETS:
-        raise ConfigError(f"unknown set {name!r}; choose one of {', '.join(TORCHVISION_SETS)}")
-
-    source = getattr(datasets, name)
-    folder = Path(root, name, "raw")
-    is_there = all((folder / Path(file).stem).exists() for file, _ in source.resources)
-
-    def images(train: bool) -> Images:
-        try:
-            dataset = source(root, train=train, download=download)
-        except Exception as error:  # a damaged file can raise anything
-            if is_there:
-                raise DataError(
-                    f"{name} in {folder} is damaged or was not downloaded whole: {first_line(error)}; remove it"
-                ) from error
-            if not download:
-                raise DataError(
-                    f"{name} is not in {root}, and a checkpoint downloads nothing; name the data to download them, "
-                    "such as data=fashion_mnist, or copy them here"
-                ) from error
-            raise DataError(
-                f"{name} is not in {root} and could not be downloaded ({error}); on a machine with network run the "
-                f"same command once and copy {root} here, or use data=mnist, which is bundled"
-            ) from error
-        return Images(dataset.data.unsqueeze(1), dataset.targets.long())
-
-    return ImageSet(images(True), images(False))
 
 
 def split(images: Images, n_first: int | float, seed: int) -> tuple[Images, Images]:
