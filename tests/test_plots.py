@@ -5,8 +5,10 @@ import math
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from torchvision.io import decode_image
 
-from nf_mnist.plots import image_grid, moment_maps, projection_scatter, radius_histogram
+from nf_mnist.plots import contact_sheet, image_grid, moment_maps, png, projection_scatter, radius_histogram
+from tests.support.helpers import is_shown
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,45 @@ def test_a_grid_holds_each_image_in_reading_order():
         1.0,
     ]
     assert image_grid(x, columns=4).shape == (3, 8, 26)
+
+
+def pixels(figure) -> torch.Tensor:
+    """Return the grey levels of a figure as it is written, shape (rows, columns)."""
+    return decode_image(torch.frombuffer(bytearray(png(figure)), dtype=torch.uint8))[0]
+
+
+def some_levels(n: int, side: int) -> torch.Tensor:
+    return torch.randint(256, (n, 1, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("side", [8, 28, 100])
+def test_a_contact_sheet_shows_every_pixel_and_says_what_it_is(side):
+    levels, captions = some_levels(5, side), [f"label {i}\n{i}.5 bpd" for i in range(5)]
+    figure = contact_sheet(levels / 255, 3, "five images", ["a", "b", "c"], captions)
+    picture = pixels(figure)
+    assert all(is_shown(image[0], picture) for image in levels)
+    assert [text.get_text() for text in figure.texts] == ["five images", "a", "b", "c", *captions]
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0, "no text is cut off"
+        assert box.x1 <= picture.shape[1]
+        assert box.y0 >= 0
+
+
+def test_texts_and_images_of_a_contact_sheet_do_not_overlap():
+    white = torch.ones(4, 1, 28, 28)
+    both = [pixels(contact_sheet(white * grey, 2, "four", ["a", "b"], ["x\ny"] * 4)) for grey in (1, 0)]
+    texts, images = both[0] < 255, (both[0] != both[1]) & (both[1] == 0)
+    assert texts.any()
+    assert not (texts & images).any()
+    assert images.sum() == 4 * (3 * 28) ** 2
+
+
+def test_a_contact_sheet_of_many_images_is_of_bounded_width_and_has_no_captions():
+    levels = some_levels(1000, 28)
+    figure = contact_sheet(levels / 255, 32, "many", captions=[""] * 1000)
+    assert len(figure.texts) == 1
+    assert pixels(figure).shape[1] < 1200
 
 
 def test_the_radius_histogram_shows_the_chi_density_and_all_radii():

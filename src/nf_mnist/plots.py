@@ -11,6 +11,10 @@ from torch import Tensor
 from torchvision.io import encode_png
 from torchvision.utils import make_grid
 
+DPI = 100
+CELL, SHEET_WIDTH, GAP, LINE = 84, 1600, 8, 14  # of a contact sheet, in pixels
+CAPTION_WIDTH = 56  # narrower images have no captions
+
 
 def image_grid(x: Tensor, columns: int | None = None) -> Tensor:
     """Lay out images, shape (n, 1 or 3, height, width), clipped to [0, 1], on a grid. Returns shape (3, height, width).
@@ -23,6 +27,46 @@ def image_grid(x: Tensor, columns: int | None = None) -> Tensor:
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
     x = torch.where(x.isnan().any(1, keepdim=True), red, x)
     return make_grid(x, nrow=columns, padding=2, pad_value=0.5)
+
+
+def contact_sheet(
+    images: Tensor, columns: int, heading: str, titles: Sequence[str] = (), captions: Sequence[str] = ()
+) -> Figure:
+    """Draw images, each pixel as a square of whole pixels, under titles of their columns and over their captions.
+
+    Args:
+        images: Shape (n, 1, height, width), clipped to [0, 1].
+        columns: Number of images in a row.
+        heading: A line above everything.
+        titles: Title of each column.
+        captions: Caption of each image, of one or two lines; the next row begins below the longest.
+    """
+    height, width = images.shape[2:]
+    scale = max(1, min(math.ceil(CELL / width), SHEET_WIDTH // (columns * width)))
+    captions = captions if scale * width >= CAPTION_WIDTH else ()
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    right, down = scale * width + GAP, scale * height + GAP + LINE * lines
+    top = GAP + LINE * (3 if titles else 2)
+    rows, width_of_sheet = top + down * math.ceil(len(images) / columns), max(columns * right + GAP, 7 * len(heading))
+    sheet = torch.full((rows, width_of_sheet, 1), 255, dtype=torch.uint8)
+    levels = (255 * images.detach().float().cpu().clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1)
+    enlarged = levels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    # Half a pixel more than whole ones, as matplotlib rounds down what a product of floats may have lowered.
+    figure = Figure(((width_of_sheet + 0.5) / DPI, (rows + 0.5) / DPI), DPI)
+
+    def write(text: str, x: float, y: float, size: int = 8) -> None:
+        figure.text(x / width_of_sheet, 1 - y / rows, text, ha="center", va="top", fontsize=size)
+
+    write(heading, width_of_sheet / 2, GAP, size=10)
+    for column, title in enumerate(titles):
+        write(title, GAP + column * right + scale * width / 2, GAP + 2 * LINE)
+    for i, image in enumerate(enlarged):
+        y, x = top + i // columns * down, GAP + i % columns * right
+        sheet[y : y + scale * height, x : x + scale * width] = image
+        if captions:
+            write(captions[i], x + scale * width / 2, y + scale * height + 1)
+    figure.figimage(sheet.expand(-1, -1, 3).numpy())
+    return figure
 
 
 def radius_histogram(z: Tensor, title: str = "") -> Figure:
@@ -141,7 +185,7 @@ def png(picture: Tensor | Figure) -> bytes:
     if isinstance(picture, Tensor):
         return bytes(encode_png((picture * 255).to(torch.uint8)).numpy())
     content = io.BytesIO()
-    picture.savefig(content, dpi=100, format="png")
+    picture.savefig(content, dpi=DPI, format="png")
     return content.getvalue()
 
 

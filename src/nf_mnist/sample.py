@@ -17,11 +17,12 @@ from nf_mnist.app.sampling import (
 )
 from nf_mnist.app.settings import check_ranges
 from nf_mnist.app.trained import load_trained
+from nf_mnist.metrics import sample_labels
 
 
 @command("sample")
 def main(cfg: DictConfig) -> None:
-    """Write samples as one grid (``out`` ends in .png) or as single images (``out`` is a folder); metrics beside it."""
+    """Write samples as one picture (``out`` ends in .png) or as single images (it is a folder); metrics beside it."""
     check_ranges(cfg)
     placement = resolve_placement(cfg.device, cfg.precision)
     out = new_path(cfg.out)
@@ -32,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     begin = time.monotonic()
     levels, n_nan = draw_samples(cfg, flow, sampling, placement)
     seconds = time.monotonic() - begin
-    out = write_samples(levels, out)
+    out = write_samples(levels, out, cfg.temperature, sample_labels(flow, cfg.n, cfg.label))
     classes = classify_samples(levels, cfg.seed) if cfg.classify else {}
     metrics = {
         "checkpoint": str(cfg.ckpt),

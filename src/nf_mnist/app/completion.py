@@ -11,9 +11,10 @@ from torch import Tensor
 
 from nf_mnist.app.building import build_dequantizer, load_split
 from nf_mnist.app.composing import instantiate
-from nf_mnist.app.output import csv_of, write_image
+from nf_mnist.app.output import csv_of, write_figure
 from nf_mnist.app.placement import Placement
 from nf_mnist.app.progress import progress_bar
+from nf_mnist.app.tables import image_names
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.data import evaluation_noise, random_subset, read_picture, to_levels
 from nf_mnist.errors import ConfigError, ShapeError
@@ -28,7 +29,8 @@ class CompletionTask(NamedTuple):
 
     Attributes:
         truth: The whole images, in [0, 1], shape (n_images, 1, height, width).
-        columns: Number of each image in its split, by the name ``index``; empty for a picture of the user's own.
+        columns: Number of each image in its split and its label, by the names ``index`` and ``label``; empty for a
+            picture of the user's own.
         observed: Which pixels are given, shape (1, height, width).
         corrupted: The images with something else in their hidden part, shape as ``truth``.
         generator: The source of all further random numbers, on the CPU.
@@ -70,31 +72,31 @@ def make_completion_task(cfg: DictConfig, flow: Flow, data: DictConfig, placemen
         ConfigError: If the mask or the corruption is unknown.
         ShapeError: If the images have another shape than the flow's data.
     """
-    truth, index = _images(cfg, flow, data)
+    truth, columns = _images(cfg, flow, data)
     truth = truth.to(placement.device, placement.dtype)
     observed = make_observed(cfg.mask, flow.event_shape, cfg.seed).to(placement.device)
     generator = torch.Generator().manual_seed(cfg.seed)
     corrupted = corrupt(truth, observed, cfg.corruption, generator)
-    return CompletionTask(truth, index, observed, corrupted, generator, placement)
+    return CompletionTask(truth, columns, observed, corrupted, generator, placement)
 
 
 def _images(cfg: DictConfig, flow: Flow, data: DictConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a user's picture, or a seeded random sample of a split, in [0, 1]; and the index of each in the split.
+    """Return a user's picture, or a seeded random sample of a split, in [0, 1]; and the columns of the task.
 
     Images are dequantized by the data's own dequantizer, never by a learned one: the truth does not depend on the flow.
     """
     dequantizer = build_dequantizer(data, OmegaConf.create())
     if cfg.image is not None:
-        levels, index = read_picture(str(cfg.image))[None], torch.zeros(1, dtype=torch.int64)
+        levels, index, columns = read_picture(str(cfg.image))[None], torch.zeros(1, dtype=torch.int64), {}
     else:
         images, _ = load_split(data, cfg.split)
         chosen, index = random_subset(images, cfg.n_images, cfg.seed)
-        levels = chosen.levels
+        levels, columns = chosen.levels, {"index": index, "label": chosen.labels}
     if levels.shape[1:] != flow.event_shape:
         what = "an image" if cfg.image is None else cfg.image
         raise ShapeError(f"{what} is {tuple(levels.shape[1:])}, but this flow completes {flow.event_shape}")
     x, _ = dequantizer(levels, evaluation_noise(index, flow.event_shape, 0, cfg.seed))
-    return x, {"index": index} if cfg.image is None else {}
+    return x, columns
 
 
 def complete(
@@ -120,8 +122,7 @@ def write_completions(cfg: DictConfig, task: CompletionTask, scored: ScoredCompl
     Returns:
         What is written into ``metrics.json``.
     """
-    squared_error_corrupted = (task.corrupted - task.truth).square().flatten(1).sum(1).cpu()
-    per_image = {"squared_error_corrupted": squared_error_corrupted, **scored.per_image}
+    per_image = {"squared_error_corrupted": _squared_error(task.corrupted, task.truth).cpu(), **scored.per_image}
     metrics = {
         "checkpoint": str(cfg.ckpt),
         "images": cfg.split if cfg.image is None else str(cfg.image),
@@ -136,19 +137,32 @@ def write_completions(cfg: DictConfig, task: CompletionTask, scored: ScoredCompl
         **scored.report,
         **{name: values.double().mean().item() for name, values in per_image.items()},
     }
-    _write_picture(out / "inpainting.png", task, scored.first)
+    _write_picture(out / "inpainting.png", f"{metrics['method']}, hidden: {Path(cfg.mask).stem}", task, scored.first)
     write_text(out / "images.csv", csv_of({**task.columns, **per_image}))
     write_json(out / "metrics.json", metrics)
     return metrics
 
 
-def _write_picture(path: Path, task: CompletionTask, found: Completions) -> None:
+def _write_picture(path: Path, heading: str, task: CompletionTask, found: Completions) -> None:
     """Write a row for each image: truth, corrupted, completions; of several also their mean and standard deviation."""
-    from nf_mnist.plots import image_grid  # imports torchvision and matplotlib
+    from nf_mnist.plots import contact_sheet  # imports torchvision and matplotlib
 
-    n = found.x.shape[1]
-    columns = [task.truth[None, :n], task.corrupted[None, :n], found.x[:N_SHOWN]]
-    if len(found.x) > 1:
-        columns += [found.x.mean(0, keepdim=True), 2 * found.x.std(0, keepdim=True)]  # a deviation is 1/2 at most
-    shown = torch.cat(columns)[:, :N_SHOWN]
-    write_image(path, image_grid(to_levels(shown.transpose(0, 1).flatten(0, 1)) / 255, len(shown)))
+    truth = task.truth[:N_SHOWN][: found.x.shape[1]]
+    completions = found.x[:, : len(truth)]
+    guesses = {"corrupted": task.corrupted[: len(truth)]}
+    guesses |= {f"completion {i + 1}": x for i, x in enumerate(completions[:N_SHOWN])}
+    columns = {"truth": truth, **guesses}
+    if len(completions) > 1:
+        columns["mean"] = guesses["mean"] = completions.mean(0)
+        columns["deviation x 2"] = 2 * completions.std(0)  # a deviation is 1/2 at most
+    captions = {name: [f"error {error:.1f}" for error in _squared_error(x, truth)] for name, x in guesses.items()}
+    if task.columns:
+        captions["truth"] = image_names(task.columns["index"], task.columns["label"])
+    images = torch.stack(list(columns.values()), 1).flatten(0, 1)
+    under = [captions[name][row] if name in captions else "" for row in range(len(truth)) for name in columns]
+    write_figure(path, contact_sheet(to_levels(images) / 255, len(columns), heading, list(columns), under))
+
+
+def _squared_error(x: Tensor, truth: Tensor) -> Tensor:
+    """Return the squared error of each image, summed over its pixels."""
+    return (x - truth).square().flatten(1).sum(1)

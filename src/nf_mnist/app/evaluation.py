@@ -4,18 +4,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from nf_mnist.app.building import load_split
+from nf_mnist.app.output import csv_of, new_file, new_path, write_figure
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.settings import check_split
+from nf_mnist.app.tables import image_names
 from nf_mnist.app.trained import load_trained
 from nf_mnist.data import Dequantizer, Images
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import keep_freed_memory, resolve_device
 from nf_mnist.metrics import evaluate_flow, likelihood_unit
+
+N_COLUMNS = 8  # of the picture of the least and most likely images, which has up to two rows of each
 
 
 class EvaluationTask(NamedTuple):
@@ -103,3 +108,47 @@ def evaluate_task(task: EvaluationTask) -> EvaluatedFlow:
     )
     unit = likelihood_unit(task.flow, task.dequantizer)
     return EvaluatedFlow({"split": settings["split"], **metrics}, unit, per_image, latents)
+
+
+def new_per_image_paths(path: str) -> tuple[Path, Path]:
+    """Return the new paths of the metrics of each image and, beside them, of the picture of the extreme ones."""
+    return new_path(path), new_path(Path(path).with_suffix(".png"))
+
+
+def write_per_image(paths: tuple[Path, Path], images: Images, evaluated: EvaluatedFlow) -> None:
+    """Write the metrics of each image as CSV, and the least and most likely images as a picture.
+
+    Args:
+        paths: What :func:`new_per_image_paths` returned.
+        images: The images of the split.
+        evaluated: What was measured of some of them.
+    """
+    from nf_mnist.plots import contact_sheet  # imports torchvision and matplotlib
+
+    table, picture = paths
+    new_file(table, lambda file: file.write(csv_of(evaluated.per_image).encode()))
+    chosen = extremes(evaluated.per_image["log_likelihood"])
+    shown = images.select(evaluated.per_image["index"][chosen])
+    if "bpd" in evaluated.per_image:
+        values = [f"{value:.3f} bpd" for value in evaluated.per_image["bpd"][chosen].tolist()]
+    else:
+        values = [f"{value:.0f} nats" for value in evaluated.per_image["log_likelihood"][chosen].tolist()]
+    names = image_names(evaluated.per_image["index"][chosen], shown.labels)
+    captions = [f"{name}\n{value}" for name, value in zip(names, values, strict=True)]
+    heading = f"above the {len(chosen) // 2} least likely images, below the {len(chosen) // 2} most likely"
+    columns = min(N_COLUMNS, len(chosen) // 2)
+    write_figure(picture, contact_sheet(shown.levels / 255, columns, heading, captions=captions))
+
+
+def extremes(log_likelihood: Tensor) -> Tensor:
+    """Return the positions of the least likely images and then of as many most likely, each from the extreme inwards.
+
+    They fill one or two rows each. An image that has no likelihood, NaN, is among the least likely.
+
+    Args:
+        log_likelihood: Log-likelihoods, shape (n,).
+    """
+    half = max(1, len(log_likelihood) // 2)
+    n = half if half < N_COLUMNS else min(half // N_COLUMNS, 2) * N_COLUMNS
+    order = log_likelihood.nan_to_num(-torch.inf).argsort()
+    return torch.cat([order[:n], order.flip(0)[:n]])

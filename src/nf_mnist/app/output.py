@@ -113,9 +113,9 @@ def new_figure_path(setting: str, path: str) -> Path:
     return new_path(path)
 
 
-def write_figure(path: Path, figure: "Figure") -> None:
+def write_figure(path: Path, figure: "Figure") -> Path:
     """Write a matplotlib figure in the format of the path's suffix; see :func:`new_file`."""
-    new_file(path, lambda file: figure.savefig(file, dpi=100, format=_format(path)))
+    return new_file(path, lambda file: figure.savefig(file, dpi=100, format=_format(path)))
 
 
 def write_image(path: Path, image: Tensor) -> Path:

@@ -1,5 +1,6 @@
 """Drawing samples of a flow, and what the released classifier sees in them."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -7,7 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nf_mnist.app.output import new_folder, new_path, write_image
+from nf_mnist.app.output import new_folder, new_path, write_figure, write_image
 from nf_mnist.app.placement import Placement
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.trained import load_classifier
@@ -100,16 +101,25 @@ def metrics_path(out: Path) -> Path:
     return new_path(out.with_suffix(".json") if _is_grid(out) else out.with_name(f"{out.name}.json"))
 
 
-def write_samples(levels: Tensor, out: Path) -> Path:
-    """Write samples, shape (n, 1, height, width), as one grid if ``out`` ends in .png, else each into a folder.
+def write_samples(levels: Tensor, out: Path, temperature: float, labels: Tensor | None) -> Path:
+    """Write samples, shape (n, 1, height, width), as one picture if ``out`` ends in .png, else each into a folder.
+
+    Args:
+        levels: Grey levels of the samples.
+        out: Path of the picture, or of the folder, whose images have the size of the samples.
+        temperature: Temperature of the samples, for the heading of the picture.
+        labels: The label of each sample, which is written under it; None for a flow without labels.
 
     Returns:
-        The grid or the folder.
+        The picture or the folder.
     """
-    from nf_mnist.plots import image_grid  # imports torchvision and matplotlib
+    from nf_mnist.plots import contact_sheet  # imports torchvision and matplotlib
 
     if _is_grid(out):
-        return write_image(out, image_grid(levels / 255))
+        heading = f"{len(levels)} samples at temperature {temperature:g}"
+        captions = [] if labels is None else [f"label {label}" for label in labels.tolist()]
+        columns = math.ceil(math.sqrt(len(levels)))
+        return write_figure(out, contact_sheet(levels / 255, columns, heading, captions=captions))
     with new_folder(out) as folder:
         for number, image in enumerate(levels):
             write_image(folder / f"{number:06d}.png", image / 255)

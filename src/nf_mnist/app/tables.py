@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+from torch import Tensor
 
 from nf_mnist.app.messages import printable
+from nf_mnist.data.sets import NO_LABEL
 from nf_mnist.metrics.r_hat import CONVERGED, MIN_DRAWS
 
 QUALITY_ROWS = {  # what is printed: which metric, in which format
@@ -139,6 +141,17 @@ def print_completions(metrics: Mapping[str, Any], out: Path) -> None:
     if metrics.get("stopped"):
         what = "chains" if is_chain else "climbs"
         print(f"warning: {metrics['stopped']:.0f} {what} met a value that is not finite and were stopped")
+
+
+def image_names(index: Tensor, labels: Tensor) -> list[str]:
+    """Return what stands under each image: its label, or its number in the split if it has no label.
+
+    Args:
+        index: Numbers of the images in their split, shape (n,).
+        labels: Their labels, shape (n,).
+    """
+    pairs = zip(index.tolist(), labels.tolist(), strict=True)
+    return [f"image {number}" if label == NO_LABEL else f"label {label}" for number, label in pairs]
 
 
 def _convergence(r_hat: float | None) -> str:

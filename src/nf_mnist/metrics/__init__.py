@@ -8,7 +8,7 @@ from nf_mnist.metrics.bayes import (
     label_nats,
 )
 from nf_mnist.metrics.digits import CONFIDENT, check_digits, class_histogram, class_kl, confident_share
-from nf_mnist.metrics.draws import Drawn, Sampling, draw_levels
+from nf_mnist.metrics.draws import Drawn, Sampling, draw_levels, sample_labels
 from nf_mnist.metrics.evaluation import Evaluation, evaluate_flow
 from nf_mnist.metrics.frechet import frechet_distance, gaussian_frechet_distance
 from nf_mnist.metrics.invertibility import RoundTrip, round_trip, round_trip_error
@@ -84,6 +84,7 @@ __all__ = [
     "random_projection",
     "round_trip",
     "round_trip_error",
+    "sample_labels",
     "scan_temperatures",
     "silent_layers",
     "split_r_hat",

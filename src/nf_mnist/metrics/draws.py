@@ -1,7 +1,6 @@
 """Samples as grey levels, batch by batch."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -66,8 +65,10 @@ def draw_levels(
     generator = torch.Generator().manual_seed(seed)
     guided = flow.guided(sampling.guidance, sampling.attention_temperature) if sampling.guidance else flow
     sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
+    labels_of_all = sample_labels(flow, n, label)
+    labels_of_passes = [None] * len(sizes) if labels_of_all is None else labels_of_all.split(sizes)
     drawn, n_nan = [], 0
-    for size, labels in zip(progress(sizes), _labels(label, sizes, flow), strict=True):
+    for size, labels in zip(progress(sizes), labels_of_passes, strict=True):
         x = guided.sample(size, temperature, labels, generator)
         if sampling.noise_std:
             x = flow.denoise(x, sampling.noise_std, labels)  # the score is that of the flow itself
@@ -81,8 +82,12 @@ def draw_levels(
     return Drawn(torch.cat(drawn), n_nan)
 
 
-def _labels(label: int | None, sizes: list[int], flow: Flow) -> Sequence[Tensor | None]:
-    """Return the labels of each pass on the device of the flow, or None for a flow without labels."""
-    n, device = sum(sizes), next(flow.parameters()).device
-    labels = flow.cycled_labels(n) if label is None else torch.full((n,), label, device=device)
-    return [None] * len(sizes) if labels is None else labels.split(sizes)
+def sample_labels(flow: Flow, n: int, label: int | None) -> Tensor | None:
+    """Return the labels of n samples, on the device of the flow; None for a flow without labels.
+
+    Args:
+        flow: The flow.
+        n: Number of samples.
+        label: Label of all samples. None cycles through the classes.
+    """
+    return flow.cycled_labels(n) if label is None else torch.full((n,), label, device=next(flow.parameters()).device)
