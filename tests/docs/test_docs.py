@@ -101,6 +101,12 @@ def test_every_page_of_the_documentation_is_in_its_index():
         assert path.parent != ROOT / "docs" or path.name == "README.md" or f"({path.name})" in index, path.name
 
 
+def test_the_page_on_which_flow_to_take_names_every_model():
+    page = (ROOT / "docs" / "which_flow.md").read_text()
+    for path in Path(config_dir(), "model").glob("*.yaml"):
+        assert f"`{path.stem}`" in page, path.stem
+
+
 def test_commands_are_found_as_they_are_printed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
