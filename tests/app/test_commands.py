@@ -15,7 +15,7 @@ import torch
 from torchvision.io import read_image, write_png
 
 from nf_mnist import load_flow
-from nf_mnist.app.evaluation import load_evaluation_task
+from nf_mnist.app.evaluation import extremes, load_evaluation_task
 from tests.support.helpers import VIEWS, is_shown, run_command, tiny_overrides, write_images
 
 VALIDATE_OFTEN = ("trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
@@ -80,6 +80,13 @@ def test_evaluate_reproduces_the_metrics_of_training_to_the_last_digit(folder, b
     assert sum(float(score["bpd"]) for score in scores) / len(scores) == pytest.approx(measured["bpd"], rel=1e-4)
     again = run_command("evaluate", best, f"out={tmp_path}/metrics.json")
     assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_extreme_images_are_the_least_likely_and_then_the_most_likely():
+    found = extremes(torch.tensor([3.0, 1.0, math.nan, 2.0, 5.0]))
+    assert found.tolist() == [2, 1, 4, 0], "an image without a likelihood is unlikely"
+    sizes = {n: len(extremes(torch.arange(float(n)))) // 2 for n in (1, 2, 15, 16, 31, 32, 100)}
+    assert sizes == {1: 1, 2: 1, 15: 7, 16: 8, 31: 8, 32: 16, 100: 16}, "rows of eight are full"
 
 
 def test_evaluate_measures_another_split_and_other_data(folder, best, tmp_path):
