@@ -64,14 +64,19 @@ def _best(names: list[str]) -> str:
     return f"**{min(read_result(name)['bpd'] for name in names):.3f}**" if names else ""
 
 
+def _log_mean_exp(metrics: dict[str, Any]) -> str:
+    draws = metrics["n_draws"]
+    has_several = draws > 1 and "bpd_log_mean_exp" in metrics
+    return f" ({metrics['bpd_log_mean_exp']:.3f} over {draws} draws)" if has_several else ""
+
+
 def _our_row(name: str, metrics: dict[str, Any]) -> Row:
     training = metrics["training"]
     epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
     hardware = training["hardware"].rpartition(", torch")[0]
-    draws = metrics["n_draws"]
     if "bpd" in metrics:
         key = metrics["bpd"]
-        score = f"{key:.3f}" + (f" ({metrics['bpd_log_mean_exp']:.3f} over {draws} draws)" if draws > 1 else "")
+        score = f"{key:.3f}" + _log_mean_exp(metrics)
     else:
         key = metrics["log_likelihood"]
         score = f"{key:.1f}"

@@ -1,7 +1,9 @@
 """What this machine can do and is fast at: detected, not assumed."""
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -11,6 +13,20 @@ from nf_mnist.errors import ConfigError, MachineError
 INDEX_FOR_OLDER_CARDS = "https://download.pytorch.org/whl/cu126"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true")
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Fix torch's random numbers within the context, and restore its random states afterwards.
+
+    Estimates of log-determinants then have the same noise in each run.
+
+    Args:
+        seed: Seed of all devices.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def resolve_device(name: str) -> torch.device:

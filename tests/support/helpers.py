@@ -43,6 +43,13 @@ SMALL = {
     "nice": ["model.flow.n_couplings=2", "model.flow.hidden_features=8", "model.flow.n_hidden=1"],
     "maf": ["model.flow.n_layers=2", "model.flow.hidden_features=8"],
     "iaf": ["model.flow.n_layers=1", "model.flow.hidden_features=8"],
+    "residual_flow": [
+        "model.flow.n_scales=2",
+        "model.flow.n_blocks=1",
+        "model.flow.hidden_channels=4",
+        "model.flow.n_dense_blocks=1",
+        "model.flow.dense_features=4",
+    ],
     "realnvp": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.n_blocks=1"],
     "glow": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
     "spline": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],

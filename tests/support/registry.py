@@ -26,7 +26,9 @@ from nf_mnist.bijectors import (
     GroupedMixture,
     Inverse,
     InvertibleConv,
+    InvertibleResidual,
     LearnedTanh,
+    LogDetSeries,
     LogisticToNormal,
     Logit,
     MaskedAutoregression,
@@ -61,6 +63,7 @@ from nf_mnist.flows import (
     preprocessing,
     realnvp,
     resflow,
+    residual_flow,
     spline,
     tarflow,
     uva,
@@ -69,6 +72,7 @@ from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_gro
 from nf_mnist.nets import (
     CausalTransformer,
     ContextResNet,
+    ContractiveNet,
     GroupedTransformer,
     GuidedTransformer,
     MaskedMLP,
@@ -144,6 +148,14 @@ def masked_autoregression(element_map: ElementMap) -> MaskedAutoregression:
     return MaskedAutoregression(order, MaskedMLP(order.argsort(), 40, element_map.n_parameters), element_map)
 
 
+def invertible_residual(shape: Shape, series: LogDetSeries | None = None) -> InvertibleResidual:
+    net = ContractiveNet(shape, 8, (3, 1, 3) if len(shape) > 1 else (1, 1, 1), coefficient=0.9)
+    with torch.no_grad():
+        for conv in net.convs:
+            conv.weight *= 10  # well beyond the largest norm, so that each layer is as steep as it may be
+    return InvertibleResidual(net, series)
+
+
 def patch_autoregression(is_reversed: bool) -> PatchAutoregression:
     return PatchAutoregression(CausalTransformer(*PATCHES, 8, 2, 2, 2 * PATCHES[1]), is_reversed)
 
@@ -191,6 +203,8 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "masked_autoregression_splines": (lambda: masked_autoregression(SplineMap(4, 3.0)), FLAT),
     "inverse_autoregression": (lambda: Inverse(masked_autoregression(AffineMap("tanh"))), FLAT),
     "continuous_map": (lambda: ContinuousMap(SmallVelocity(FLAT), OdeSolver(n_steps=4)), FLAT),
+    "invertible_residual": (lambda: invertible_residual(IMAGE), IMAGE),
+    "invertible_residual_flat": (lambda: invertible_residual(FLAT), FLAT),
     "rescale": (lambda: Rescale(2.0, -1.0), GREY),
     "permutation": (lambda: Permutation(random_order(12, seed=1)), FLAT),
     "flatten": (lambda: Flatten(IMAGE), IMAGE),
@@ -251,6 +265,12 @@ def small_maf(**settings: Any) -> Flow:
     which = {"transform": "affine", "predicted_from": "data", "n_classes": 0, **settings}
     sizes = {"n_layers": 2, "hidden_features": 80, "scale_activation": "soft_clamp", "n_bins": 4, "bound": 3.0}
     return maf(**parts(norm="actnorm"), **sizes, **which)
+
+
+def small_residual_flow(**settings: Any) -> Flow:
+    sizes = {"n_scales": 2, "n_blocks": 1, "hidden_channels": 4, "n_dense_blocks": 1, "dense_features": 4}
+    series = {"log_det": "exact", "n_terms": 2, "n_evaluation_terms": 20}
+    return residual_flow(**parts(norm="actnorm"), **{**sizes, "coefficient": 0.9, **series, **settings})
 
 
 def small_realnvp(n_classes: int = 0, **which: str) -> Flow:
@@ -317,6 +337,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "maf_spline": lambda: small_maf(transform="spline"),
     "iaf": lambda: small_maf(predicted_from="latent"),
     "realnvp": lambda: small_realnvp(norm="batchnorm"),
+    "residual_flow": small_residual_flow,
     "glow": lambda: small_glow(norm="actnorm"),
     "spline": lambda: small_spline(norm="actnorm"),
     "tarflow": small_tarflow,

@@ -60,6 +60,7 @@ SETUPS = {
     "time_budget": ("resflow", "trainer.max_time=00:10:00:00"),
     "nice": ("nice",),
     "realnvp": ("realnvp",),
+    "residual_flow": ("residual_flow",),
     "glow": ("glow",),
     "spline": ("spline",),
     "tarflow": ("tarflow",),

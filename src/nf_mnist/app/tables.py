@@ -104,7 +104,8 @@ def metric_rows(metrics: Mapping[str, Any], unit: str) -> dict[str, str]:
     rows = {}
     if "bpd" in metrics:
         rows[f"{split} bpd, mean of {n_draws} single draws"] = f"{metrics['bpd']:.4f}"
-        rows[f"{split} bpd, log-mean-exp over {n_draws} draws"] = f"{metrics['bpd_log_mean_exp']:.4f}"
+        if "bpd_log_mean_exp" in metrics:
+            rows[f"{split} bpd, log-mean-exp over {n_draws} draws"] = f"{metrics['bpd_log_mean_exp']:.4f}"
         rows[f"standard error over {split} images"] = f"{metrics['bpd_standard_error']:.4f}"
         rows["log p(x), nats on the unit cube"] = f"{metrics['log_density']:.2f}"
     rows[f"{unit}, nats"] = f"{metrics['log_likelihood']:.2f}"

@@ -10,6 +10,7 @@ from nf_mnist.bijectors.gaussianize import MarginalGaussianization
 from nf_mnist.bijectors.grouped_mixture import GroupedMixture
 from nf_mnist.bijectors.inverse import Inverse
 from nf_mnist.bijectors.invertible_conv import InvertibleConv
+from nf_mnist.bijectors.invertible_residual import InvertibleResidual, LogDetSeries
 from nf_mnist.bijectors.logit import Logit
 from nf_mnist.bijectors.masked_autoregression import AffineMap, ElementMap, MaskedAutoregression
 from nf_mnist.bijectors.masks import make_mask
@@ -40,7 +41,9 @@ __all__ = [
     "GroupedMixture",
     "Inverse",
     "InvertibleConv",
+    "InvertibleResidual",
     "LearnedTanh",
+    "LogDetSeries",
     "LogisticToNormal",
     "Logit",
     "MarginalGaussianization",

@@ -22,8 +22,8 @@ class Bijector(nn.Module, ABC):
     over the event (never averaged), of shape (batch,), in the dtype and on the device of the input. Inputs are never
     changed in place.
 
-    A bijector also states its own properties: :attr:`is_continuous`, :attr:`counts_log_det` and
-    :attr:`is_autoregressive`. A bijector that is made of others (:meth:`parts`) answers for all of them.
+    A bijector also states its own properties: :attr:`is_continuous`, :attr:`counts_log_det`, :attr:`estimates_log_det`
+    and :attr:`is_autoregressive`. A bijector that is made of others (:meth:`parts`) answers for all of them.
 
     Attributes:
         recompute: Whether the backward pass recomputes activations instead of storing them (Chen et al. 2016, "Training
@@ -75,6 +75,11 @@ class Bijector(nn.Module, ABC):
         return all(part.counts_log_det for part in self.parts())
 
     @property
+    def estimates_log_det(self) -> bool:
+        """Whether log-determinants are unbiased estimates, drawn anew in each call from the global random state."""
+        return any(part.estimates_log_det for part in self.parts())
+
+    @property
     def is_autoregressive(self) -> bool:
         """Whether pixels are predicted one after another, so that :meth:`teacher_force` can supply observed ones."""
         return any(part.is_autoregressive for part in self.parts())
@@ -104,6 +109,11 @@ class Bijector(nn.Module, ABC):
         """
         scales = (part.largest_log_scale(raw) for part in self.parts())
         return max((scale for scale in scales if scale is not None), default=None)
+
+    def lipschitz_bound(self) -> float | None:
+        """Return a bound of the Lipschitz constants of residual networks, which must be below 1; None without any."""
+        bounds = (part.lipschitz_bound() for part in self.parts())
+        return max((bound for bound in bounds if bound is not None), default=None)
 
     def uncounted_log_det(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the part of the log-determinant that :meth:`forward_and_log_det` omits, in nats, shape (batch,).

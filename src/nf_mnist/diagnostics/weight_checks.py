@@ -93,6 +93,25 @@ def saved_state_is_the_whole_flow(task: DiagnosisTask) -> Measurement:
     return Measurement(size, f"latents differ by {size:.2g} of their size{where}")
 
 
+@check(
+    "residual networks are contractions",
+    unit="of the Lipschitz constant",
+    warn=1.0,
+    fail=1.0,
+    cause="a residual block z = x + g(x) whose g is no contraction: the coefficient of its layers is 1 or more, or "
+    "weights are not normalised. Its inverse need not exist, and the series of its log-determinant need not converge",
+    remedy="normalise each layer to a spectral norm below 1",
+    overrides=("model.flow.coefficient=0.98",),
+    needs=(),
+)
+def residual_networks_are_contractions(task: DiagnosisTask) -> Measurement:
+    """The largest product of the spectral norms of a residual network's layers, which bounds its Lipschitz constant."""
+    bound = task.flow.bijector.lipschitz_bound()
+    if bound is None:
+        raise NotMeasured("no layer is a residual block")
+    return Measurement(bound, f"at most {bound:.3g}, in the steepest block")
+
+
 def _drawn_and_loaded(task: DiagnosisTask) -> tuple[list[str], list[str]]:
     """Return the names of trainable matrices that differ between two builds, and of those that were loaded in both."""
     if task.rebuilt is None:
@@ -120,4 +139,9 @@ def _unsaved_that_differ(task: DiagnosisTask) -> list[str]:
     ]
 
 
-WEIGHTS = (all_parts_are_registered, all_weights_are_loaded, saved_state_is_the_whole_flow)
+WEIGHTS = (
+    all_parts_are_registered,
+    all_weights_are_loaded,
+    saved_state_is_the_whole_flow,
+    residual_networks_are_contractions,
+)

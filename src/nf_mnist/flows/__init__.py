@@ -11,6 +11,7 @@ from nf_mnist.flows.builders.maf import maf
 from nf_mnist.flows.builders.nice import nice
 from nf_mnist.flows.builders.realnvp import realnvp
 from nf_mnist.flows.builders.resflow import resflow
+from nf_mnist.flows.builders.residual_flow import residual_flow
 from nf_mnist.flows.builders.spline import spline
 from nf_mnist.flows.builders.tarflow import tarflow
 from nf_mnist.flows.builders.uva import uva, uva_noise
@@ -43,6 +44,7 @@ __all__ = [
     "preprocessing",
     "realnvp",
     "resflow",
+    "residual_flow",
     "spline",
     "tarflow",
     "teacher_forced",

@@ -1,5 +1,6 @@
 """The space in which completions are searched for: logits, where every real number is an image."""
 
+import contextlib
 from typing import NamedTuple
 
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from nf_mnist.bijectors import Logit
 from nf_mnist.errors import ConfigError, DataError
 from nf_mnist.flows import Flow
+from nf_mnist.hardware import seeded
 from nf_mnist.inpainting.masks import check_observed
 
 ALPHA = 1e-5
@@ -42,8 +44,12 @@ def to_images(y: Tensor) -> Tensor:
 
 
 def log_prob_of_images(flow: Flow, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return latents, and log p(x) in nats per unit of x, shape (batch,), whatever space the flow was trained in."""
-    z, log_prob = flow(x)
+    """Return latents, and log p(x) in nats per unit of x, shape (batch,), whatever space the flow was trained in.
+
+    An estimate has the same noise in each call, which so decides no Metropolis test.
+    """
+    with seeded(0) if flow.bijector.estimates_log_det else contextlib.nullcontext():
+        z, log_prob = flow(x)
     if flow.bijector.counts_log_det:
         return z, log_prob
     return z, log_prob + flow.bijector.uncounted_log_det(x)  # such a flow reports the density of its logits

@@ -3,6 +3,7 @@
 from nf_mnist.nets.causal_transformer import CausalTransformer
 from nf_mnist.nets.classifier import Classifier
 from nf_mnist.nets.context_resnet import ContextResNet
+from nf_mnist.nets.contractive import ContractiveNet, SpectralConv
 from nf_mnist.nets.conv_mlp import ConvMLP
 from nf_mnist.nets.gated_resnet import GatedResNet
 from nf_mnist.nets.glow_conv import GlowConv, ZeroConv
@@ -22,6 +23,7 @@ __all__ = [
     "CausalTransformer",
     "Classifier",
     "ContextResNet",
+    "ContractiveNet",
     "ConvMLP",
     "GatedResNet",
     "GlowConv",
@@ -33,6 +35,7 @@ __all__ = [
     "PreactivationResNet",
     "ResidualBlock",
     "ResidualNet",
+    "SpectralConv",
     "VelocityUNet",
     "VisionTransformer",
     "ZeroConv",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nf_mnist.data import Dequantizer, draw_noise, evaluation_noise, random_distortion, random_shift
 from nf_mnist.flows import Flow
+from nf_mnist.hardware import seeded
 from nf_mnist.metrics import bits_per_dim, has_bits
 from nf_mnist.training.loader import Batch, EvaluationLoader
 from nf_mnist.training.schedule import Schedule
@@ -72,7 +73,7 @@ class FlowModule(ScheduledModule):
         loader = cast(EvaluationLoader, self.trainer.val_dataloaders)
         index = loader.indices(batch_idx).to(levels.device)
         noise = evaluation_noise(index, levels.shape[1:], draw=0, seed=0)
-        with torch.autocast(levels.device.type, enabled=False):
+        with seeded(batch_idx), torch.autocast(levels.device.type, enabled=False):
             x, log_q = self.dequantizer(levels, noise)
             z, log_prob = self.flow(x, self.flow.validation_context(levels, labels))
         self._log_loss("val", (log_q - log_prob).mean(), len(levels), is_likelihood=True, sync_dist=True)

@@ -43,6 +43,11 @@ class AverageWeights(WeightAveraging):
             average.n_averaged += 1
             self._latest_update_step = trainer.global_step
 
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the average; layers that keep a norm of their weights measure it anew when their mode changes."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        pl_module.train().eval()
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the last weights, which the average replaces, so that the run can go on from them."""
         self._last_weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
