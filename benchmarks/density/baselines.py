@@ -22,6 +22,7 @@ MODELS = {
     "nice": [],
     "maf": [],
     "iaf": [],
+    "residual_flow": [],
     "realnvp": [],
     "glow": [],
     "spline": [],

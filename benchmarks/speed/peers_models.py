@@ -3,8 +3,10 @@
 Networks are the same everywhere; couplings bound their scales as each library does. ``glow`` and ``realnvp`` halve the
 image twice. A step of ``glow`` is [normalization, 1x1 convolution, affine coupling] (Kingma & Dhariwal 2018) with
 Glow's three convolutions; one of ``realnvp`` is [normalization, affine coupling of alternating halves] with residual
-networks (Dinh et al. 2017). Since nflows has only Real NVP's masks of channels, the squeeze comes first. ``flat`` has
-couplings of every second pixel, with multi-layer perceptrons.
+networks (Dinh et al. 2017). Since nflows has only Real NVP's masks of channels, the squeeze comes first. ``residual``
+has steps of [normalization, residual block], and factors nothing out (Chen et al. 2019). Each of its training steps
+takes five power iterations; three terms of the log-determinant's series are always summed, in evaluation 21. ``flat``
+has couplings of every second pixel, with multi-layer perceptrons.
 """
 
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from nf_mnist.bijectors import (
     Bijector,
     Flatten,
     InvertibleConv,
+    InvertibleResidual,
+    LogDetSeries,
     Logit,
     Sequential,
     Shape,
@@ -28,11 +32,12 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.flows import Flow
 from nf_mnist.flows.components import factor_out_half
-from nf_mnist.nets import PreactivationResNet
+from nf_mnist.nets import ContractiveNet, PreactivationResNet
 
 EVENT = (1, 28, 28)
-N_STEPS = {"glow": 8, "realnvp": 4}  # at each of two scales
-HIDDEN_CHANNELS = {"glow": 128, "realnvp": 64}
+N_STEPS = {"glow": 8, "realnvp": 4, "residual": 4}  # at each of two scales
+HIDDEN_CHANNELS = {"glow": 128, "realnvp": 64, "residual": 128}
+COEFFICIENT, N_TERMS = 0.98, (3, 21)  # of residual flows; normflows sums one more term than it is asked for
 N_COUPLINGS, FEATURES = 8, (512, 512)  # of the flat flow
 LATENTS = [(8, 7, 7), (2, 14, 14)]  # of the image flows: what is left, and what was factored out before
 
@@ -166,11 +171,42 @@ def with_zuko(kind: str) -> Bijector:
     return Sequential([Flatten(EVENT), FromZuko(flow)])
 
 
+def ours_residual(kind: str) -> Bijector:
+    """Build a residual flow with this project's bijectors, as ``model=residual_flow`` runs it."""
+    shape: Shape = EVENT
+    layers: list[Bijector] = []
+    for _ in range(2):
+        squeeze = Squeeze(shape)
+        shape = squeeze.event_shape_out
+        layers.append(squeeze)
+        for _ in range(N_STEPS[kind]):
+            net = ContractiveNet(shape, HIDDEN_CHANNELS[kind], (3, 1, 3), COEFFICIENT)
+            block = InvertibleResidual(net, LogDetSeries(*N_TERMS))
+            block.recompute = True
+            layers += [ActNorm(shape), block]
+    return Sequential([*layers, Flatten(shape)])
+
+
+def residual_with_normflows(kind: str) -> Bijector:
+    """Build a residual flow with normflows."""
+    import normflows as nf
+
+    flows: list[nn.Module] = []
+    for channels in (16, 4):
+        widths = [channels, HIDDEN_CHANNELS[kind], HIDDEN_CHANNELS[kind], channels]
+        for _ in range(N_STEPS[kind]):
+            net = nf.nets.LipschitzCNN(widths, [3, 1, 3], COEFFICIENT, init_zeros=False)
+            flows += [nf.flows.Residual(net), nf.flows.ActNorm((channels, 1, 1))]
+        flows.append(nf.flows.Squeeze())
+    return Sequential([FromNormflows(nf.NormalizingFlow(None, flows)), Flatten((16, 7, 7))])
+
+
 Builder = Callable[[str], Bijector]
 IMAGE_FLOWS: dict[str, Builder] = {"nf_mnist": ours, "normflows": with_normflows, "nflows": with_nflows}
 BUILDERS: dict[str, dict[str, Builder]] = {
     "glow": IMAGE_FLOWS,
     "realnvp": IMAGE_FLOWS,
+    "residual": {"nf_mnist": ours_residual, "normflows": residual_with_normflows},
     "flat": {"nf_mnist": ours_flat, "zuko": with_zuko},
 }
 

@@ -46,7 +46,7 @@ def evaluate_flow(
     """Measure a flow on images, in the precision of its weights. The metrics depend only on weights, images and seed.
 
     Of a flow that estimates its log-determinants, likelihoods are unbiased estimates, whose noise also depends on the
-    batch size. Their log-mean-exp would be biased, so that a standard error takes its place.
+    batch size. The standard error includes it.
 
     Args:
         flow: Flow in evaluation mode.
@@ -60,8 +60,8 @@ def evaluate_flow(
 
     Returns:
         These metrics: ``log_likelihood``, the mean over images and draws in nats, in the unit that
-        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws), with
-        ``bpd_standard_error`` of the mean over images, only if bits per dimension are defined; ``log_density``, the
+        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws; not
+        of estimates), with ``bpd_standard_error`` of the mean over images, only if bits per dimension are defined; ``log_density``, the
         mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z, with ``radius_expected`` and
         ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
         ``round_trip_error_samples`` and ``round_trip_error_noise``, over 100 prior samples and 100 images of uniform

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +61,7 @@ class SpectralConv(nn.Module):
         with torch.autocast(self.weight.device.type, enabled=False):
             return (self.left * F.conv2d(self.right, self.weight, padding=self.padding)).sum()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "SpectralConv":
         """Set the mode; if it changes, measure the norm of the present weights thoroughly."""
         if mode != self.training:
             self.iterate(THOROUGH_ITERATIONS)
