@@ -58,13 +58,6 @@ class PeerFlow:
         self.optimizer.zero_grad()
         (log_q - log_prob).mean().backward()
         self.optimizer.step()
-        self.normalize()
-
-    def normalize(self) -> None:
-        """Update the estimated norms of normflows' layers, as its residual flows ask of a training step."""
-        for layer in self.flow.modules():
-            if hasattr(layer, "compute_weight"):
-                layer.compute_weight(update=True)
 
     @torch.no_grad()
     def log_prob(self) -> None:

@@ -1,4 +1,4 @@
-"""Adapters that turn flows built with normflows, nflows and zuko into bijectors of this project.
+"""Adapters that turn flows built with normflows, nflows, zuko and FrEIA into bijectors of this project.
 
 The adapters import none of these libraries; they call methods that the libraries' objects have. They change nothing:
 latents keep their shape, and log-determinants keep their values and dtype, so that a diagnosis measures the library and
@@ -6,10 +6,13 @@ not the adapter. Bijectors of this project complete the flow::
 
     flow = Flow(Sequential([Logit(), FromNflows(transform), Flatten((4, 14, 14))]), (1, 28, 28))  # on images
     flow = Flow(Sequential([Logit(), Flatten((1, 28, 28)), FromZuko(zuko.flows.NSF(784))]), (1, 28, 28))  # on vectors
+
+A function that returns such a flow can be trained: ``python -m nf_mnist.train flow._target_=my_module.build
+trust=[my_module]``.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,9 @@ from nf_mnist.errors import ConfigError
 
 class FromNormflows(Bijector):
     """A flow of normflows (Stimper et al. 2023), whose own forward runs from latent to data.
+
+    In training, each pass from data to latent first takes the power iterations that keep its residual flows invertible;
+    on their own they take none. Their buffers get their shapes in the first pass, or here from the saved weights.
 
     Args:
         flow: A ``NormalizingFlow``, a ``MultiscaleFlow``, or a single flow such as ``GlowBlock`` or ``Composite``.
@@ -36,21 +42,36 @@ class FromNormflows(Bijector):
         self.to_latent = _method(flow, "inverse_and_log_det", "inverse")
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self._bound_norms()
         z, log_det = self.to_latent(x, *_context_arguments(context))
-        if self.latent_shapes is not None:
-            z = torch.cat([scale.flatten(1) for scale in z], 1)
-        return z, _per_event(log_det, x)
+        return _joined(z) if self.latent_shapes is not None else z, _per_event(log_det, x)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_det = self.to_data(self._scales(z), *_context_arguments(context))
+        scales = z if self.latent_shapes is None else _split(z, self.latent_shapes)
+        x, log_det = self.to_data(scales, *_context_arguments(context))
         return x, _per_event(log_det, z)
 
-    def _scales(self, z: Tensor) -> Tensor | list[Tensor]:
-        if self.latent_shapes is None:
-            return z
-        shapes = [torch.Size(shape) for shape in self.latent_shapes]
-        scales = z.split([shape.numel() for shape in shapes], 1)
-        return [scale.reshape(len(z), *shape) for scale, shape in zip(scales, shapes, strict=True)]
+    def adapt_weights(self, weights: dict[str, Tensor]) -> None:
+        """Give the vectors of power iterations the shapes that they have in saved weights, which are about to be loaded.
+
+        Args:
+            weights: Weights by name.
+        """
+        for name, layer in _normed_layers(self):
+            for vector in ("u", "v"):
+                if (saved := weights.get(f"{name}.{vector}")) is not None:
+                    getattr(layer, vector).resize_(saved.shape)
+
+    def _bound_norms(self) -> None:
+        for _, layer in _normed_layers(self):
+            if layer.initialized:
+                layer.compute_weight(update=True)
+
+
+def _normed_layers(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return the layers of normflows whose norms are estimated, by name."""
+    return [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "compute_weight")]
 
 
 class FromNflows(Bijector):
@@ -95,6 +116,42 @@ class FromZuko(Bijector):
     def _transform(self, context: Tensor | None) -> Any:
         made = self.lazy(context)
         return getattr(made, "transform", made)  # a flow makes a distribution that has the transform
+
+
+class FromFrEIA(Bijector):
+    """A network of FrEIA (Ardizzone et al. 2022), whose forward runs from data to latent, as in this project.
+
+    Args:
+        network: A ``SequenceINN`` or a ``GraphINN``. The outputs of a graph with several of them are concatenated to a
+            flat latent.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        shapes = cast(Any, getattr(network, "global_out_shapes", []))
+        self.latent_shapes: Sequence[Shape] | None = shapes if len(shapes) > 1 else None
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_det = self.network(x, c=_context_arguments(context))
+        return _joined(z) if self.latent_shapes is not None else z, _per_event(log_det, x)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outputs = z if self.latent_shapes is None else _split(z, self.latent_shapes)
+        x, log_det = self.network(outputs, c=_context_arguments(context), rev=True)
+        return x, _per_event(log_det, z)
+
+
+def _joined(scales: Sequence[Tensor]) -> Tensor:
+    """Concatenate the latents of several scales to a flat latent."""
+    return torch.cat([scale.flatten(1) for scale in scales], 1)
+
+
+def _split(z: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+    """Undo :func:`_joined`."""
+    sizes = [torch.Size(shape) for shape in shapes]
+    scales = z.split([size.numel() for size in sizes], 1)
+    return [scale.reshape(len(z), *size) for scale, size in zip(scales, sizes, strict=True)]
 
 
 def _method(owner: Any, *names: str) -> Callable[..., Any]:

@@ -27,12 +27,20 @@ def config_dir() -> str:
 
 
 def register_resolvers() -> None:
-    """Make ``${array_event_shape:file}`` available: the shape of a user's own images, so that nobody types it."""
+    """Make two functions available to configurations, so that nobody types what they return.
+
+    ``${array_event_shape:file}`` is the shape of a user's own images, and ``${run_name:target,model}`` the module of a
+    user's own flow, or the name of a model.
+    """
 
     def event_shape(path: str | None) -> ListConfig:
         return OmegaConf.create(array_event_shape(path))
 
+    def run_name(own: str | None, model: str) -> str:
+        return model if own is None else own.partition(".")[0]
+
     OmegaConf.register_new_resolver("array_event_shape", event_shape, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
 def compose_command(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nf_mnist.app.composing import PACKAGE, instantiate
 from nf_mnist.app.messages import one_line
 from nf_mnist.checkpoints.targets import check_targets
+from nf_mnist.diagnostics import as_flow
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.process import WANTS_TRACEBACKS
@@ -47,6 +48,39 @@ def build_own(node: DictConfig, trust: tuple[str, ...]) -> Any:
         lacks = " and no ".join(missing)
         raise ConfigError(f"{target} built a {type(built).__name__}, which has no {lacks}")
     return built
+
+
+def own_model(node: DictConfig, trust: tuple[str, ...], event_shape: Any) -> DictConfig:
+    """Return a ``model`` node for the user's own flow, which :func:`build_own_model` builds.
+
+    Args:
+        node: The ``flow`` node, whose ``_target_`` names a builder.
+        trust: Packages that may be imported.
+        event_shape: Shape of an image.
+
+    Raises:
+        CheckpointError: If the module is not trusted.
+    """
+    if str(node._target_).partition(".")[0] in trust:
+        _check_importable(str(node._target_))
+    check_targets({"model": OmegaConf.to_container(node)}, trust, "flow")
+    switches = {"channels_last": False, "compile": False, "recompute": False}
+    return OmegaConf.create({"event_shape": event_shape, **switches, "flow": node})
+
+
+def is_own_model(model: DictConfig) -> bool:
+    """Return whether a ``model`` node is that of a user's own flow."""
+    return "event_shape" in model
+
+
+def build_own_model(model: DictConfig) -> Flow:
+    """Build the flow of :func:`own_model`, in training mode.
+
+    Raises:
+        ConfigError: As :func:`build_own`.
+    """
+    package = str(model.flow._target_).partition(".")[0]
+    return as_flow(build_own(model.flow, (package,)), tuple(model.event_shape)).train()
 
 
 def _check_importable(target: str) -> None:

@@ -89,7 +89,7 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
     for prefix_here, part in module.named_modules():
         if (adapt := getattr(part, "adapt_weights", None)) is not None:
             _adapt(adapt, f"{prefix_here}." if prefix_here else "", state)
-    check_weights(own, state, path)
+    check_weights(module.state_dict(), state, path)  # which may have other shapes by now
     module.load_state_dict(state)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Bijector, Shape
+from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.flows import Flow
 
 
@@ -48,9 +49,12 @@ def as_flow(built: Any, event_shape: Shape) -> Flow:
 
 @torch.no_grad()
 def _latent_shape(built: Any, event_shape: Shape) -> Shape:
-    """Return the shape of a latent; that of an image if the map raises, which the check of shapes reports."""
+    """Return the shape of a latent; that of an image if the map raises, which the check of shapes reports.
+
+    A copy is called, since a layer may initialize itself by the first batch.
+    """
     try:
-        z, _ = built.forward_and_log_det(torch.full((2, *event_shape), 0.5))
+        z, _ = copied(built).forward_and_log_det(torch.full((2, *event_shape), 0.5))
         return tuple(z.shape[1:])
     except Exception:  # a user's map may fail in any way
         return tuple(event_shape)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from nf_mnist.app.batch_size import resolve_batch_size
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer, record_images
 from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
+from nf_mnist.app.own_builders import own_model
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import metric_rows, print_metrics
 from nf_mnist.checkpoints.writing import write_json
@@ -47,6 +48,8 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     check_training(cfg)
     if cfg.evaluation is not None:
         check_split(cfg.evaluation.split)
+    if "flow" in cfg and cfg.flow._target_ is not None:
+        cfg.model = own_model(cfg.flow, tuple(cfg.trust), cfg.data.event_shape)
     choose_checkpoint(cfg)
     keep_freed_memory()
     resolve_batch_size(cfg)
@@ -159,7 +162,7 @@ def _fit_and_measure(
 def _evaluate(cfg: DictConfig, best: Path, seconds: float, device: torch.device, load: dict[str, float | None]) -> None:
     """Measure the best checkpoint as the evaluate command does, on the device of the training; print and write it."""
     run_dir = Path(cfg.run_dir)
-    task = load_evaluation_task(best, cfg.evaluation, device=str(device))
+    task = load_evaluation_task(best, cfg.evaluation, trust=cfg.get("trust", ()), device=str(device))
     metrics, unit, _, latents = evaluate_task(task)
     rows = {
         **metric_rows(metrics, unit),

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from nf_mnist.app.composing import instantiate
+from nf_mnist.app.own_builders import build_own_model, is_own_model
 from nf_mnist.bijectors import Bijector
 from nf_mnist.data import DEQUANTIZERS, Dequantizer, GaussianDequantizer, VariationalDequantizer
 from nf_mnist.errors import ConfigError
@@ -19,7 +20,7 @@ COMPILE_MODES = ("reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"
 
 def build_flow(model: DictConfig) -> Flow:
     """Build the flow of a ``model`` node."""
-    return _arranged(instantiate(model.flow), model)
+    return _arranged(build_own_model(model) if is_own_model(model) else instantiate(model.flow), model)
 
 
 def build_dequantizer(data: DictConfig, model: DictConfig) -> Dequantizer:
