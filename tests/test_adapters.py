@@ -1,14 +1,18 @@
 """Flows of other libraries, through the adapters: their properties, and their defects, which stay visible."""
 
+from typing import Any, ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from nf_mnist.adapters import FromNflows, FromNormflows, FromZuko
+from nf_mnist.adapters import FromFrEIA, FromNflows, FromNormflows, FromZuko
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
+from nf_mnist.checkpoints.reading import load_weights
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
+from tests.nets.test_contractive import spectral_norm
 from tests.support.registry import GREY, IMAGE, events, unsettle
 
 FACTOR = 3.0
@@ -37,6 +41,18 @@ class TwoScales(Scaled):
     def inverse_and_log_det(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         z, log_det = self.inverse(x)
         return [z[:, :, 1:], z[:, :, :1]], log_det
+
+
+class Network(Scaled):
+    """A stand-in for a graph of FrEIA with two outputs, the first from the second row."""
+
+    global_out_shapes: ClassVar = [(1, 3, 4), (1, 1, 4)]
+
+    def forward(self, x: Any, c: tuple[Tensor, ...], rev: bool = False) -> tuple[Any, Tensor]:
+        if rev:
+            return self.inverse(torch.cat([x[1], x[0]], 2))
+        z, log_det = super().forward(x)
+        return (z[:, :, 1:], z[:, :, :1]), log_det
 
 
 class Lazy(nn.Module):
@@ -77,13 +93,35 @@ def zuko_spline() -> Bijector:
     return Sequential([Flatten(SMALL), FromZuko(zuko.flows.NSF(16, transforms=2, hidden_features=(16,)))])
 
 
+def freia_glow() -> Bijector:
+    framework, modules = pytest.importorskip("FrEIA.framework"), pytest.importorskip("FrEIA.modules")
+    network = framework.SequenceINN(*SMALL)
+    network.append(modules.HaarDownsampling)
+    for _ in range(2):
+        network.append(modules.AllInOneBlock, subnet_constructor=lambda i, o: nn.Conv2d(i, o, 3, padding=1))
+    return FromFrEIA(network)
+
+
+def freia_multiscale() -> Bijector:
+    framework, modules = pytest.importorskip("FrEIA.framework"), pytest.importorskip("FrEIA.modules")
+    begin = framework.InputNode(*SMALL)
+    squeezed = framework.Node(begin, modules.IRevNetDownsampling, {})
+    halves = framework.Node(squeezed, modules.Split, {})
+    outputs = [framework.OutputNode(half) for half in (halves.out0, halves.out1)]
+    return FromFrEIA(framework.GraphINN([begin, squeezed, halves, *outputs]))
+
+
 STAND_INS = {
     "normflows": lambda: FromNormflows(Scaled()),
     "normflows_multiscale": lambda: FromNormflows(TwoScales(), latent_shapes=[(1, 3, 4), (1, 1, 4)]),
     "nflows": lambda: FromNflows(Scaled()),
+    "freia": lambda: FromFrEIA(Network()),
     "zuko": lambda: FromZuko(Lazy()),
 }
-LIBRARIES = {build.__name__: build for build in (normflows_glow, normflows_multiscale, nflows_glow, zuko_spline)}
+LIBRARIES = {
+    build.__name__: build
+    for build in (normflows_glow, normflows_multiscale, nflows_glow, zuko_spline, freia_glow, freia_multiscale)
+}
 BUILDERS = {**{f"stand_in_{name}": build for name, build in STAND_INS.items()}, **LIBRARIES}
 
 
@@ -148,6 +186,27 @@ def test_nflows_batchnorm_magnifies_before_it_was_trained():
     bijector = FromNflows(normalization.BatchNorm(12)).eval()
     _, log_det = bijector(events((12,)))
     assert_close(log_det, torch.full_like(log_det, -6 * torch.tensor(1e-5).log().item()), rtol=1e-3, atol=0)
+
+
+def test_normflows_residual_flows_stay_invertible_in_training_and_their_weights_are_loaded():
+    nf = pytest.importorskip("normflows")
+
+    def build() -> FromNormflows:
+        net = nf.nets.LipschitzCNN([1, 8, 1], [3, 3], 0.9, max_lipschitz_iter=20, init_zeros=False)
+        return FromNormflows(nf.NormalizingFlow(None, [nf.flows.Residual(net)]))
+
+    trained, x = build(), events(SMALL, dtype=torch.float32)
+    trained(x)
+    layers = [layer for layer in trained.modules() if hasattr(layer, "compute_weight")]
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight *= 30
+    trained(x)
+    norms = [spectral_norm(layer.compute_weight(update=False).detach(), (4, 4)).item() for layer in layers]
+    assert max(norms) < 0.95
+    other = build()
+    load_weights(other, {"state_dict": {f"flow.{key}": value for key, value in trained.state_dict().items()}}, "here")
+    assert_close(other.eval().inverse_and_log_det(x)[0], trained.eval().inverse_and_log_det(x)[0])
 
 
 class AveragingCoupling(Scaled):

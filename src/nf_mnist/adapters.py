@@ -53,7 +53,7 @@ class FromNormflows(Bijector):
         return x, _per_event(log_det, z)
 
     def adapt_weights(self, weights: dict[str, Tensor]) -> None:
-        """Give the vectors of power iterations the shapes that they have in saved weights, which are about to be loaded.
+        """Give the vectors of power iterations the shapes that they have in weights that are about to be loaded.
 
         Args:
             weights: Weights by name.
