@@ -19,9 +19,13 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
 def block(shape: tuple[int, ...], n_terms: int = 2) -> InvertibleResidual:
-    """Return a block in evaluation mode whose layers are as steep as they may be."""
+    """Return a block in evaluation mode whose Jacobian is large: steep layers, and weights of one sign that add up."""
     torch.manual_seed(1)
     found = unsettle(invertible_residual(shape, LogDetSeries(n_terms, n_terms)))
+    with torch.no_grad():
+        found.net.raw_steepness += 2
+        for conv in found.net.convs:
+            conv.weight.abs_()
     return found.double().eval()
 
 

@@ -60,10 +60,10 @@ def evaluate_flow(
 
     Returns:
         These metrics: ``log_likelihood``, the mean over images and draws in nats, in the unit that
-        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws; not
-        of estimates), with ``bpd_standard_error`` of the mean over images, only if bits per dimension are defined; ``log_density``, the
-        mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z, with ``radius_expected`` and
-        ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
+        :func:`~nf_mnist.metrics.likelihood_unit` names; ``bpd`` and ``bpd_log_mean_exp`` (over the draws; not of
+        estimates), with ``bpd_standard_error`` of the mean over images, only if bits per dimension are defined;
+        ``log_density``, the mean log p(x) in nats; ``radius_mean`` and ``radius_std`` of z, with ``radius_expected``
+        and ``radius_std_expected``; ``round_trip_error``, the largest over up to 500 images, and
         ``round_trip_error_samples`` and ``round_trip_error_noise``, over 100 prior samples and 100 images of uniform
         noise; ``parameters``, ``n_images``, ``n_draws`` and ``seed``; and those of
         :meth:`~nf_mnist.flows.Flow.solver_metrics`. For each image: its ``index`` in the split, ``log_likelihood`` and,
