@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard gpu notebooks docs docs-serve wheel clean
+.PHONY: help setup train test test-all lint format types bench tensorboard gpu notebooks docs docs-serve play wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,10 @@ docs: setup  ## Build the documentation as a site in build/site, with a search a
 
 docs-serve: setup  ## Show the site at http://localhost:8000
 	$(BIN)/python -m tools.site serve
+
+play: setup  ## Play with a flow on a page of its own, at http://127.0.0.1:7860
+	$(PIP) install -c constraints.txt -e '.[play]'
+	$(BIN)/python -m nf_mnist.play
 
 wheel: setup  ## Build the wheel and the source archive in dist/
 	$(BIN)/python -m hatchling build

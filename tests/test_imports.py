@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the top floor down: a file may import its own package and those on lower floors.
 FLOORS = [
     {"commands"},
-    {"runs"},
+    {"runs", "page"},
     {"app"},
     {"training"},
     {"diagnostics", "inpainting"},
@@ -32,7 +32,8 @@ NEVER = {("bijectors", "nets"), ("bijectors", "data"), ("nets", "data"), ("data"
 LIBRARIES = {
     "lightning": {"training"},
     "hydra": {"app", "runs", "commands"},
-    "omegaconf": {"app", "runs", "commands"},
+    "omegaconf": {"app", "runs", "page", "commands"},
+    "gradio": {"page"},
 }
 COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem not in {"__init__", *FLOOR}}
 

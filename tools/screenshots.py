@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -71,17 +72,11 @@ class Dashboard:
 
     def __enter__(self) -> "Dashboard":
         command = (sys.executable, "-m", "tensorboard.main", "--logdir", str(self.logdir), "--port", "0")
-        options = Options()
-        for option in (*OPTIONS, f"--window-size={WIDTH},{HEIGHT}"):
-            options.add_argument(option)
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
             stack.callback(server.terminate)
             self.url = _address(server)
-            self.browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-            stack.callback(self.browser.quit)
-            self.browser.set_page_load_timeout(SECONDS)
-            self.browser.set_script_timeout(SECONDS)
+            self.browser = stack.enter_context(chromium(WIDTH, HEIGHT))
             self._running = stack.pop_all()
         return self
 
@@ -113,8 +108,28 @@ class Dashboard:
 
     def save(self, path: Path) -> None:
         """Save a screenshot."""
-        picture = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
-        picture.quantize(N_COLORS).save(path, optimize=True)
+        save_screenshot(self.browser, path)
+
+
+@contextlib.contextmanager
+def chromium(width: int, height: int) -> Iterator[webdriver.Chrome]:
+    """Run a headless Chromium whose window has this size in pixels."""
+    options = Options()
+    for option in (*OPTIONS, f"--window-size={width},{height}"):
+        options.add_argument(option)
+    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        browser.set_page_load_timeout(SECONDS)
+        browser.set_script_timeout(SECONDS)
+        yield browser
+    finally:
+        browser.quit()
+
+
+def save_screenshot(browser: webdriver.Chrome, path: Path) -> None:
+    """Save what a browser shows as a small PNG."""
+    picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    picture.quantize(N_COLORS).save(path, optimize=True)
 
 
 def _address(server: "subprocess.Popen[str]") -> str:

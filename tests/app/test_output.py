@@ -10,7 +10,7 @@ from nf_mnist.app.output import new_figure_path, release_paths
 from nf_mnist.errors import ConfigError
 from tests.support.helpers import merge, run_command, tiny_overrides
 
-COMMANDS = ("train", "evaluate", "sample", "inpaint", "diagnose", "export", "train_classifier", "sweep_report")
+COMMANDS = ("train", "evaluate", "sample", "inpaint", "diagnose", "export", "train_classifier", "sweep_report", "play")
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ COMMANDS = {
     "inpaint": ("ckpt=x", "method=posterior"),
     "train_classifier": ("run_dir=x", "name=x"),
     "diagnose": ("ckpt=x",),
+    "play": (),
 }
 
 

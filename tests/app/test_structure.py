@@ -20,6 +20,7 @@ COMMANDS = {  # name: with every part that the command may have
     "inpaint": ("ckpt=x", "output_dir=x"),
     "diagnose": ("output_dir=x",),
     "export": ("ckpt=x", "out=x", "output_dir=x"),
+    "play": ("output_dir=x",),
 }
 NO_TEXTS = (5, 1.5, True, [], {})
 NO_LISTS = ("x", 1, None, {})

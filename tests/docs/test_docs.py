@@ -182,9 +182,10 @@ def in_seconds(command: Printed) -> list[str]:
 
 
 def is_whole(command: Printed) -> bool:
-    """Return whether a printed command can run: it has a flow to work on, and does not ask for help or for a rerun."""
+    """Return whether a printed command can run: it has a flow to work on, and asks for no help, rerun or server."""
     keys = {text.partition("=")[0] for text in command.arguments}
-    return "--help" not in keys and "rerun" not in keys and (command.name.startswith("train") or bool(keys & NEEDED))
+    is_asked = "--help" in keys or "rerun" in keys or command.name == "play"  # which serves until it is stopped
+    return not is_asked and (command.name.startswith("train") or bool(keys & NEEDED))
 
 
 @pytest.mark.slow

@@ -66,6 +66,7 @@ RANGES = {
     "guidance": NOT_NEGATIVE,
     "attention_temperature": POSITIVE,
     "distortion": SHARE,
+    "port": Range(int, 1, 65535),
     "data.batch_size": COUNT,
     "data.eval_batch_size": COUNT,
     "data.split_seed": SEED,

@@ -16,7 +16,7 @@ from nf_mnist.overrides import pasteable
 # A setting that the command does not have is not checked. Texts may be null where null is their default.
 TEXTS = (
     *("output_dir", "run_dir", "ckpt", "init_from", "rerun", "trainable", "out", "image", "ood_data"),
-    *("radius_plot", "temperature_plot", "per_image"),
+    *("radius_plot", "temperature_plot", "per_image", "host"),
 )
 TEXTS_OR_NUMBERS = ("name",)
 LISTS = ("trust",)

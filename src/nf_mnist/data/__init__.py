@@ -15,7 +15,7 @@ from nf_mnist.data.dequantize import (
     to_levels,
 )
 from nf_mnist.data.image_checksum import fingerprint
-from nf_mnist.data.pictures import read_picture
+from nf_mnist.data.pictures import decode_png, read_picture
 from nf_mnist.data.regions import HALVES, random_observed, region
 from nf_mnist.data.sets import (
     Images,
@@ -40,6 +40,7 @@ __all__ = [
     "affine",
     "array_event_shape",
     "array_file",
+    "decode_png",
     "draw_noise",
     "evaluation_noise",
     "fingerprint",

@@ -1,5 +1,6 @@
 """Reading a user's own picture as grey levels."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from nf_mnist.data.files import check_regular_file
 from nf_mnist.errors import DataError, first_line
 
+MAX_BYTES, MAX_PIXELS = 2**20, 2**22  # of a picture that somebody sends
 EIGHT_BITS = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}  # modes of PIL that convert to 8-bit grey without loss
 
 
@@ -35,6 +37,30 @@ def read_picture(path: str | Path) -> Tensor:
     except Exception as error:  # a damaged file can raise anything in the decoders
         raise DataError(f"{path} is missing or no picture: {first_line(error)}") from error
     return torch.from_numpy(levels)[None]
+
+
+def decode_png(content: bytes) -> Tensor:
+    """Return the grey levels of a PNG file that somebody sends, as :func:`read_picture` reads them.
+
+    The header is read first. A picture that is too large is refused before its pixels are decompressed.
+
+    Raises:
+        DataError: If the file has more than 1 MiB or the picture more than 2^22 pixels, or if it cannot be read.
+    """
+    if len(content) > MAX_BYTES:
+        raise DataError(f"the picture has {len(content):,} bytes; at most {MAX_BYTES:,} are read")
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            picture.load()
+            return torch.from_numpy(_grey_levels(picture, "the picture"))[None]
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the picture has too many pixels; at most {MAX_PIXELS:,} are read") from error
+    except Exception as error:  # a damaged file can raise anything in the decoder
+        raise DataError("the picture is no PNG file, or it is damaged") from error
 
 
 def _grey_levels(picture: Image.Image, path: str | Path) -> np.ndarray:

@@ -30,8 +30,9 @@ from nf_mnist.metrics.likelihood import (
     log_mean_exp,
     silent_layers,
 )
-from nf_mnist.metrics.neighbours import N_NEIGHBOURS, Overlap, nearest_distance, precision_recall
+from nf_mnist.metrics.neighbours import N_NEIGHBOURS, Overlap, nearest, nearest_distance, precision_recall
 from nf_mnist.metrics.out_of_distribution import SYNTHETIC_OOD, OutOfDistribution, auroc, ood_auroc
+from nf_mnist.metrics.pixel_bits import bits_of_pixels, has_pixel_bits
 from nf_mnist.metrics.r_hat import largest_r_hat, split_r_hat
 from nf_mnist.metrics.sample_quality import Quality, ReferenceImages, alarms
 from nf_mnist.metrics.temperature_scan import TemperatureScan, check_temperatures, scan_temperatures
@@ -54,6 +55,7 @@ __all__ = [
     "accuracy",
     "alarms",
     "auroc",
+    "bits_of_pixels",
     "bits_per_dim",
     "check_classes",
     "check_digits",
@@ -70,11 +72,13 @@ __all__ = [
     "frechet_distance",
     "gaussian_frechet_distance",
     "has_bits",
+    "has_pixel_bits",
     "label_nats",
     "largest_r_hat",
     "likelihood_unit",
     "log_mean_exp",
     "moments",
+    "nearest",
     "nearest_distance",
     "offenders",
     "ood_auroc",

@@ -38,6 +38,17 @@ def precision_recall(data: Tensor, samples: Tensor, k: int = N_NEIGHBOURS) -> Ov
 
 
 @torch.no_grad()
+def nearest(x: Tensor, others: Tensor) -> Tensor:
+    """Return the index of the row of others that is nearest to each row of x, shape (n,).
+
+    Args:
+        x: Points, shape (n, dims).
+        others: Points to search, shape (m, dims).
+    """
+    squares = others.square().sum(1)
+    return torch.cat([torch.addmm(squares, chunk, others.T, alpha=-2).argmin(1) for chunk in x.split(CHUNK)])
+
+
 def nearest_distance(x: Tensor, others: Tensor) -> Tensor:
     """Return the Euclidean distance of each row of x to the nearest row of others, shape (n,).
 
@@ -48,9 +59,7 @@ def nearest_distance(x: Tensor, others: Tensor) -> Tensor:
         x: Points, shape (n, dims).
         others: Points to search, shape (m, dims).
     """
-    squares = others.square().sum(1)
-    nearest = [torch.addmm(squares, chunk, others.T, alpha=-2).argmin(1) for chunk in x.split(CHUNK)]
-    return (x - others[torch.cat(nearest)]).norm(dim=1)
+    return (x - others[nearest(x, others)]).norm(dim=1)
 
 
 def _share_among(points: Tensor, members: Tensor, k: int) -> float:
