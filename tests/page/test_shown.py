@@ -67,6 +67,8 @@ def test_mean_and_uncertainty_are_those_of_the_completions(subject):
         ("conditional", ["amortized"]),
         ("resflow", ["mode", "posterior"]),
         ("hierarchical", ["crank_nicolson"]),
+        ("flow_matching", ["replacement"]),
+        ("ffjord", ["mode", "posterior"]),
         ("resflow_gaussianize", []),
     ],
 )

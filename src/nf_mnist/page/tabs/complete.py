@@ -22,6 +22,7 @@ from nf_mnist.page.tabs.controls import canvas, seed_number
 HELP = {
     "amortized": "draws from the flow's own distribution",
     "mode": "climbs to a likely completion",
+    "replacement": "draws step by step, and puts the given pixels back before each step",
     "posterior": "runs a Hamiltonian chain for each completion, which takes minutes",
     "crank_nicolson": "runs a Metropolis chain for each completion, which takes minutes",
 }
