@@ -21,13 +21,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.density.level_prior import with_prior
+from benchmarks.density.round_trips import n_unchanged
 from nf_mnist.app.composing import instantiate
 from nf_mnist.app.trained import load_trained
 from nf_mnist.bijectors import Bijector, DiscretizedMixture, FactorOut, GroupedMixture, Sequential
 from nf_mnist.bijectors.discretized_logistic import LevelMixture
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.bijectors.tilted import TiltedMixture
-from nf_mnist.data import UniformDequantizer, evaluation_noise, split, to_levels
+from nf_mnist.data import UniformDequantizer, evaluation_noise, split
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 
@@ -125,13 +126,6 @@ def flow_bpd(flow: Flow, levels: Tensor, index: Tensor) -> Tensor:
     """Return bits per dimension by the flow's log-det on dithered images, for levels of shape (batch, *event)."""
     x, log_q = UniformDequantizer()(levels, evaluation_noise(index, flow.event_shape, draw=0, seed=0))
     return bits_per_dim(flow.log_prob(x).double(), log_q.double(), flow.dims)
-
-
-@torch.no_grad()
-def n_unchanged(flow: Flow, levels: Tensor) -> int:
-    """Return how many images, with levels of shape (batch, *event), are recovered exactly from their latents."""
-    decoded = to_levels(flow.decode(flow.encode((levels + 0.5) / N_LEVELS)))
-    return int((decoded == levels).flatten(1).all(1).sum())
 
 
 def audit(
