@@ -27,12 +27,18 @@ SPLITS = ("validation", "test")
 
 
 def with_prior(checkpoint: str, level_prior: str) -> tuple[Flow, DictConfig]:
-    """Return the flow of a checkpoint with another level prior, and the checkpoint's configuration with it."""
+    """Return the flow of a checkpoint with another level prior, and the checkpoint's configuration with it.
+
+    Palettes that the checkpoint lacks are fitted to its training images.
+    """
     read = read_checkpoint(checkpoint)
     cfg = OmegaConf.create(read["config"])
     OmegaConf.update(cfg, "model.flow.level_prior", level_prior, force_add=True)
     cfg.model.compile = False
     flow = build_flow(cfg.model)
+    if level_prior == "palettes":
+        images = instantiate(cfg.data.source).train
+        flow.bijector.fit(split(images, cfg.data.n_validation, cfg.data.split_seed)[1].levels)
     load_weights(flow, read, checkpoint)
     return flow.eval(), cfg
 
@@ -40,7 +46,7 @@ def with_prior(checkpoint: str, level_prior: str) -> tuple[Flow, DictConfig]:
 def priors_of(checkpoint: str) -> tuple[str, ...]:
     """Return the level priors that the weights of a checkpoint can have: its own, if it was trained with one."""
     own = read_checkpoint(checkpoint)["config"]["model"]["flow"].get("level_prior", "none")
-    return ("none", "resampled") if own == "none" else (own,)
+    return ("none", "resampled", "palettes") if own == "none" else (own,)
 
 
 def levels_of(cfg: DictConfig, name: str, n: int) -> Tensor:
@@ -62,7 +68,7 @@ def main() -> None:
     observed = None if options.mask is None else ~region(options.mask, SIDE, SIDE)
     asked = {"checkpoint": options.checkpoint, "split": options.split, "mask": options.mask}
     row = {**asked, "n_images": options.images, **machine()}
-    for level_prior in ("resampled", "none"):
+    for level_prior in priors_of(options.checkpoint):
         flow, cfg = with_prior(options.checkpoint, level_prior)
         parts = bits(flow, levels_of(cfg, options.split, options.images), observed)
         row[level_prior] = {"bpd": sum(parts), "by_coupling": parts}

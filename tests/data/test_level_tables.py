@@ -51,8 +51,10 @@ def test_the_readme_has_the_checksum():
 
 def test_the_prior_explains_mnist_and_no_other_images():
     prior, levels = level_prior("resampled", (1, 28, 28)), mnist().train.levels[:300]
-    prior.check_fit(levels)
+    prior.fit(levels)
     brighter = (255 * (levels / 255) ** 0.7).round().to(torch.uint8)
     for other in (255 - levels, brighter, torch.randint_like(levels, 256)):
-        with pytest.raises(DataError, match=r"\d+% of 150 training images .* use model.flow.level_prior=none"):
-            prior.check_fit(other)
+        with pytest.raises(
+            DataError, match=r"\d+% of 150 training images .* use model.flow.level_prior=palettes or none"
+        ):
+            prior.fit(other)

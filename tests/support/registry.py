@@ -49,6 +49,7 @@ from nf_mnist.bijectors import (
     random_order,
 )
 from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables
+from nf_mnist.bijectors.palettes import PalettePrior
 from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.flows import (
     Flow,
@@ -132,6 +133,13 @@ def level_prior() -> LevelPrior:
     return LevelPrior(LevelTables(log_ratio, table_of, log_state, log_window))
 
 
+def palette_prior() -> PalettePrior:
+    """Return a prior of images of 8x8: four palettes, fitted to random images."""
+    prior = PalettePrior(4, (8, 8))
+    prior.fit(torch.randint(256, (50, 1, 8, 8), generator=torch.Generator().manual_seed(6)).to(torch.uint8))
+    return prior
+
+
 def grouped_mixture_with_prior() -> GroupedMixture:
     groups, grid = pixel_groups(4, 4, 5), PixelGrid.whole().squeezed().select([0])
     net = GroupedTransformer(groups, 2, 16, 2, 2, n_parameters(3) + 1)
@@ -192,6 +200,7 @@ BIJECTORS: dict[str, tuple[Callable[[], Bijector], Shape]] = {
     "discretized_mixture_1": (lambda: mixture_coupling(1), IMAGE),
     "discretized_mixture_3": (lambda: mixture_coupling(3), IMAGE),
     "discretized_mixture_with_prior": (lambda: mixture_coupling(2, level_prior()), IMAGE),
+    "discretized_mixture_with_palettes": (lambda: mixture_coupling(1, palette_prior()), IMAGE),
     "grouped_mixture": (grouped_mixture, (1, 6, 6)),
     "grouped_mixture_with_prior": (grouped_mixture_with_prior, (1, 4, 4)),
     "patches": (lambda: Patches(IMAGE, 2), IMAGE),

@@ -20,7 +20,7 @@ from nf_mnist.errors import DataError
 
 UNIT = 1 / 8  # nats
 WHOLE_IMAGE, ANY_PART = -2, -1  # indices of the stages at which whole images are known, and any part of them
-N_CHECKED = 200  # training images that check_fit looks at
+N_CHECKED = 200  # training images that are looked at
 MAX_UNEXPLAINED = 0.25  # largest share of images that may fit no state; MNIST has 0.002, all others tried above 0.6
 OUTSIDE = -16  # score of an inked pixel outside the window, in units: two nats in every state but the neutral one
 
@@ -109,23 +109,32 @@ class LevelPrior(nn.Module):
         window, state = best // len(self.log_state), best % len(self.log_state)
         return Belief((score * UNIT).softmax(1), state, top.gather(1, window), left.gather(1, window))
 
-    def check_fit(self, levels: Tensor) -> None:
-        """Check that the states explain images: that the neutral one is rarely the most likely of all.
+    def fit(self, levels: Tensor) -> None:
+        """Fit the states to training images; tables that were counted beforehand only have to explain them.
 
         Args:
-            levels: Whole images, shape (n, 1, height, width) and dtype uint8; at most 200 of them are looked at.
+            levels: Whole images, shape (n, 1, height, width) and dtype uint8.
 
         Raises:
             DataError: If too many images fit no state.
         """
+        if reason := self.misfit(levels):
+            raise DataError(
+                f"the level prior does not fit the data: {reason}; use model.flow.level_prior=palettes or none"
+            )
+
+    def misfit(self, levels: Tensor) -> str:
+        """Return why the states do not explain images: the neutral one is the most likely of all too often; else ''.
+
+        Args:
+            levels: Whole images, shape (n, 1, height, width) and dtype uint8; at most 200 of them are looked at.
+        """
         some = levels[:: -(-len(levels) // N_CHECKED), 0].float()
         belief = self.believe(some, WHOLE_IMAGE)
         share = (belief.state[:, 0] == len(self.log_state) - 1).float().mean().item()
-        if share > MAX_UNEXPLAINED:
-            raise DataError(
-                f"the level prior does not fit the data: {share:.0%} of {len(some)} training images have grey levels "
-                "that it does not explain; use model.flow.level_prior=none"
-            )
+        if share <= MAX_UNEXPLAINED:
+            return ""
+        return f"{share:.0%} of {len(some)} training images have grey levels that it does not explain"
 
     @torch.no_grad()
     def log_ratio(self, belief: Belief, image: Tensor, row: Tensor, column: Tensor) -> Tensor:

@@ -59,11 +59,18 @@ class LevelBijector(Bijector):
         self.observed_pixels = ObservedPixels(grid.stride, grid.offset(self.channel), is_seen=False)
         return grid
 
+    def fit(self, levels: Tensor) -> None:
+        if self.prior is not None:
+            self.prior.fit(levels)
+
     def adapt_weights(self, weights: dict[str, Tensor]) -> None:
         """Let weights of a bijector without a prior, by their names here, be those of one with a prior.
 
-        The weights that are missing become 0, so that gamma is 1 and the prior counts as much as the mixture.
+        The weights that are missing become 0, so that gamma is 1 and the prior counts as much as the mixture. What a
+        prior was fitted to stays as it is here.
         """
+        if self.prior is not None and not any(name.startswith("prior.") for name in weights):
+            weights |= self.prior.state_dict(prefix="prior.")
         for name, own in self.net.state_dict(prefix="net.").items():
             found = weights.get(name)
             if self.prior is not None and found is not None and found.shape == (len(own) - 1, *own.shape[1:]):
@@ -143,10 +150,6 @@ class DiscretizedMixture(LevelBijector):
         is_for_net = self.observed_pixels is None and context is not None
         parameters = self.net(features, context) if is_for_net else self.net(features)
         return self._distributions(parameters.to(values.dtype), kept, context, reference_levels)
-
-    def fit(self, levels: Tensor) -> None:
-        if isinstance(self.prior, ChannelPrior):
-            self.prior.check_fit(levels)
 
     def _with_channel(self, values: Tensor, channel: Tensor) -> Tensor:
         before, after = values[:, : self.n_kept], values[:, self.n_kept + 1 :]

@@ -28,14 +28,14 @@ class ChannelPrior(nn.Module):
         halvings = grid.stride.bit_length() - 1
         self.stage = 3 * (halvings - 1) + channel - 1
 
-    def check_fit(self, levels: Tensor) -> None:
-        """Check that the prior explains whole images; one of the couplings that share it is enough, the first.
+    def fit(self, levels: Tensor) -> None:
+        """Fit the prior to whole images; one of the couplings that share it is enough, the first.
 
         Raises:
-            DataError: If it does not.
+            DataError: If it does not explain them.
         """
         if self.stage == 0:
-            self.prior.check_fit(levels)
+            self.prior.fit(levels)
 
     def log_ratio_given(self, known: Tensor, observed: Tensor | None = None) -> LogRatio:
         """Return a function from pixels, a mask of shape (batch, height, width), to what is predicted for them.
@@ -72,6 +72,15 @@ class GroupedPrior(nn.Module):
         super().__init__()
         self.prior, self.grid = prior, grid
         self.register_buffer("groups", groups, persistent=False)
+
+    def fit(self, levels: Tensor) -> None:
+        """Fit the prior to whole images, unless couplings of finer scales share it.
+
+        Raises:
+            DataError: If it does not explain them.
+        """
+        if self.grid.stride == 1:
+            self.prior.fit(levels)
 
     def log_ratio_given(self, levels: Tensor, observed: Tensor | None = None) -> LogRatio:
         """Return a function from pixels, a mask of shape (batch, height, width), to what is predicted for them.

@@ -20,6 +20,7 @@ from nf_mnist.bijectors import (
     n_parameters,
 )
 from nf_mnist.bijectors.level_prior import LevelPrior, LevelTables
+from nf_mnist.bijectors.palettes import PalettePrior
 from nf_mnist.bijectors.placed_prior import ChannelPrior, GroupedPrior
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.data.level_tables import read_level_tables
@@ -29,7 +30,8 @@ from nf_mnist.flows.components import MAX_SCALES
 from nf_mnist.flows.geometry import CHANNEL_ORDER, nearest_neighbours, pixel_groups
 from nf_mnist.nets import ContextResNet, GroupedTransformer
 
-LEVEL_PRIORS = ("none", "resampled")
+LEVEL_PRIORS = ("none", "resampled", "palettes")
+N_PALETTES = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Hierarchy:
         n_classes: Number of class labels that condition everything; 0 for none.
         sees_observed: Whether an observed image conditions everything.
         level_prior: What predicts grey levels from known ones, beside the networks: how MNIST was resampled from
-            bilevel digits (resampled), or nothing (none).
+            bilevel digits (resampled), palettes fitted to the training images (palettes), or nothing (none).
+        n_palettes: Number of palettes; used by palettes only.
     """
 
     n_scales: int
@@ -72,6 +75,7 @@ class Hierarchy:
     n_classes: int
     sees_observed: bool
     level_prior: str = "none"
+    n_palettes: int = N_PALETTES
 
     def build(self, event_shape: Shape) -> Bijector:
         """Return the bijector for grey images.
@@ -91,7 +95,8 @@ class Hierarchy:
         check_range(0, n_blocks=self.n_blocks, transformer_blocks=self.transformer_blocks, n_classes=self.n_classes)
         check_range(0, n_references=self.n_references)
         check_range(0, N_LEVELS - 1, n_frequent=self.n_frequent)
-        prior = level_prior(self.level_prior, event_shape)
+        check_range(1, n_palettes=self.n_palettes)
+        prior = level_prior(self.level_prior, event_shape, self.n_palettes)
         return self._scale(tuple(event_shape), self.n_scales, PixelGrid.whole(), prior)
 
     def _scale(self, shape: Shape, n_left: int, grid: PixelGrid, prior: LevelPrior | None) -> Bijector:
@@ -137,8 +142,13 @@ class Hierarchy:
         return ObservedPixels(grid.stride, grid.offset(channel)) if self.sees_observed else None
 
 
-def level_prior(name: str, event_shape: Shape) -> LevelPrior | None:
+def level_prior(name: str, event_shape: Shape, n_palettes: int = N_PALETTES) -> LevelPrior | None:
     """Return the prior of grey levels of this name; None if it is none.
+
+    Args:
+        name: One of :data:`LEVEL_PRIORS`.
+        event_shape: (1, height, width).
+        n_palettes: Number of palettes, if they are the prior.
 
     Raises:
         ConfigError: If there is no such prior.
@@ -148,10 +158,12 @@ def level_prior(name: str, event_shape: Shape) -> LevelPrior | None:
         raise ConfigError(f"model.flow.level_prior must be one of {', '.join(LEVEL_PRIORS)}, got {name!r}")
     if name == "none":
         return None
+    if name == "palettes":
+        return PalettePrior(n_palettes, event_shape[1:])
     if tuple(event_shape[1:]) != (SIDE, SIDE):
         raise ShapeError(
             f"level_prior={name} knows how MNIST was drawn, images of {SIDE}x{SIDE}, got "
-            f"{event_shape[1]}x{event_shape[2]}; use model.flow.level_prior=none"
+            f"{event_shape[1]}x{event_shape[2]}; use model.flow.level_prior=palettes or none"
         )
     return LevelPrior(LevelTables(*read_level_tables()))
 

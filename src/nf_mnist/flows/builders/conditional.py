@@ -15,7 +15,8 @@ def conditional(
     Args:
         event_shape: (1, height, width); the sides must halve ``n_scales`` times.
         training_mask: What is hidden in training; see :class:`~nf_mnist.flows.ConditionalFlow`.
-        level_prior: What predicts grey levels from observed and known ones, beside the networks: resampled, or none.
+        level_prior: What predicts grey levels from observed and known ones, beside the networks: resampled, palettes,
+            or none.
         sizes: The other attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:

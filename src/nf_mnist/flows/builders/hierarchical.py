@@ -15,7 +15,7 @@ def hierarchical(*, event_shape: Shape, n_classes: int, level_prior: str = "none
     Args:
         event_shape: (1, height, width); the sides must halve ``n_scales`` times.
         n_classes: Number of class labels that condition everything; 0 for none.
-        level_prior: What predicts grey levels from known ones, beside the networks: resampled, or none.
+        level_prior: What predicts grey levels from known ones, beside the networks: resampled, palettes, or none.
         sizes: The other attributes of :class:`~nf_mnist.flows.hierarchy.Hierarchy`.
 
     Raises:
