@@ -12,12 +12,14 @@ from torch import Tensor
 
 from nf_mnist.bijectors.level_prior import ANY_PART, WHOLE_IMAGE, LevelPrior
 from nf_mnist.data import mnist, split
-from nf_mnist.data.resampling import N_INKS, SIDES
+from nf_mnist.data.resampling import N_INKS, SIDE, SIDES
 from nf_mnist.flows.hierarchy import level_prior
+from nf_mnist.training.rerendering import Rerendering
 from tools.from_results import ROOT, read_result
 
 IMAGES = ROOT / "docs" / "images"
 N_IMAGES, N_VALIDATION, SPLIT_SEED = 300, 10_000, 0
+N_DRAWN = 16  # images that are drawn anew
 SHARES = (0.02, 0.06, 0.15, 1.0)  # of the pixels that are known
 
 
@@ -31,6 +33,7 @@ def main() -> None:
     figures = {
         "grey_levels": digits(levels[chosen]),
         "grey_posterior": sharpening(prior, levels[chosen[1]]),
+        "grey_rerender": drawn_anew(levels[:N_DRAWN]),
         "grey_bits": bits(read_result("level_prior")["rows"]["pretrained:hierarchical-base test"]),
     }
     for name, figure in figures.items():
@@ -81,6 +84,21 @@ def sharpening(prior: LevelPrior, image: Tensor) -> Figure:
         lower.bar(SIDES, of_sides(prior, known[None], stage)[0, :-1], width=1)
         lower.set(xlabel="m", ylim=(0, 1.02))
     panels[1][0].set_ylabel("probability")
+    return figure
+
+
+def drawn_anew(images: Tensor) -> Figure:
+    """Draw rows of images, and under each the same digits drawn anew."""
+    rerendering = Rerendering(0.15, (1, SIDE, SIDE))
+    torch.manual_seed(0)
+    new = rerendering(images.repeat(2, 1, 1)[:, None])[: len(images), 0]
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    panels = figure.subplots(4, N_DRAWN // 2)
+    pairs = zip(images.split(N_DRAWN // 2), new.split(N_DRAWN // 2), strict=True)
+    for row, part in zip(panels, (part for pair in pairs for part in pair), strict=True):
+        for axes, image in zip(row, part, strict=True):
+            axes.imshow(image, cmap="gray", interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
     return figure
 
 

@@ -219,6 +219,8 @@ def test_every_experiment_takes_a_step(experiment, tmp_path):
         "data.n_validation=59000",
         "trainer.max_steps=1",
         "trainer.limit_val_batches=1",
+        "trainer.accelerator=cpu",
+        "model.compile=false",
         "data.eval_batch_size=8",
         "logger.tensorboard=null",
         f"output_dir={tmp_path}/run",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import OmegaConf
 
 from nf_mnist import __version__
 from nf_mnist.checkpoints.settings import check_settings
@@ -63,12 +64,22 @@ def test_settings_that_change_no_weight_may_differ_and_those_that_older_checkpoi
         check_settings({"config": then}, {**now, "model": {"flow": {"n": 2}}}, "last.ckpt")
 
 
-def test_a_run_from_before_there_were_level_priors_goes_on_without_one():
-    then, now = ({"model": {"flow": {"n": 1, **flow}}} for flow in ({}, {"level_prior": "none"}))
-    check_settings({"config": then}, now, "last.ckpt")
-    now["model"]["flow"]["level_prior"] = "resampled"
-    with pytest.raises(ConfigError, match=r"^model.flow.level_prior is resampled, but the run of last.ckpt has none; "):
-        check_settings({"config": then}, now, "last.ckpt")
+@pytest.mark.parametrize(
+    ("setting", "before", "now"),
+    [
+        ("model.flow.level_prior", "none", "resampled"),
+        ("model.flow.n_palettes", 64, 32),
+        ("data.rerender", 0.0, 0.1),
+    ],
+)
+def test_a_run_from_before_there_was_a_setting_goes_on_without_it(setting, before, now):
+    def config(value: object) -> dict:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([f"{setting}={value}", "model.n=1", "data.n=1"]))
+
+    then = {"model": {"n": 1}, "data": {"n": 1}}
+    check_settings({"config": then}, config(before), "last.ckpt")
+    with pytest.raises(ConfigError, match=rf"^{setting} is {now}, but the run of last.ckpt has {before}; "):
+        check_settings({"config": then}, config(now), "last.ckpt")
 
 
 def test_a_run_of_an_earlier_version_goes_on_from_the_names_that_it_had(tmp_path):

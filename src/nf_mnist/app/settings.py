@@ -73,6 +73,7 @@ RANGES = {
     "data.n_validation": NOT_NEGATIVE,
     "data.max_shift": Range(int, 0),
     "data.distortion": SHARE,
+    "data.rerender": Range(float, 0, 0.5),
     "data.noise_std": POSITIVE,
     "evaluation.n_images": COUNT,
     "evaluation.n_draws": COUNT,

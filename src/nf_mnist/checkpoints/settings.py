@@ -32,7 +32,7 @@ FREE_IN_A_RUN = {
     "data.source.root",
 }
 # What was done before a setting existed, which must not change in a run.
-SETTINGS_BEFORE = {"model.flow.level_prior": "none"}
+SETTINGS_BEFORE = {"model.flow.level_prior": "none", "model.flow.n_palettes": 64, "data.rerender": 0.0}
 
 
 def check_settings(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> None:

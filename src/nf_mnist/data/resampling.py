@@ -13,6 +13,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 GRID = 20  # cells on each axis
 SIDE = 28  # of the image that the cells are pasted into
@@ -36,10 +37,21 @@ def resampling_matrix(m: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return matrix[:GRID]
 
 
-def shares_of_ink(bilevel: Tensor) -> Tensor:
-    """Return the share of ink in each cell, shape (batch, 20, 20), of bilevel digits, shape (batch, m, m)."""
-    matrix = resampling_matrix(bilevel.shape[-1])
-    return matrix @ bilevel.to(matrix) @ matrix.T
+def resampling_matrices(width: int) -> Tensor:
+    """Return the matrices of all sides in :data:`SIDES`, shape (sides, 20, width); columns beyond a side are 0."""
+    return torch.stack([F.pad(resampling_matrix(m), (0, width - m)) for m in SIDES])
+
+
+def shares_of_ink(bilevel: Tensor, matrices: Tensor | None = None) -> Tensor:
+    """Return the share of ink in each cell, shape (batch, 20, 20), of bilevel digits.
+
+    Args:
+        bilevel: Digits, shape (batch, m, m); or, of several sides, each at the beginning of an array of shape (batch,
+            width, width).
+        matrices: For digits of several sides, the matrix of each, shape (batch, 20, width).
+    """
+    matrix = resampling_matrix(bilevel.shape[-1]) if matrices is None else matrices
+    return matrix @ bilevel.to(matrix) @ matrix.mT
 
 
 def to_grey(share: Tensor, ink: Tensor | float) -> Tensor:
@@ -50,12 +62,16 @@ def to_grey(share: Tensor, ink: Tensor | float) -> Tensor:
     return (128 + (255 * share / ink - 128).trunc()).clamp(0, 255)
 
 
-def resample(bilevel: Tensor) -> Tensor:
-    """Return grey images, shape (batch, 20, 20) and dtype uint8, of bilevel digits, shape (batch, m, m).
+def resample(bilevel: Tensor, matrices: Tensor | None = None) -> Tensor:
+    """Return grey images, shape (batch, 20, 20) and dtype uint8, of bilevel digits.
 
     The share of the cell with most ink is white.
+
+    Args:
+        bilevel: Digits, as for :func:`shares_of_ink`.
+        matrices: For digits of several sides, the matrix of each, shape (batch, 20, width).
     """
-    share = shares_of_ink(bilevel)
+    share = shares_of_ink(bilevel, matrices)
     most = share.amax((1, 2), keepdim=True).clamp(min=FLOAT_ERROR, max=1)
     return to_grey(share, most).to(torch.uint8)
 
@@ -66,8 +82,8 @@ def paste(cells: Tensor) -> Tensor:
     In whole pixels: the barycentre lies in (14, 15] on each axis, counted from the image's edge.
     """
     top, left = (_offset(cells.float().sum(axis)) for axis in (2, 1))
-    image, row, column = torch.zeros(len(cells), 1, SIDE, SIDE, dtype=cells.dtype), *_places(top, left)
-    image[torch.arange(len(cells))[:, None, None], 0, row, column] = cells
+    image, row, column = cells.new_zeros(len(cells), 1, SIDE, SIDE), *_places(top, left)
+    image[torch.arange(len(cells), device=cells.device)[:, None, None], 0, row, column] = cells
     return image
 
 
@@ -118,5 +134,5 @@ def _places(top: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
 
 def _offset(weight: Tensor) -> Tensor:
     """Return where the first of 20 cells is pasted, of the ink in each row or column, shape (batch, 20)."""
-    barycentre = (weight * (torch.arange(GRID) + 0.5)).sum(1) / weight.sum(1).clamp(min=1)
+    barycentre = (weight * (torch.arange(GRID, device=weight.device) + 0.5)).sum(1) / weight.sum(1).clamp(min=1)
     return (CENTRE - barycentre).long().clamp(0, SIDE - GRID)

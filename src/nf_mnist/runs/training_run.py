@@ -94,14 +94,14 @@ def _check_savers(cfg: DictConfig, trainer: "L.Trainer") -> None:
 def _build_module(
     cfg: DictConfig, datamodule: "ImageDataModule", trainer: "L.Trainer"
 ) -> tuple["FlowModule", dict[str, Any] | None]:
-    """Build the module, fit its bijectors to the training levels, and load its initial weights in their precision.
+    """Build the module, fit it to the training levels, and load its initial weights in their precision.
 
     Returns:
         The module, and the checkpoint that the run resumes from.
     """
     module = build_module(cfg)
     _check_labels(module.flow, datamodule, cfg)
-    module.flow.bijector.fit(datamodule.train.levels)
+    module.fit_to(datamodule.train.levels)
     trainer.precision_plugin.convert_module(module)  # Lightning would convert it after it has loaded a checkpoint
     return module, load_initial_weights(module, trainer, cfg)
 

@@ -11,6 +11,7 @@ from nf_mnist.flows import Flow
 from nf_mnist.hardware import seeded
 from nf_mnist.metrics import bits_per_dim, has_bits
 from nf_mnist.training.loader import Batch, EvaluationLoader
+from nf_mnist.training.rerendering import Rerendering
 from nf_mnist.training.schedule import Schedule
 from nf_mnist.training.scheduled_module import OptimizerFactory, ScheduledModule
 
@@ -30,6 +31,7 @@ class FlowModule(ScheduledModule):
         seed: Seed for the training noise.
         max_shift: Largest shift of a training image in pixels; see :func:`~nf_mnist.data.random_shift`.
         distortion: Size of the distortion of a training image; see :func:`~nf_mnist.data.random_distortion`.
+        rerendering: Draws training images anew before they are distorted and shifted, or None.
     """
 
     def __init__(
@@ -41,17 +43,34 @@ class FlowModule(ScheduledModule):
         seed: int,
         max_shift: int,
         distortion: float,
+        rerendering: Rerendering | None = None,
     ) -> None:
         super().__init__(optimizer, schedule, seed)
         self.flow = flow
         self.dequantizer = dequantizer
         self.max_shift = max_shift
         self.distortion = distortion
+        self.rerendering = rerendering
         self.has_bits = has_bits(flow, dequantizer)
+
+    def fit_to(self, levels: Tensor) -> None:
+        """Fit what is counted and not trained to the training images, before the first step.
+
+        Args:
+            levels: All training images, shape (n, *event_shape) and dtype uint8.
+
+        Raises:
+            DataError: If the images are not of the kind that a level prior or an augmentation is for.
+        """
+        if self.rerendering is not None:
+            self.rerendering.check_fit(levels)
+        self.flow.bijector.fit(levels)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the flow on a training batch, which is augmented and dequantized."""
         levels, labels = batch
+        if self.rerendering is not None:
+            levels = self.rerendering(levels)
         levels = random_shift(random_distortion(levels, self.distortion), self.max_shift)
         x, log_q = self.dequantizer(levels, draw_noise(levels))
         return self.flow.training_loss(x, log_q, self.flow.training_context(levels, labels))

@@ -22,6 +22,7 @@ def build_module(cfg: DictConfig) -> "FlowModule":
         ConfigError: If a part cannot be built.
     """
     from nf_mnist.training.module import FlowModule
+    from nf_mnist.training.rerendering import Rerendering
 
     torch.manual_seed(cfg.seed)
     module = FlowModule(
@@ -32,6 +33,7 @@ def build_module(cfg: DictConfig) -> "FlowModule":
         seed=cfg.seed,
         max_shift=cfg.data.max_shift,
         distortion=cfg.data.distortion,
+        rerendering=Rerendering(amount, cfg.data.event_shape) if (amount := cfg.data.get("rerender", 0.0)) else None,
     )
     if cfg.trainable is not None:
         _freeze_others(module, str(cfg.trainable))
