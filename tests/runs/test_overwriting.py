@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 
 from nf_mnist import export, train_classifier
 from nf_mnist.app import output
-from nf_mnist.checkpoints.writing import create_file, create_folder
+from nf_mnist.checkpoints.writing import atomic_write, create_file, create_folder
 from nf_mnist.errors import ConfigError
 from nf_mnist.runs import training_run
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import update_record
 from nf_mnist.runs.resume import check_free
-from tests.support.helpers import Finished, run_command, tiny_overrides, write_images
+from tests.support.helpers import Finished, merge, run_command, tiny_overrides, write_images
 
 QUICK = ("trainer.max_steps=1", "logger.tensorboard=null", "evaluation.n_draws=1")
 
@@ -68,6 +69,23 @@ def test_a_run_that_another_process_made_meanwhile_is_seen_under_the_lock(folder
     finished = run_command("train", *tiny_overrides(folder / "images.npz", tmp_path / "run"), *QUICK)
     assert is_refused(finished, "holds a run already"), finished
     assert last.read_text() == "hours of work"
+
+
+def test_a_run_that_another_process_resumed_meanwhile_is_left_to_it(folder, tmp_path, monkeypatch):
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+
+    def build(cfg):
+        atomic_write(last, lambda file: file.write((folder / "run" / "checkpoints" / "last.ckpt").read_bytes()))
+        return training_run.build_trainer_of_test(cfg)
+
+    monkeypatch.setattr(training_run, "build_trainer_of_test", training_run.build_trainer, raising=False)
+    monkeypatch.setattr(training_run, "build_trainer", build)
+    given = merge([*tiny_overrides(folder / "images.npz", run), *QUICK], ["ckpt=auto", "trainer.max_steps=2"])
+    before = (run / "run.json").read_bytes()
+    finished = run_command("train", *given)
+    assert is_refused(finished, f"another process has gone on with the run in {run} meanwhile"), finished
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_the_classifier_has_its_folder_to_itself(tmp_path, monkeypatch):

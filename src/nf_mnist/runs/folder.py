@@ -14,7 +14,7 @@ from nf_mnist.hardware import describe
 from nf_mnist.runs.lock import lock_folder
 from nf_mnist.runs.record import recorded, update_record
 from nf_mnist.runs.report import REPORT_FILES
-from nf_mnist.runs.resume import check_free
+from nf_mnist.runs.resume import Version, check_free
 
 if TYPE_CHECKING:
     import lightning as L
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def locked(
-    cfg: DictConfig, overrides: Sequence[str], trainer: "L.Trainer", checkpoint: dict[str, Any] | None
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    trainer: "L.Trainer",
+    checkpoint: dict[str, Any] | None,
+    version: Version | None,
 ) -> Iterator[Callable[[], None]]:
     """Lock the folder of the run; yield a function that begins the record of the run, which ends with the block.
 
@@ -33,10 +37,12 @@ def locked(
         overrides: The overrides on the command line.
         trainer: The trainer of the run.
         checkpoint: The checkpoint that the run resumes from, or None.
+        version: Its version before it was read.
 
     Raises:
         ConfigError: If the folder holds another run; see :func:`~nf_mnist.runs.resume.check_free`.
-        RunError: If another process holds the folder.
+        RunError: If another process has gone on with the run meanwhile.
+        MachineError: If another process holds the folder.
     """
     from nf_mnist.training.callbacks.cores import fewest_threads  # imports Lightning
     from nf_mnist.training.csv_logger import rewind_metrics
@@ -46,7 +52,7 @@ def locked(
     fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
     fields |= {"gpu": gpu_record(device)}
     with lock_folder(run_dir, "run"), contextlib.ExitStack() as record:
-        check_free(run_dir, cfg.ckpt)
+        check_free(run_dir, cfg.ckpt, version)
 
         def record_threads() -> None:
             with contextlib.suppress(OSError):  # the disk may be full

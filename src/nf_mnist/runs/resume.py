@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.checkpoints.reading import DEQUANTIZER_PREFIX, load_weights, read_checkpoint
 from nf_mnist.checkpoints.settings import check_settings
-from nf_mnist.errors import CheckpointError, ConfigError
+from nf_mnist.errors import CheckpointError, ConfigError, RunError
 from nf_mnist.overrides import pasteable
 from nf_mnist.runs.record import RECORD_FILE, read_record
 from nf_mnist.runs.report import REPORT_FILES
@@ -26,8 +26,14 @@ RUN_FILES = (
 )
 
 
-def choose_checkpoint(cfg: DictConfig) -> None:
+Version = tuple[int, int]  # of a file: another file of the same name has another one
+
+
+def choose_checkpoint(cfg: DictConfig) -> Version | None:
     """Replace ``ckpt=auto`` by the last checkpoint of the run, or by None if there is none yet.
+
+    Returns:
+        The version of the checkpoint, for :func:`check_free`.
 
     Raises:
         ConfigError: If the folder holds another run, which this run does not resume.
@@ -39,19 +45,32 @@ def choose_checkpoint(cfg: DictConfig) -> None:
         cfg.ckpt = str(last) if last.exists() else None
     elif checkpoints.exists() and not (cfg.ckpt is not None and _is_in(checkpoints, cfg.ckpt)):
         raise _taken(run_dir, last)
+    return _version(cfg.ckpt)
 
 
-def check_free(run_dir: Path, ckpt: str | None) -> None:
+def _version(ckpt: str | None) -> Version | None:
+    """Return the version of a checkpoint, or None if there is no such file."""
+    if ckpt is None or not Path(ckpt).is_file():
+        return None
+    about = Path(ckpt).stat()
+    return about.st_ino, about.st_mtime_ns
+
+
+def check_free(run_dir: Path, ckpt: str | None, version: Version | None = None) -> None:
     """Check that a run overwrites nothing; call it under the lock of the folder.
 
     Args:
         run_dir: The folder of the run.
         ckpt: The checkpoint that the run resumes from, or None.
+        version: Its version before it was read.
 
     Raises:
         ConfigError: If the run begins anew and the folder holds a run, or files that no run has written.
+        RunError: If another process has replaced the checkpoint since it was read.
     """
     if ckpt is not None:
+        if _version(ckpt) != version:
+            raise RunError(f"another process has gone on with the run in {run_dir} meanwhile; repeat the command")
         return
     if (last := run_dir / "checkpoints" / "last.ckpt").exists():
         raise _taken(run_dir, last)

@@ -50,7 +50,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
         check_split(cfg.evaluation.split)
     if "flow" in cfg and cfg.flow._target_ is not None:
         cfg.model = own_model(cfg.flow, tuple(cfg.trust), cfg.data.event_shape)
-    choose_checkpoint(cfg)
+    version = choose_checkpoint(cfg)
     keep_freed_memory()
     resolve_batch_size(cfg)
     datamodule = build_datamodule(cfg)
@@ -63,8 +63,8 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     try:
         with contextlib.ExitStack() as stack:
             is_first = trainer.is_global_zero  # of several processes, the first keeps the record
-            record = locked(cfg, overrides, trainer, checkpoint) if is_first else contextlib.nullcontext(lambda: None)
-            begin = stack.enter_context(record)
+            record = locked(cfg, overrides, trainer, checkpoint, version)
+            begin = stack.enter_context(record) if is_first else lambda: None
             if is_first:
                 _announce(cfg, module, trainer)
             stack.enter_context(folder_named(Path(cfg.run_dir)))
