@@ -64,6 +64,12 @@ def test_runs_of_which_some_have_no_bits_are_compared_in_nats(sweep, capsys):
     assert (sweep / "report.png").stat().st_size > 1000
 
 
+def test_a_setting_that_some_runs_leave_at_its_default_is_compared(sweep):
+    update_record(sweep / "run0", overrides=["model=resflow", "model.flow.hidden_channels=32"])
+    report_sweep(sweep)
+    assert (sweep / "report.png").stat().st_size > 1000
+
+
 def test_the_report_of_an_empty_folder_is_a_one_line_error(tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match="holds no runs"):
         report_sweep(tmp_path)

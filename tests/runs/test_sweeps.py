@@ -180,7 +180,11 @@ def test_a_damaged_sweep_json_refuses_the_sweep(content, images, tmp_path, prete
 
 
 @pytest.mark.parametrize(
-    "record", ["[]", "", "3", '{"status": "completed"}', '{"overrides": 3}', '{"status": ["x"], "seconds": "x"}']
+    "record",
+    [
+        *("[]", "", "3", '{"status": "completed"}', '{"overrides": 3}', '{"status": ["x"], "seconds": "x"}'),
+        *('{"threads": 0}', '{"threads": 1e9}', '{"seconds": NaN}', f'{{"val_loss": {10**400}}}'),
+    ],
 )
 def test_a_damaged_record_is_one_failed_row(record, images, tmp_path, pretended):
     base = ["-m", *tiny_overrides(images, tmp_path / "sweep")]

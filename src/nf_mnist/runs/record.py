@@ -39,14 +39,18 @@ FIELD_KINDS: dict[str, Any] = {
     "overrides": list,
     "status": str,
     "error": str | None,
-    "began": int | float,
-    "seconds": int | float,
     "pid": int,
     "threads": int | None,
     "fewest_threads": int | None,
-    "val_loss": int | float,
-    "val_bpd": int | float,
 }  # of the fields that commands read
+LIMITS: dict[str, tuple[float, float]] = {
+    "began": (0, sys.float_info.max),
+    "seconds": (0, sys.float_info.max),
+    "threads": (1, 4096),  # more than any machine has
+    "fewest_threads": (1, 4096),
+    "val_loss": (-sys.float_info.max, sys.float_info.max),
+    "val_bpd": (-sys.float_info.max, sys.float_info.max),
+}  # of numbers among them
 FINAL_STATUSES = (COMPLETED, DIVERGED)  # starting the run again would end in the same way
 
 
@@ -71,14 +75,22 @@ def read_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _is_record(record: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether this is a record: each field that is read has its kind, and a completed run has its loss."""
+    """Return whether this is a record: each field that is read can be used, and a completed run has its loss."""
     if not isinstance(record, dict):
         return False
     if record.get("status") == COMPLETED and not {"val_loss", "seconds"} <= record.keys():
         return False
-    return all(isinstance(record[key], kind) for key, kind in FIELD_KINDS.items() if key in record) and all(
+    if not all(isinstance(record[key], kind) for key, kind in FIELD_KINDS.items() if key in record):
+        return False
+    numbers = {key: record[key] for key in LIMITS if key in record and (key, record[key]) != ("threads", None)}
+    return all(_is_within(number, *LIMITS[key]) for key, number in numbers.items()) and all(
         isinstance(text, str) for text in record.get("overrides", [])
     )
+
+
+def _is_within(number: Any, low: float, high: float) -> bool:
+    """Return whether this is a number within limits, which NaN is not."""
+    return isinstance(number, int | float) and low <= number <= high
 
 
 def run_records(folder: Path) -> dict[str, dict[str, Any]]:

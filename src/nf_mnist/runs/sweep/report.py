@@ -137,7 +137,8 @@ def _draw(rows: Sequence[Row], metric: str, path: Path) -> None:
 
     completed = _completed(rows)
     keys = list(rows[0])[1 : list(rows[0]).index("status")]
-    varied = {key: [row[key] for row in completed] for key in keys if len({row[key] for row in completed}) > 1}
+    columns = {key: ["default" if row[key] is None else row[key] for row in completed] for key in keys}
+    varied = {key: column for key, column in columns.items() if len(set(column)) > 1}
     if varied:
         figure = parallel_coordinates(varied, metric, [row[metric] for row in completed])
         atomic_write(path, lambda file: figure.savefig(file, dpi=100, format="png"))
