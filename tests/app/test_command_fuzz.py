@@ -1,10 +1,8 @@
 """Random values for nodes and leaves of all commands: the command does its work, or says in one line what is wrong."""
 
-import contextlib
 import os
 import random
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from omegaconf import OmegaConf
 
+from tests.support.fuzz import complaint, state
 from tests.support.helpers import compose_config, merge, run_command, tiny_overrides, write_images
 
 N_CASES, SEED = 2000, 0
-CPU_SECONDS, SECONDS = 20, 300  # other processes may slow down the clock, but not the time of this process
 MODELS = ("resflow", "hierarchical", "glow", "uva_vardeq", "tarflow", "nice")
 VALUES = (  # {} is a folder of files
     *("-1", "0", "1", "2", "1.5", "1e-3", "1e400", "nan", "inf", str(2**62), str(2**63), "null", "true", "???"),
@@ -38,10 +36,6 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join((self.command, *self.given))
-
-
-class TooSlowError(BaseException):
-    """A command took longer than it may; no ``except Exception`` catches this."""
 
 
 def nodes_and_leaves(node: Any, prefix: str = "") -> Iterator[str]:
@@ -93,47 +87,6 @@ def _override(draw: random.Random, keys: Sequence[str], values: Sequence[str]) -
     return f"~{key}" if sign == "~" else f"{sign}{key}={value}"
 
 
-@contextlib.contextmanager
-def limited_time() -> Iterator[None]:
-    """Raise TooSlowError in the block if it takes too long."""
-
-    def raise_it(number: int, frame: Any) -> None:
-        raise TooSlowError
-
-    timers = {signal.SIGPROF: (signal.ITIMER_PROF, CPU_SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, SECONDS)}
-    earlier = {number: signal.signal(number, raise_it) for number in timers}
-    try:
-        for timer, seconds in timers.values():
-            signal.setitimer(timer, seconds)
-        yield
-    finally:
-        for timer, _ in timers.values():
-            signal.setitimer(timer, 0)
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-def complaint(case: Case) -> str:
-    """Run a case; return what is wrong with how it ended, or ''."""
-    try:
-        with limited_time():
-            ended = run_command(case.command, *merge(case.base, case.given))
-    except TooSlowError:
-        return "it hangs"
-    except Exception as error:  # what a user would see as a traceback
-        return f"{type(error).__name__}: {error}"
-    last = ended.err.strip().splitlines()[-1:] or [""]
-    is_refused = ended.code == 1 and last[0].startswith("error: ") and len(last[0]) > len("error: ")
-    is_usage = ended.code == 2 and case.command == "sweep_report"  # argparse refuses its folder
-    return "" if (ended.code == 0 or is_refused or is_usage) and "Traceback" not in ended.err else ended.err
-
-
-def state(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return size and time of change of every file in a folder."""
-    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
-    return {path: (about.st_size, about.st_mtime_ns) for path, about in found}
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
     """Return a folder with images, a text, a pipe, a run and a sweep of one run."""
@@ -154,7 +107,7 @@ def test_any_nodes_and_leaves_do_their_work_or_are_refused_in_a_line(files, tmp_
     monkeypatch.chdir(tmp_path / "here")
     before, complaints = state(files), {}
     for case in random_cases(N_CASES, SEED, files, tmp_path / "out"):
-        said = complaint(case)
+        said = complaint(case.command, merge(case.base, case.given))
         if not before.items() <= (now := state(files)).items():
             said += " files were changed"
             before = now

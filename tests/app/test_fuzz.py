@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from nf_mnist import load_flow
 from nf_mnist.errors import CheckpointError
+from tests.support.damage import damaged
 from tests.support.helpers import compose_config, first_difference, run_command, tiny_overrides, write_images
 
 VALUES = (
@@ -85,17 +86,6 @@ def checkpoint(images) -> Path:
     overrides = [*tiny_overrides(images, images.parent / "run"), "trainer.max_steps=1", "evaluation=null"]
     assert run_command("train", *overrides).code == 0
     return images.parent / "run" / "checkpoints" / "last.ckpt"
-
-
-def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Return a file with some bytes changed, exchanged, or its end cut off."""
-    spoilt = bytearray(content)
-    for _ in range(draw.choice([0, 1, 1, 8, 256])):
-        spoilt[draw.randrange(len(spoilt))] = draw.randrange(256)
-    if draw.random() < 0.4:
-        begin = draw.randrange(len(spoilt))
-        spoilt[begin : begin + draw.randrange(1, 4096)] = draw.randbytes(draw.randrange(4096))
-    return bytes(spoilt[: draw.randrange(len(spoilt))] if draw.random() < 0.4 else spoilt)
 
 
 @pytest.mark.parametrize("zipped", [True, pytest.param(False, marks=pytest.mark.slow)])

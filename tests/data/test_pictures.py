@@ -13,7 +13,7 @@ from PIL import Image
 from nf_mnist.data import array_file, read_picture
 from nf_mnist.errors import DataError
 from nf_mnist.inpainting.masks import make_observed
-from tests.app.test_fuzz import damaged
+from tests.support.damage import damaged
 
 GREY = np.array([[0, 64, 128], [191, 250, 255]], dtype=np.uint8)
 N_DAMAGED = 500
