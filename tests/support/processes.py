@@ -1,15 +1,20 @@
-"""Trainings in their own processes, which tests stop and kill."""
+"""Commands in their own processes: trainings that tests stop and kill, and two of the same command at once."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from tests.support.helpers import run_command
+from tests.support.fuzz import composed_once
+from tests.support.helpers import Finished, run_command
 
 SECONDS = 1800  # more than anything here takes on a busy machine
+_until_the_end = contextlib.ExitStack()
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -43,6 +48,26 @@ def wait_until(condition: Callable[[], bool], process: multiprocessing.Process |
         assert process is None or process.is_alive(), "the process ended before"
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def two_processes() -> Iterator[Executor]:
+    """Yield two processes that begin :func:`run_together` at the same moment, and compose a command line once."""
+    with ProcessPoolExecutor(2, context(), initializer=_meet_at, initargs=(context().Barrier(2),)) as pool:
+        yield pool
+
+
+def run_together(command: str, arguments: Sequence[str], folder: Path) -> Finished:
+    """Run a command in a folder, in one of two processes and as soon as the other one is ready, too."""
+    os.chdir(folder)
+    _barrier.wait(SECONDS)
+    return run_command(command, *arguments)
+
+
+def _meet_at(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+    _until_the_end.enter_context(composed_once())
 
 
 def _train(overrides: Sequence[str]) -> None:
