@@ -6,6 +6,7 @@ from typing import Any
 from tools.from_results import TRAINING_IMAGES, read_result, table
 from tools.result_tables import published_bpd
 
+TEST_IMAGES = 10_000
 COLUMNS = (
     "model",
     "parameters",
@@ -28,7 +29,7 @@ def baselines() -> str:
         (
             f"`{row['model']}`",
             f"{row['parameters']:,}",
-            f"{row['bpd']:.3f}",
+            _score(row),
             published.get(row["model"], ""),
             *_quality(row),
             f"{row['milliseconds_per_64_samples']:.0f}",
@@ -38,6 +39,13 @@ def baselines() -> str:
     ]
     lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", ""))
     return table(COLUMNS, lines)
+
+
+def _score(row: dict[str, Any]) -> str:
+    """Return bits per dimension, with the standard error if they are those of a sample of the test images."""
+    if row["n_images"] == TEST_IMAGES:
+        return f"{row['bpd']:.3f}"
+    return f"{row['bpd']:.3f} +- {row['bpd_standard_error']:.3f} ({row['n_images']} images)"
 
 
 def seeds() -> str:

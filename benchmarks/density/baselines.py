@@ -1,7 +1,8 @@
 """Compare all models at an equal budget of time: ``python -m benchmarks.density.baselines [--minutes 5]``.
 
 Trains each model by its own recipe, but in batches of 64, for the same time on one thread. Measures the checkpoint that
-validates best: the likelihood of all official test images, and the quality of samples at temperature 1.0. Writes
+validates best: the likelihood of all official test images, or of a random sample for flows that solve an equation for
+each, and the quality of samples at temperature 1.0. Writes
 ``results/baselines.json`` after each model; models that are there with the same budget are skipped. ``--models NAME``
 selects models; ``--seeds 0 1 2 --out results/seeds.json`` adds a row for each seed.
 """
@@ -26,6 +27,9 @@ MODELS = {
     "realnvp": [],
     "glow": [],
     "spline": [],
+    "tarflow": [],
+    "flow_matching": ["model=flow_matching", "data.eval_batch_size=10"],
+    "ffjord": ["model=ffjord", "data.eval_batch_size=10"],
     "uva_simple": [],
     "uva_vardeq": [],
     "uva_multiscale": [],
@@ -36,6 +40,7 @@ MODELS = {
     "conditional": [],
     "quickstart": ["experiment=quickstart", "trainer.max_steps=-1"],  # resflow, smaller, after gaussianize
 }
+N_IMAGES = {"flow_matching": 200, "ffjord": 200}  # whose likelihoods take long; all test images for other models
 RECIPE = [
     "data.batch_size=64",
     "trainer.gradient_clip_val=200",
@@ -53,6 +58,7 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
     quality = ["quality=true", f"samples.n={n_samples}", "samples.temperatures=[1.0]"]
     evaluation = [f"ckpt={best}", "evaluation.split=test", *quality]
     evaluation += ["evaluation.n_draws=1", "evaluation.batch_size=500", "evaluation.seed=0"]
+    evaluation += [f"evaluation.n_images={N_IMAGES.get(name, 'null')}"]
     evaluation += [f"out={folder}/metrics.json", f"output_dir={folder}"]
     run_command("evaluate", evaluation)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -62,7 +68,7 @@ def measure(name: str, seed: int, minutes: float, n_samples: int, folder: Path) 
         "seed": seed,
         "minutes": minutes,
         "overrides": " ".join(overrides),
-        **{key: metrics[key] for key in ("bpd", "parameters", "n_images", "training")},
+        **{key: metrics[key] for key in ("bpd", "bpd_standard_error", "parameters", "n_images", "training")},
         **{key: at_one[key] for key in QUALITY},
         "n_samples": n_samples,
         "n_nan": at_one["n_nan"],
