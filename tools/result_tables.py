@@ -17,7 +17,10 @@ def read_published() -> list[dict[str, Any]]:
 
 
 def read_models() -> list[dict[str, Any]]:
-    """Return the models of ``conf/model``: where each comes from, what it is published as, and results of ours."""
+    """Return the models of ``conf/model``: where each comes from, what it is published as, and results of ours.
+
+    Variants of a model have ``"is_variant": true``; the README leaves them out.
+    """
     return json.loads((ROOT / "tools" / "models.json").read_text())
 
 
@@ -30,7 +33,7 @@ def published_bpd() -> dict[str, str]:
 def models() -> str:
     """Return the models, each with its source, and its published and own bits per dimension."""
     published = published_bpd()
-    after_minutes = {row["model"]: row["bpd"] for row in read_result("baselines")["rows"].values()}
+    after_minutes = {row["model"]: f"{row['bpd']:.3f}" for row in read_result("baselines")["rows"].values()}
     rows = [
         (
             f"`{entry['model']}`",
@@ -38,9 +41,10 @@ def models() -> str:
             f"[{entry['paper']}]({entry['url']})" if "url" in entry else entry["paper"],
             published[entry["model"]],
             _best(entry.get("results", [])),
-            f"{after_minutes[entry['model']]:.3f}",
+            after_minutes.get(entry["model"], ""),
         )
         for entry in read_models()
+        if not entry.get("is_variant")
     ]
     return table(MODEL_COLUMNS, rows)
 
