@@ -47,7 +47,6 @@ LIMITS: dict[str, tuple[float, float]] = {
     "began": (0, sys.float_info.max),
     "seconds": (0, sys.float_info.max),
     "threads": (1, 4096),  # more than any machine has
-    "fewest_threads": (1, 4096),
     "val_loss": (-sys.float_info.max, sys.float_info.max),
     "val_bpd": (-sys.float_info.max, sys.float_info.max),
 }  # of numbers among them
