@@ -1,13 +1,14 @@
 """Continuous flows: data moves to the latent along a velocity field (Chen et al. 2018, "Neural ODEs")."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors.base import Bijector
 from nf_mnist.bijectors.ode import OdeSolver
+from nf_mnist.bijectors.vector_jacobian import vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
 
@@ -128,7 +129,7 @@ def exact_derivative(velocity: Velocity, state: Tensor) -> Derivative:
         velocity: Maps states, shape (batch, *event), to velocities; events do not affect each other.
         state: The states.
     """
-    moved, pull_back = _pulled_back(velocity, state)
+    moved, pull_back = vector_jacobian(velocity, state)
     elements = torch.eye(state[0].numel(), dtype=state.dtype, device=state.device).unflatten(1, state.shape[1:])
     rows = torch.stack([pull_back(element.expand_as(moved))[0] for element in elements], 1).flatten(2)
     return Derivative(moved, rows.diagonal(dim1=1, dim2=2).sum(1), rows.square().sum((1, 2)))
@@ -142,12 +143,6 @@ def estimated_derivative(velocity: Velocity, state: Tensor, signs: Tensor) -> De
         state: The states.
         signs: Random numbers of mean 0 and variance 1, independent of each other, shape of the state.
     """
-    moved, pull_back = _pulled_back(velocity, state)
+    moved, pull_back = vector_jacobian(velocity, state)
     pulled = pull_back(signs)[0].flatten(1)
     return Derivative(moved, (pulled * signs.flatten(1)).sum(1), pulled.square().sum(1))
-
-
-def _pulled_back(velocity: Velocity, state: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
-    """Return velocities, and a function from a tensor of their shape to its product with their Jacobian."""
-    found: Any = torch.func.vjp(velocity, state)  # of three parts with has_aux=True, says its type
-    return found

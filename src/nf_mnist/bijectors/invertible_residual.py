@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors.base import Bijector
+from nf_mnist.bijectors.vector_jacobian import vector_jacobian
 from nf_mnist.errors import NotInvertibleError, check_range
 
 CONTINUATION = 0.5  # probability of one more term of a series
@@ -134,7 +135,7 @@ class InvertibleResidual(Bijector):
 def _exact(net: nn.Module, x: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return x + g(x) and its log-determinant from the whole Jacobian."""
     dims = x[0].numel()
-    y, pull = torch.func.vjp(lambda value: net(value, layers), x)
+    y, pull = vector_jacobian(lambda value: net(value, layers), x)
     unit = torch.eye(dims, dtype=x.dtype, device=x.device)
     cotangents = unit.reshape(dims, 1, *x.shape[1:]).expand(dims, *x.shape)
     (rows,) = torch.func.vmap(pull, chunk_size=CHUNK)(cotangents)
@@ -145,7 +146,7 @@ def _estimated(
     net: nn.Module, factors: Sequence[float], probe: Tensor, x: Tensor, layers: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return x + g(x) and the estimate of its log-determinant, whose gradient is that of another estimate."""
-    y, pull = torch.func.vjp(lambda value: net(value, layers), x)
+    y, pull = vector_jacobian(lambda value: net(value, layers), x)
     log_det, row = _sums(pull, factors, probe)
     if torch.is_grad_enabled():
         slope = _per_event(pull(row)[0] * probe)
@@ -185,7 +186,7 @@ class _Recomputed(torch.autograd.Function):
         device = x.device.type
         ctx.net = net
         ctx.autocast = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        y, pull = torch.func.vjp(lambda value: net(value, layers), x)
+        y, pull = vector_jacobian(lambda value: net(value, layers), x)
         log_det, row = _sums(pull, factors, probe)
         ctx.save_for_backward(probe, row, x, *layers)
         return x + y, log_det
@@ -197,7 +198,7 @@ class _Recomputed(torch.autograd.Function):
         dtype, enabled = ctx.autocast
         with torch.enable_grad(), torch.autocast(probe.device.type, dtype, enabled):
             x, *layers = (value.detach().requires_grad_() for value in inputs)
-            y, pull = torch.func.vjp(lambda value: ctx.net(value, layers), x)
+            y, pull = vector_jacobian(lambda value: ctx.net(value, layers), x)
             weighted = row * of_log_det.reshape(-1, *[1] * (x.ndim - 1))
             slope = (pull(weighted)[0] * probe).sum()
             found = torch.autograd.grad((x + y, slope), (x, *layers), (of_z, torch.ones_like(slope)))

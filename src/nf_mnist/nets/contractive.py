@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,8 @@ class SpectralConv(nn.Module):
         initial = nn.Conv2d(in_channels, out_channels, kernel_size)
         self.weight, self.bias = initial.weight, initial.bias
         seen = sides if kernel_size > 1 else (1, 1)  # a pointwise map has the same norm on one pixel
-        self.register_buffer("left", F.normalize(torch.randn(1, out_channels, *seen), dim=(1, 2, 3)))
-        self.register_buffer("right", F.normalize(torch.randn(1, in_channels, *seen), dim=(1, 2, 3)))
+        self.register_buffer("left", _unit(torch.randn(1, out_channels, *seen)))
+        self.register_buffer("right", _unit(torch.randn(1, in_channels, *seen)))
 
     def kernel(self) -> Tensor:
         """Return the normalised kernel; in training, improve the estimate of its norm first."""
@@ -77,10 +78,15 @@ class SpectralConv(nn.Module):
         left, right = self.left, self.right
         with torch.autocast(self.weight.device.type, enabled=False):
             for _ in range(n):
-                left = F.normalize(F.conv2d(right, self.weight, padding=self.padding), dim=(1, 2, 3))
-                right = F.normalize(F.conv_transpose2d(left, self.weight, padding=self.padding), dim=(1, 2, 3))
+                left = _unit(F.conv2d(right, self.weight, padding=self.padding))
+                right = _unit(F.conv_transpose2d(left, self.weight, padding=self.padding))
         self.left.copy_(left)
         self.right.copy_(right)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    """Return a tensor of norm 1."""
+    return F.normalize(vector.flatten(), dim=0).reshape(vector.shape)
 
 
 class ContractiveNet(nn.Module):
@@ -119,14 +125,17 @@ class ContractiveNet(nn.Module):
         steepness = F.softplus(self.raw_steepness)
         after = [*steepness[1:], steepness.new_ones(())]
         layers = [steepness[0]]
-        for conv, one, following in zip(self.convs, steepness, after, strict=True):
+        for conv, one, following in zip(self._spectral(), steepness, after, strict=True):
             layers += [conv.kernel() * (following / (STEEPEST_SWISH * one)), conv.bias * following]
         return layers
 
     @torch.no_grad()
     def lipschitz_bound(self) -> float:
         """Return a bound of the Lipschitz constant: the product of the spectral norms."""
-        return math.prod(min(conv.norm().item(), conv.coefficient) for conv in self.convs)
+        return math.prod(min(conv.norm().item(), conv.coefficient) for conv in self._spectral())
+
+    def _spectral(self) -> list[SpectralConv]:
+        return [cast(SpectralConv, conv) for conv in self.convs]
 
     def forward(self, x: Tensor, layers: Sequence[Tensor]) -> Tensor:
         """Map events to events of the same shape.
