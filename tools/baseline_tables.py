@@ -149,6 +149,16 @@ def bits_by_kind() -> str:
     return table(("bits per dimension of", *(f"`{key}`" for key in rows)), lines)
 
 
+def odd_images() -> str:
+    """Return the bits of changed images without and with the level prior that is not for them."""
+    rows = read_result("odd_images")["rows"]
+    lines = [
+        (name, f"{row['none']:.3f}", f"{row['resampled']:.3f}", f"{row['resampled'] - row['none']:+.3f}")
+        for name, row in rows.items()
+    ]
+    return table(("validation images", "without the prior", "with it", "difference"), lines)
+
+
 def _kinds_of(row: dict[str, Any]) -> dict[str, float]:
     """Return bits per dimension by kinds of pixels and of images, under their names and shares."""
     bits = {"all": row["bpd"], "black, white or grey": row["which_kind"], "which level, given that": row["which_level"]}

@@ -17,6 +17,7 @@ from tools.baseline_tables import (
     density_ablation,
     depth,
     level_prior,
+    odd_images,
     quality,
     seeds,
 )
@@ -42,7 +43,7 @@ from tools.speed_tables import (
 TABLES: dict[str, list[Callable[[], str]]] = {
     "README.md": [models],
     "docs/baselines.md": [baselines, seeds, bound, depth],
-    "docs/grey_levels.md": [level_prior, bits_by_kind],
+    "docs/grey_levels.md": [level_prior, bits_by_kind, odd_images],
     "docs/density.md": [bits_by_coupling, density_ablation],
     "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
     "docs/gpu.md": [gpu_machine, gpu_cases, gpu_round_trips, gpu_speed, gpu_checks],

@@ -22,6 +22,7 @@ UNIT = 1 / 8  # nats
 WHOLE_IMAGE, ANY_PART = -2, -1  # indices of the stages at which whole images are known, and any part of them
 N_CHECKED = 200  # training images that are looked at
 MAX_UNEXPLAINED = 0.25  # largest share of images that may fit no state; MNIST has 0.002, all others tried above 0.6
+LOG_NEUTRAL = -16  # log-probability of the neutral state, in units; lower and higher ones gave more bits
 OUTSIDE = -16  # score of an inked pixel outside the window, in units: two nats in every state but the neutral one
 
 
@@ -69,7 +70,7 @@ class LevelPrior(nn.Module):
     log_state: Tensor
     log_window: Tensor
 
-    def __init__(self, tables: LevelTables, log_neutral: int = -64) -> None:
+    def __init__(self, tables: LevelTables, log_neutral: int = LOG_NEUTRAL) -> None:
         super().__init__()
         log_ratio = torch.cat([tables.log_ratio, torch.zeros_like(tables.log_ratio[:1])])
         # The neutral table is the last; it is that of the neutral state, and of every cell outside of the grid.
