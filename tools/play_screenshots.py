@@ -27,7 +27,7 @@ class PlayPage:
     """The page of a flow, served by the command itself and shown in a headless Chromium.
 
     Args:
-        log: File for all that the command prints after the address.
+        log: File for all that the command prints: the address, and nothing more.
         settings: Settings of the command besides its port.
     """
 
@@ -41,15 +41,13 @@ class PlayPage:
         command = (sys.executable, "-m", "nf_mnist.play", f"port={port}", *self.settings)
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(self.log.open("w"))
-            begin = time.monotonic()
-            server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True))
+            server = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
             stack.callback(server.terminate)
-            assert server.stdout is not None
-            self.announced = server.stdout.readline()
-            self.seconds = time.monotonic() - begin
-            if not self.announced:
-                raise RuntimeError(f"the page was not served: {self.log.read_text()}")
-            self.url = self.announced.split()[0]
+            while "Ctrl-C" not in self.log.read_text():
+                if server.poll() is not None:
+                    raise RuntimeError(f"the page was not served: {self.log.read_text()}")
+                time.sleep(0.1)
+            self.url = self.log.read_text().split()[0]
             self.browser = stack.enter_context(chromium(*DESKTOP))
             self.open()
             self._running = stack.pop_all()

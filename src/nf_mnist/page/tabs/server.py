@@ -1,6 +1,7 @@
 """The page with all its tabs, and the server that shows it to this machine alone unless told."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -57,6 +58,7 @@ def serving(page: gr.Blocks, host: str, port: int) -> Iterator[str]:
         The address of the page.
     """
     warnings.filterwarnings("ignore", module="gradio")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is there
     # Gradio logs a traceback where one of its controls refuses a value, although the page says what is wrong.
     gr.Error.print_exception = property(lambda error: False, lambda error, value: None)
     _, url, _ = page.launch(
