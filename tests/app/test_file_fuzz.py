@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nf_mnist.runs.record import COMPLETED, update_record
+from nf_mnist.runs.report import REPORT_FILES
 from nf_mnist.runs.sweep import job
 from tests.support.damage import damaged, damaged_chunk, damaged_member, damaged_text
 from tests.support.fuzz import complaint, composed_once, state
@@ -121,9 +122,13 @@ def is_elsewhere(content: bytes, folder: Path) -> bool:
 
 
 def lost(before: dict[Path, tuple[int, int]], folder: Path, name: str) -> list[str]:
-    """Return the files that a command has removed, and those of others that it has changed."""
+    """Return the files that a command has removed, and those of others that it has changed.
+
+    A run that goes on removes the metrics and the pictures of its earlier end.
+    """
     now, own = state(folder), {"resume": folder / "run", "sweep": folder / "sweep"}.get(name)
-    gone = [path for path in before if path not in now]
+    of_the_end = [folder / "run" / file for file in ("metrics.json", *REPORT_FILES)] if name == "resume" else []
+    gone = [path for path in before if path not in now and path not in of_the_end]
     changed = [path for path in before if now.get(path, before[path]) != before[path] and path.name not in REWRITTEN]
     return [str(path) for path in gone + [path for path in changed if own is None or not path.is_relative_to(own)]]
 
