@@ -10,6 +10,7 @@ from nf_mnist.bijectors.level_prior import ANY_PART, LevelPrior
 from nf_mnist.bijectors.palettes import PalettePrior, fitted_mixture, histograms, shares
 from nf_mnist.checkpoints.reading import load_weights
 from nf_mnist.errors import CheckpointError
+from nf_mnist.flows import hierarchical
 from tests.support.registry import mixture_coupling, palette_prior, unsettle
 
 PALETTES = torch.tensor([[0.7, 0.2, 0.1, 0.0], [0.0, 0.1, 0.2, 0.7]])
@@ -108,3 +109,16 @@ def test_weights_without_a_prior_keep_the_palettes_that_were_fitted():
     x = torch.rand(2, 4, 4, 4)
     assert torch.equal(after.predict_mixture(x, None).mixture.means, before.predict_mixture(x, None).means)
     assert torch.equal(predicted(after.prior.prior), predicted(palette_prior()))
+
+
+@pytest.mark.parametrize("n_scales", [0, 1, 2])
+def test_one_coupling_fits_the_palettes_that_all_share_also_without_finer_scales(n_scales, monkeypatch):
+    fits = []
+    monkeypatch.setattr(PalettePrior, "fit", lambda prior, levels: fits.append(prior))
+    sizes = {"channels": 4, "n_blocks": 1, "n_components": 2, "n_references": 0, "n_frequent": 0, "n_groups": 2}
+    sizes |= {"transformer_features": 8, "transformer_blocks": 1, "transformer_heads": 2}
+    flow = hierarchical(event_shape=(1, 8, 8), n_classes=0, level_prior="palettes", n_scales=n_scales, **sizes)
+    flow.bijector.fit(some_levels())
+    assert len(fits) == 1
+    priors = {id(module) for module in flow.modules() if isinstance(module, PalettePrior)}
+    assert priors == {id(fits[0])}

@@ -9,32 +9,20 @@ import torch
 from torch import Tensor
 
 from nf_mnist.data import mnist
-from tests.support.helpers import SMALL, compose_config, first_difference, fit, run_command
+from tests.support.helpers import compose_config, first_difference, fit, merge, run_command, tiny_overrides
 
 N_IMAGES = 50
 
 
 def overrides(folder: Path, run: str, *more: str) -> list[str]:
-    return [
-        "experiment=hierarchical_gpu_10min",
-        *SMALL["hierarchical"],
-        "model.flow.n_scales=2",
-        "data=array",
-        f"path={folder}/digits.npz",
-        f"output_dir={folder}/{run}",
-        "data.batch_size=16",
-        "data.eval_batch_size=8",
-        "model.compile=false",
-        "scheduler=constant",
-        "trainer.accelerator=cpu",
-        "trainer.precision=32-true",
-        "trainer.max_time=null",
-        "trainer.val_check_interval=2",
-        "trainer.check_val_every_n_epoch=null",
-        "logger.tensorboard=null",
-        "callbacks.samples=null",
-        *more,
+    """Return overrides of a training of some seconds; the experiment's model has the sizes of a small one."""
+    _, *tiny = tiny_overrides(folder / "digits.npz", folder / run, "hierarchical")
+    small = [
+        *("experiment=hierarchical_gpu_10min", "model.flow.n_scales=2", "model.compile=false", "scheduler=constant"),
+        *("trainer.max_time=null", "trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null"),
+        *("logger.tensorboard=null", "evaluation=null"),
     ]
+    return merge([override for override in tiny if not override.startswith("evaluation.")], [*small, *more])
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +62,10 @@ def is_in(images: Tensor, known: Tensor) -> Tensor:
     return (images[:, None] == known[None]).flatten(2).all(2).any(1)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_draws_what_one_that_never_stopped_has_drawn(folder):
     def train(run: str, *more: str) -> dict:
-        finished = run_command("train", *overrides(folder, run, "evaluation=null", *more))
+        finished = run_command("train", *overrides(folder, run, *more))
         assert finished.code == 0, finished.err
         checkpoint = torch.load(folder / run / "checkpoints" / "last.ckpt", weights_only=True)
         return {key: checkpoint[key] for key in ("state_dict", "optimizer_states")}

@@ -76,5 +76,5 @@ def _training_speed(cfg: DictConfig, device: torch.device) -> "TrainingSpeed":
     precision = resolve_precision(cfg.trainer.precision, device.type)
     _, train = load_split(cfg.data, "validation")
     module = build_module(cfg)
-    module.flow.bijector.fit(train.levels)
+    module.fit_to(train.levels)
     return TrainingSpeed(module.to(device, dtype_of(precision)), train, autocast_of(precision, device))

@@ -1,7 +1,7 @@
 """Digits drawn anew: the bilevel digit behind a grey one is estimated, transformed, and resampled as MNIST's were.
 
 The result has grey levels of MNIST's own, which no interpolation of grey images gives. How images are resampled says
-:mod:`nf_mnist.data.resampling`; what side, white and place of the cells an image has is known from elsewhere.
+:mod:`nf_mnist.data.resampling`; what side and place of the cells an image has is known from elsewhere.
 """
 
 import torch
@@ -24,7 +24,7 @@ def ink_field(shares: Tensor, sides: Tensor, matrices: Tensor) -> Tensor:
     1991, "Improving resolution by image registration").
 
     Args:
-        shares: Share of ink in each cell, shape (batch, 20, 20).
+        shares: Share of ink in each cell, nearly the level over 255, shape (batch, 20, 20).
         sides: Side m of each bilevel digit, shape (batch,).
         matrices: The resampling matrix of each side, shape (batch, 20, WIDTH).
 

@@ -15,8 +15,8 @@ from nf_mnist.errors import DataError, ShapeError
 class Rerendering:
     """Draws the first half of a batch anew, each digit with a transformed bilevel source.
 
-    The side m, the white and the place of the cells of each image are the most likely ones by the level tables. Images
-    that fit none of them, and those whose new side would be none of MNIST's, are returned as they are.
+    The side m and the place of the cells of each image are the most likely ones by the level tables. Images that fit
+    none of them, and those whose new side would be none of MNIST's, are returned as they are.
 
     Nothing is kept from batch to batch, so what a step draws is a function of its images and of the random state.
 
@@ -82,8 +82,6 @@ class Rerendering:
             is_known = is_whole & (state < N_INKS * len(SIDES))
             number = (state // N_INKS).clamp(max=len(SIDES) - 1)
             sides, matrices = SIDES[0] + number, self.matrices[number]
-            white = (1 - 0.2 / sides) ** (state % N_INKS)
-            shares = cells / 255 * white[:, None, None]
-            bilevel = transform(ink_field(shares, sides, matrices), sides, maps, edge)
+            bilevel = transform(ink_field(cells / 255, sides, matrices), sides, maps, edge)
             images, is_possible = draw(bilevel, self.matrices)
         return torch.where((is_known & is_possible)[:, None, None, None], images, levels)
