@@ -17,10 +17,11 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tools.screenshots import IMAGES, SECONDS, chromium, save_screenshot
+from tools.screenshots import IMAGES, chromium, save_screenshot
 
 DESKTOP, PHONE = (1200, 1000), (390, 844)
 SIDE = 28  # pixels of the canvas
+SECONDS = 900  # timeout for an answer of the page on a busy machine
 
 
 class PlayPage:
@@ -77,7 +78,7 @@ class PlayPage:
         """Wait for a visible element whose text holds some text, and return it.
 
         Raises:
-            TimeoutError: If there is none after :data:`~tools.screenshots.SECONDS`.
+            TimeoutError: If there is none after :data:`SECONDS`.
         """
         begin = time.monotonic()
         while time.monotonic() - begin < SECONDS:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 import re
 import shutil
@@ -184,8 +183,11 @@ def test_the_keyboard_paints(page):
     canvas = page.wait(CANVAS)
     page.browser.execute_script("arguments[0].focus()", canvas)
     canvas.send_keys("\ue012\ue012 ")  # twice left, then space
-    value = json.dumps(canvas_of(page)[0].tolist())
-    assert "255" in value
+    levels, shows_cursor = canvas_of(page)
+    assert np.argwhere(shows_cursor).tolist() == [[14, 12]]
+    assert levels[14, 11] > 200
+    assert levels[14, 13] > 200
+    assert levels[:, 15:].max() == 0
 
 
 @pytest.mark.slow
