@@ -37,10 +37,10 @@ def test_the_norm_is_that_of_the_convolution_of_images(kernel_size):
 
 
 def test_a_kernel_of_small_norm_is_left_alone():
-    conv = steep_conv(3).eval()
+    conv = steep_conv(3)
     with torch.no_grad():
         conv.weight *= 0.5 / spectral_norm(conv.weight, (5, 4))
-    conv.train()
+    conv.eval()
     assert_close(conv.kernel(), conv.weight, rtol=0, atol=0)
 
 
@@ -80,6 +80,16 @@ def test_a_network_moves_two_events_no_further_apart_than_its_bound(shape, kerne
     layers = net.layers()
     moved = (net(x, layers) - net(y, layers)).flatten(1).norm(dim=1)
     assert (moved / (x - y).flatten(1).norm(dim=1)).max() < net.lipschitz_bound() == pytest.approx(0.9**3)
+
+
+def test_the_slope_of_lipswish_reaches_one_and_goes_no_further():
+    net = ContractiveNet((1,), 1, (1,), coefficient=0.9).double()
+    with torch.no_grad():
+        net.convs[0].weight.fill_(10)
+    net.eval()
+    x = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
+    slope = net(x[:, None], net.layers()).flatten().diff() / x.diff()
+    assert 0.999 * 0.9 < slope.max().item() <= 0.9
 
 
 def test_kernels_are_merged_with_the_steepness_of_lipswish():

@@ -90,7 +90,7 @@ def _direction(name: str, args: Any, kwargs: Any, n: int) -> Direction:
 
 def _recording_of_freia(forward: Callable[..., Any], record: Record) -> Callable[..., Any]:
     def call(values: Any, c: Any = None, rev: bool = False, jac: bool = True) -> Any:
-        returned = forward(values, c, rev, jac)
+        returned = forward(values, c, rev=rev, jac=jac)  # whose order differs from layer to layer
         single = values[0] if isinstance(values, list | tuple) and len(values) == 1 else None
         if isinstance(single, Tensor) and jac:
             record(

@@ -13,7 +13,7 @@ from nf_mnist.bijectors import Shape
 from nf_mnist.errors import SettingError, check_range
 
 STEEPEST_SWISH = 1.1  # bound of the slope of x * sigmoid(x), which reaches 1.0998
-TRAINING_ITERATIONS, THOROUGH_ITERATIONS = 5, 100
+TRAINING_ITERATIONS, THOROUGH_ITERATIONS = 5, 300
 
 
 class SpectralConv(nn.Module):
@@ -21,8 +21,8 @@ class SpectralConv(nn.Module):
 
     The norm is that of the linear map from images to images, of the size that the network sees, and not that of the
     kernel as a matrix (Gouk et al. 2021; Behrmann et al. 2019, section 2.1). Power iteration estimates it: a few
-    iterations in each training step, from the vectors of the step before, and many whenever the mode changes between
-    training and evaluation. Weights that were averaged or moved are so normalised anew.
+    iterations in each training step, from the vectors of the step before, and many whenever the mode changes from
+    training to evaluation. Weights that were averaged or moved are so normalised anew.
 
     Args:
         in_channels: Number of channels of the input.
@@ -63,8 +63,8 @@ class SpectralConv(nn.Module):
             return (self.left * F.conv2d(self.right, self.weight, padding=self.padding)).sum()
 
     def train(self, mode: bool = True) -> "SpectralConv":
-        """Set the mode; if it changes, measure the norm of the present weights thoroughly."""
-        if mode != self.training:
+        """Set the mode; if training ends, measure the norm of the present weights thoroughly."""
+        if self.training and not mode:
             self.iterate(THOROUGH_ITERATIONS)
         return super().train(mode)
 
