@@ -1,6 +1,6 @@
 """Tables of the checks of ``python -m nf_mnist.diagnose``, and of the faults that they find."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tools.from_results import read_result, table
 
@@ -30,6 +30,26 @@ def planted_faults() -> str:
         said = f"{first['check']} ({first['status']})" if first else "nothing"
         rows.append((fault["truth"], said, "yes" if fault["named"] else "no"))
     return f"{named_faults()}\n\n{table(('what is wrong', 'first violation', 'named rightly'), rows)}"
+
+
+def blind_diagnosis() -> str:
+    """Return what was said of the flows of the blind trial, and how a reader judged each answer."""
+    blind = read_result("blind_diagnosis")
+    faults, healthy = blind["faults"], blind["healthy"]
+    n_named = sum(flow["judgement"] == "named rightly" for flow in faults.values())
+    n_false = sum(flow["judgement"] == "false alarm" for flow in healthy.values())
+    faulty_rows = [(flow["truth"], flow["parts"], *_judged(flow)) for flow in faults.values()]
+    healthy_rows = [(f"`{name}`", *_judged(flow)) for name, flow in healthy.items()]
+    sentence = f"{n_named} of {len(faults)} faults are named rightly; "
+    sentence += f"{n_false} of {len(healthy)} healthy flows get a false cause."
+    faulty_table = table(("what is wrong", "parts of", "first violation", "judgement"), faulty_rows)
+    healthy_table = table(("healthy flow", "first violation", "judgement"), healthy_rows)
+    return f"{sentence}\n\n{faulty_table}\n\n{healthy_table}"
+
+
+def _judged(flow: dict[str, Any]) -> tuple[str, str]:
+    judgement = flow["judgement"] or "not judged"
+    return flow["first"], f"{judgement}: {flow['why']}" if flow["why"] else judgement
 
 
 def named_faults() -> str:
