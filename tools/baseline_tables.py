@@ -96,6 +96,15 @@ def quality() -> str:
     return table(columns, lines)
 
 
+def guided_quality() -> str:
+    """Return the quality of samples of the released flow matching without and with guidance, and of training images."""
+    found = {name: row["quality"] for name, row in read_result("flow_matching_quality")["rows"].items()}
+    rows = [(name, quality["temperatures"][0]) for name, quality in found.items()]
+    rows.append(("training images, the floor", next(iter(found.values()))["training_images"]))
+    lines = [(name, *_quality(row), f"{row['class_kl']:.4f}", f"{row['memorized_share']:.1%}") for name, row in rows]
+    return table(("samples", *COLUMNS[4:8], "class KL", "memorized share"), lines)
+
+
 def density_ablation() -> str:
     """Return what each part of ``hierarchical`` is worth at equal time."""
     rows = read_result("density_ablation")["rows"].values()

@@ -16,6 +16,7 @@ from tools.baseline_tables import (
     bound,
     density_ablation,
     depth,
+    guided_quality,
     level_prior,
     odd_images,
     quality,
@@ -48,7 +49,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/diagnose.md": [checks, planted_faults, blind_diagnosis, diagnosed_flows],
     "docs/gpu.md": [gpu_machine, gpu_cases, gpu_round_trips, gpu_speed, gpu_checks],
     "docs/inpainting.md": [inpainting],
-    "docs/quality.md": [quality],
+    "docs/quality.md": [quality, guided_quality],
     "docs/results.md": [results, completing, diagnosis],
     "docs/riddles.md": [riddles],
     "docs/speed.md": [

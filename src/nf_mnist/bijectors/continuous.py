@@ -11,6 +11,7 @@ from nf_mnist.bijectors.ode import OdeSolver
 from nf_mnist.bijectors.vector_jacobian import vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
+ALL_DIMS = 2**31  # more than any event has
 
 
 class Derivative(NamedTuple):
@@ -88,9 +89,14 @@ class ContinuousMap(Bijector):
         )
         return moved
 
+    @property
+    def estimates_log_det(self) -> bool:
+        """Whether log-determinants are estimates: those of images are, until :meth:`make_exact` is called."""
+        return self.max_exact_dims < ALL_DIMS
+
     def make_exact(self) -> None:
         super().make_exact()
-        self.max_exact_dims = 2**31
+        self.max_exact_dims = ALL_DIMS
 
     def transport_and_costs(
         self, state: Tensor, context: Tensor | None, begin: float, end: float, solver: OdeSolver | None = None

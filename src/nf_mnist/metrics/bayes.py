@@ -9,6 +9,7 @@ from torch import Tensor
 from nf_mnist.data import Dequantizer, Images, evaluation_noise
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
+from nf_mnist.hardware import seeded
 
 N_BINS = 15
 
@@ -52,7 +53,10 @@ def class_probabilities(
             noise = evaluation_noise(index[rows], flow.event_shape, draw, seed).to(device)
             x, log_q = dequantizer(levels, noise)
             labels = torch.zeros(len(rows), dtype=torch.int64, device=device)
-            by_class = [flow.log_prob(x, labels + label).double() - log_q for label in range(flow.n_classes)]
+            by_class = []
+            for label in range(flow.n_classes):
+                with seeded(seed + draw):  # estimates of log p share their noise, so that it hardly changes the choice
+                    by_class.append(flow.log_prob(x, labels + label).double() - log_q)
             draws.append(torch.stack(by_class, 1))
         found.append(torch.stack(draws).logsumexp(0).softmax(1).cpu())
     return torch.cat(found)
