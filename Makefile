@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format types bench tensorboard gpu notebooks docs docs-serve play wheel clean
+.PHONY: help setup train test test-all lint format types bench tensorboard gpu notebooks docs docs-serve play page wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,11 @@ docs-serve: setup  ## Show the site at http://localhost:8000
 play: setup  ## Play with a flow on a page of its own, at http://127.0.0.1:7860
 	$(PIP) install -c constraints.txt -e '.[play]'
 	$(BIN)/python -m nf_mnist.play
+
+page: setup  ## Write a page to build/page that samples and completes digits in a browser; it needs npm
+	$(PIP) install -c constraints.txt -e '.[page]'
+	rm -rf build/page
+	$(BIN)/python -m nf_mnist.export_page out=build/page
 
 wheel: setup  ## Build the wheel and the source archive in dist/
 	$(BIN)/python -m hatchling build

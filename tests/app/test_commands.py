@@ -261,7 +261,10 @@ def test_commands_run_from_any_folder_and_end_with_status_1_without_a_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
-COMMANDS = ("train", "evaluate", "sample", "inpaint", "diagnose", "export", "train_classifier", "play")
+COMMANDS = (
+    *("train", "evaluate", "sample", "inpaint", "diagnose", "export", "export_page"),
+    *("train_classifier", "play"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,18 @@ from nf_mnist.app.output import new_figure_path, release_paths
 from nf_mnist.errors import ConfigError
 from tests.support.helpers import merge, run_command, tiny_overrides
 
-COMMANDS = ("train", "evaluate", "sample", "inpaint", "diagnose", "export", "train_classifier", "sweep_report", "play")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "sample",
+    "inpaint",
+    "diagnose",
+    "export",
+    "export_page",
+    "train_classifier",
+    "sweep_report",
+    "play",
+)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ COMMANDS = {  # name: with every part that the command may have
     "diagnose": ("output_dir=x",),
     "export": ("ckpt=x", "out=x", "output_dir=x"),
     "play": ("output_dir=x",),
+    "export_page": ("output_dir=x",),
 }
 NO_TEXTS = (5, 1.5, True, [], {})
 NO_LISTS = ("x", 1, None, {})

@@ -66,7 +66,9 @@ def from_normal(z: Tensor, edges: Edges, probability_of: Callable[[Tensor], Tens
     step = N_LEVELS // 2
     while step >= 1:
         below, above = edges(level + step)
-        level = torch.where(torch.where(is_left, below <= tail, above >= tail), level + step, level)
+        # ONNX Runtime has no torch.where of truth values.
+        is_higher = (is_left & (below <= tail)) | (~is_left & (above >= tail))
+        level = torch.where(is_higher, level + step, level)
         step //= 2
     probability = probability_of(level)
     from_left = (tail - edges(level)[0]) / probability
