@@ -59,7 +59,8 @@ def test_any_object_with_both_directions_is_measured():
 
     by_name = results(task_of_four_numbers(Halved()))
     names = NAMES[: NAMES.index("images come back in float32")]
-    skipped = {"the sets share no image", "the saved state is the whole flow"}  # of which nothing is known here
+    unknown = {"the sets share no image", "the saved state is the whole flow"}  # nothing is known of them here
+    skipped = {*unknown, "residual networks are contractions"}  # there are none
     assert {name for name in names if by_name[name].status != "pass"} == skipped
 
 

@@ -39,6 +39,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(folder) -> Trained:
     """Return a flow that was trained on arrays, in a process where Hydra had been initialized for something else."""
+    before = HydraConfig.instance().cfg  # other tests in this process may have set it
     arrays = np.load(folder / "images.npz")
     (folder / "conf").mkdir()
     (folder / "conf" / "own.yaml").write_text("name: own")
@@ -54,7 +55,7 @@ def trained(folder) -> Trained:
         )
         assert compose("own").name == "own", "Hydra is as it was"
     assert not GlobalHydra.instance().is_initialized()
-    assert not HydraConfig.initialized()
+    assert HydraConfig.instance().cfg is before
     return trained
 
 

@@ -1,4 +1,4 @@
-"""In forty setups a run that was killed, ended, or stopped by a signal goes on to the end of a run never stopped."""
+"""In forty setups and more, a run that was killed, ended, or stopped by a signal ends as a run never stopped does."""
 
 import os
 import signal
@@ -146,5 +146,5 @@ def test_a_run_that_goes_on_ends_like_one_that_never_stopped(setup, way, whole, 
         assert first_difference(one, other) == "", name
 
 
-def test_there_are_forty_setups():
-    assert len(SETUPS) == 40
+def test_there_are_at_least_forty_setups():
+    assert len(SETUPS) >= 40
