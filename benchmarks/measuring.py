@@ -21,7 +21,7 @@ from nf_mnist.app.building import build_module
 from nf_mnist.app.composing import config_dir
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.data import draw_noise, mnist, random_subset
-from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
+from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision, synchronize
 
 Metrics = dict[str, Any]
 
@@ -40,12 +40,6 @@ def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -
 def default_device() -> torch.device:
     """Return the GPU if there is one, and the CPU otherwise."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU to finish; on a CPU there is nothing to wait for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def shipped_autocast(enabled: bool = True) -> torch.autocast:

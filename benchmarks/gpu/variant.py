@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.gpu.commands import SMALL
 from benchmarks.gpu.utilization import Utilization
-from benchmarks.measuring import Metrics, default_device, spread, synchronize, training_step
+from benchmarks.measuring import Metrics, default_device, spread, training_step
 from benchmarks.speed.peers_flow import PeerFlow, Variant
 from benchmarks.speed.peers_models import conditioners
-from nf_mnist.hardware import resolve_precision, use_ieee_float32
+from nf_mnist.hardware import resolve_precision, synchronize, use_ieee_float32
 
 SECONDS = 1.0  # of each repeat
 REPEATS = 3

@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from benchmarks.measuring import default_device, machine, spread, synchronize
+from benchmarks.measuring import default_device, machine, spread
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.data import Images, UniformDequantizer, draw_noise, mnist
 from nf_mnist.data.sets import ASSETS
+from nf_mnist.hardware import synchronize
 from nf_mnist.training.loader import TrainingLoader
 
 RESULT = Path(__file__).parents[2] / "results" / "data_path.json"

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import sys
+import time
 from collections.abc import Iterator
 
 import torch
@@ -27,6 +28,18 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU to finish; on a CPU there is nothing to wait for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_when_done(device: torch.device) -> float:
+    """Return the time in seconds once all work is done: GPU calls return before it, CPU calls after it."""
+    synchronize(device)
+    return time.perf_counter()
 
 
 def resolve_device(name: str) -> torch.device:

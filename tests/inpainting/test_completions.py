@@ -106,7 +106,7 @@ def test_the_clock_is_read_when_the_work_of_a_gpu_is_done(monkeypatch):
         queue.append(0.05)  # as a GPU would: the call returns before its work is done
         return completions(x[None])
 
-    monkeypatch.setattr("nf_mnist.inpainting.scoring._time_when_done", time_when_done)
+    monkeypatch.setattr("nf_mnist.inpainting.scoring.time_when_done", time_when_done)
     assert measured(method).seconds >= 3 * 0.05
 
 

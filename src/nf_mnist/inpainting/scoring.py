@@ -1,7 +1,6 @@
 """Metrics of completions, image by image."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.flows import Flow
+from nf_mnist.hardware import time_when_done
 from nf_mnist.inpainting.logits import Completions, log_prob_of_logits, to_logits
 
 INTERVAL = (0.05, 0.95)  # quantiles at the ends of the 90% interval
@@ -62,9 +62,9 @@ def measure(
     """
     batches, reports, first, seconds = [], [], None, 0.0
     for x in progress(truth.split(batch_size)):
-        begin = _time_when_done(x.device)
+        begin = time_when_done(x.device)
         completions = method(flow, x, observed, n_samples=n_samples, generator=generator)
-        seconds += _time_when_done(x.device) - begin
+        seconds += time_when_done(x.device) - begin
         first = completions if first is None else first
         with torch.no_grad():
             of_truth = log_prob_of_logits(flow, to_logits(x))[1]
@@ -113,10 +113,3 @@ def _is_inside(draws: Tensor, truth: Tensor) -> Tensor:
     positions = ((n + 1) * torch.tensor(INTERVAL).to(draws) - 1) / (n - 1)  # torch puts the k-th at (k - 1) / (n - 1)
     low, high = torch.quantile(draws, positions.clamp(0, 1), dim=0)
     return (truth >= low) & (truth <= high)
-
-
-def _time_when_done(device: torch.device) -> float:
-    """Return the time in seconds once all work is done: GPU calls return before it, CPU calls after it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.monotonic()

@@ -1,12 +1,12 @@
 """The batch size at which a device is busy, found by training."""
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from nf_mnist.data import Images
+from nf_mnist.hardware import time_when_done
 from nf_mnist.training.module import FlowModule
 
 SMALLEST = 32
@@ -56,10 +56,10 @@ class TrainingSpeed:
         try:
             for _ in range(N_WARM_UP):
                 self._step(rows)
-            begin = self._time_when_done()
+            begin = time_when_done(self.device)
             for _ in range(N_STEPS):
                 self._step(rows)
-            seconds = self._time_when_done() - begin
+            seconds = time_when_done(self.device) - begin
         except torch.OutOfMemoryError:
             return None
         return batch_size * N_STEPS / seconds if self._fits() else None
@@ -70,11 +70,6 @@ class TrainingSpeed:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-
-    def _time_when_done(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
     def _fits(self) -> bool:
         if self.device.type != "cuda":
