@@ -9,6 +9,7 @@ from torch import Tensor
 from nf_mnist.data import Dequantizer, Images, evaluation_noise, random_subset
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
+from nf_mnist.hardware import seeded
 from nf_mnist.metrics.invertibility import round_trip_error
 from nf_mnist.metrics.latents import chi_moments, radius
 from nf_mnist.metrics.likelihood import bits_per_dim, count_parameters, has_bits, log_mean_exp
@@ -75,8 +76,7 @@ def evaluate_flow(
     """
     _check(flow, images, n_images, n_draws, batch_size)
     chosen, index = random_subset(images, n_images, seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # for flows whose log-determinants are estimates
+    with seeded(seed):  # for flows whose log-determinants are estimates
         passes = _passes(flow, dequantizer, chosen, index, n_draws, batch_size, seed, progress)
     metrics: dict[str, float | int] = {
         "log_likelihood": passes.log_ratio.mean().item(),

@@ -10,6 +10,7 @@ from torch import nn
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
 from nf_mnist.errors import check_range
+from nf_mnist.hardware import seeded
 from nf_mnist.training.callbacks.base import flow_module
 
 
@@ -39,8 +40,7 @@ class RecomputeStatistics(L.Callback):
         norms = [m for m in module.flow.modules() if isinstance(m, BatchNorm | nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         module.flow.train()
-        with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             for n_done, batch in enumerate(itertools.islice(datamodule.train_dataloader(), self.n_batches)):
                 for norm in norms:
                     norm.momentum = 1 / (n_done + 1)  # makes the running average a plain one
