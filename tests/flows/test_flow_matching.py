@@ -149,3 +149,10 @@ def test_sizes_that_do_not_fit_are_refused():
         small(tolerance=0.0)
     with pytest.raises(ConfigError, match="label_dropout must be from 0 to 1"):
         small(label_dropout=math.inf)
+
+
+@pytest.mark.parametrize("channels", [8, 24, 88])
+def test_every_multiple_of_eight_channels_has_heads_that_divide_them(channels):
+    flow = small(channels=channels).float()
+    velocity = flow.map.velocity(torch.rand(2, *GREY), torch.rand(2), torch.zeros(2, dtype=torch.int64))
+    assert velocity.shape == (2, *GREY)

@@ -13,6 +13,7 @@ from nf_mnist.nets.labels import LabelEmbedding
 N_FREQUENCIES = 32
 LARGEST_FREQUENCY = 64.0  # radians per unit of time; larger ones make velocities rough in time, and solvers slow
 GROUPS = 8  # of GroupNorm
+CHANNELS_OF_HEAD = 32  # of the attention, at least
 
 
 class TimeEmbedding(nn.Module):
@@ -66,12 +67,12 @@ class ImageAttention(nn.Module):
     """Attention of every pixel to all pixels, as a residual layer that is zero at first.
 
     Args:
-        channels: Number of channels; each head takes 32 of them.
+        channels: Number of channels; each head takes 32 of them, or more where that does not come out even.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.n_heads = max(1, channels // 32)
+        self.n_heads = _n_heads(channels)
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.query_key_value, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
@@ -149,3 +150,8 @@ def _through(blocks: nn.ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
     for block in blocks:
         x = block(x, embedding)
     return x
+
+
+def _n_heads(channels: int) -> int:
+    """Return the largest number of heads that divides the channels and leaves each head at least 32 of them, or 1."""
+    return next(n for n in range(max(1, channels // CHANNELS_OF_HEAD), 0, -1) if channels % n == 0)
