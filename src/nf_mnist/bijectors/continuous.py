@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nf_mnist.bijectors.base import Bijector
 from nf_mnist.bijectors.ode import OdeSolver
-from nf_mnist.bijectors.vector_jacobian import vector_jacobian
+from nf_mnist.bijectors.vector_jacobian import random_signs, vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
 ALL_DIMS = 2**31  # more than any event has
@@ -124,7 +124,7 @@ class ContinuousMap(Bijector):
         """Return a function from a velocity field and a state to derivatives, exact or estimated."""
         if state[0].numel() <= self.max_exact_dims:
             return exact_derivative
-        signs = torch.randint_like(state, 2) * 2 - 1
+        signs = random_signs(state)
         return lambda velocity, state: estimated_derivative(velocity, state, signs)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors.base import Bijector
-from nf_mnist.bijectors.vector_jacobian import vector_jacobian
+from nf_mnist.bijectors.vector_jacobian import random_signs, vector_jacobian
 from nf_mnist.errors import NotInvertibleError, check_range
 
 CONTINUATION = 0.5  # probability of one more term of a series
@@ -106,7 +106,7 @@ class InvertibleResidual(Bijector):
     def _map(self, x: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
         if self.series is None:
             return _exact(self.net, x, layers)
-        probe = torch.empty_like(x).bernoulli_().mul_(2).sub_(1)
+        probe = random_signs(x)
         factors = self.series.draw_factors(self.training)
         if self.recompute and torch.is_grad_enabled():
             return _Recomputed.apply(self.net, factors, probe, x, *layers)

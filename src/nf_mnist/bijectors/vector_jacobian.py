@@ -1,4 +1,4 @@
-"""Products of vectors with the Jacobian of a function, from one backward pass each."""
+"""Products of vectors with the Jacobian of a function, from one backward pass each, and random vectors for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,3 +18,11 @@ def vector_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Te
     """
     found: Any = torch.func.vjp(function, x)  # its type has three parts, of which one comes with has_aux only
     return found
+
+
+def random_signs(like: Tensor) -> Tensor:
+    """Return independent signs, 1 or -1, shape of ``like``: with them ``v' A v`` estimates the trace of A without bias.
+
+    Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix".
+    """
+    return torch.randint_like(like, 2) * 2 - 1
