@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.errors import ConfigError, check_range
-from nf_mnist.flows import ConditionalFlow, ContinuousFlow, Flow
+from nf_mnist.flows import ConditionalFlow, Flow, FlowMatching
 from nf_mnist.inpainting import HIDDEN, Completions, check_observed, make_observed
 from nf_mnist.page.drawings import Drawing
 from nf_mnist.page.fragments import figures, grey, with_hidden
@@ -21,7 +21,7 @@ def allowed_methods(flow: Flow) -> list[str]:
         return []
     if isinstance(flow, ConditionalFlow):
         return ["amortized"]
-    if isinstance(flow, ContinuousFlow) and not flow.loss_is_likelihood:
+    if isinstance(flow, FlowMatching):
         return ["replacement"]
     if flow.bijector.is_continuous:
         return ["mode", "posterior"]

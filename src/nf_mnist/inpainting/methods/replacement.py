@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.errors import ConfigError, check_range
-from nf_mnist.flows import ContinuousFlow, Flow
+from nf_mnist.flows import Flow, FlowMatching
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
 
 
@@ -41,7 +41,7 @@ def replacement(
         ConfigError: If a number is below 1, or the flow was not trained by flow matching.
     """
     check_task(flow, x, observed, n_samples, needs_gradient=False)
-    if not isinstance(flow, ContinuousFlow) or flow.loss_is_likelihood:
+    if not isinstance(flow, FlowMatching):
         raise ConfigError("method=replacement needs straight paths from data to noise; train model=flow_matching")
     check_range(1, n_steps=n_steps, n_repeats=n_repeats)
     given = x.repeat(n_samples, 1, 1, 1)
@@ -82,10 +82,10 @@ def _noise(flow: Flow, like: Tensor, generator: torch.Generator) -> Tensor:
     return flow.base.sample(len(like), generator).to(like).reshape(like.shape)
 
 
-def _midpoint_step(flow: ContinuousFlow, state: Tensor, begin: float, end: float) -> Tensor:
+def _midpoint_step(flow: FlowMatching, state: Tensor, begin: float, end: float) -> Tensor:
     half = state + 0.5 * (end - begin) * _velocity(flow, state, begin)
     return state + (end - begin) * _velocity(flow, half, 0.5 * (begin + end))
 
 
-def _velocity(flow: ContinuousFlow, state: Tensor, time: float) -> Tensor:
+def _velocity(flow: FlowMatching, state: Tensor, time: float) -> Tensor:
     return flow.map.velocity(state, state.new_full((len(state),), time), None).to(state.dtype)
