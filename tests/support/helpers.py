@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
+from benchmarks.gpu.commands import SMALL as SIZES_OF_REHEARSAL
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.app.composing import config_dir, register_resolvers
 from nf_mnist.flows import Flow
@@ -28,15 +29,8 @@ from nf_mnist.training.module import FlowModule
 NOISE = "{_target_:nf_mnist.flows.uva_noise,event_shape:[1,14,14],n_couplings:2,hidden_channels:4}"
 VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting")
 SMALL = {
-    "resflow": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
+    **SIZES_OF_REHEARSAL,
     "resflow_double_tanh": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"],
-    "hierarchical": [
-        "model.flow.n_scales=1",
-        "model.flow.channels=4",
-        "model.flow.n_blocks=1",
-        "model.flow.transformer_features=8",
-        "model.flow.transformer_blocks=1",
-    ],
     "conditional": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
     "hierarchical_small": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
     "hierarchical_large": ["model.flow.n_scales=1", "model.flow.channels=4", "model.flow.n_blocks=1"],
@@ -51,14 +45,7 @@ SMALL = {
         "model.flow.dense_features=4",
     ],
     "realnvp": ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.n_blocks=1"],
-    "glow": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
     "spline": ["model.flow.n_scales=1", "model.flow.n_steps=2", "model.flow.hidden_channels=4"],
-    "tarflow": [
-        "model.flow.patch_size=7",
-        "model.flow.n_autoregressions=2",
-        "model.flow.transformer_features=8",
-        "model.flow.transformer_blocks=1",
-    ],
     "ffjord": ["model.flow.unet_channels=8", "model.flow.n_training_steps=1", "model.flow.tolerance=0.1"],
     "flow_matching": ["model.flow.unet_channels=8", "model.flow.n_sampling_steps=2", "model.flow.tolerance=0.1"],
     "jet": [
