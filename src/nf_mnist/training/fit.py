@@ -14,6 +14,7 @@ from nf_mnist.errors import DivergenceError
 from nf_mnist.training.callbacks import SaveBest
 from nf_mnist.training.checkpoint_io import how_to_resume
 from nf_mnist.training.datamodule import ImageDataModule
+from nf_mnist.training.lookup import callbacks_of
 from nf_mnist.training.module import FlowModule
 
 
@@ -84,9 +85,7 @@ class _Beginning(L.Callback):
 
 def training_seconds(trainer: L.Trainer) -> float:
     """Return the seconds that training took, all resumes together, or NaN if no callback counts them."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-    timers = (callback for callback in callbacks if isinstance(callback, Timer))
-    return next((timer.time_elapsed() for timer in timers), math.nan)
+    return next((timer.time_elapsed() for timer in callbacks_of(trainer, Timer)), math.nan)
 
 
 def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:

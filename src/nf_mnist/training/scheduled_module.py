@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from nf_mnist.checkpoints.old_names import current_parameter
 from nf_mnist.training.loader import Batch
+from nf_mnist.training.lookup import callbacks_of
 from nf_mnist.training.schedule import Schedule
 from nf_mnist.training.seeds import mixed_seed
 
@@ -103,8 +104,7 @@ class ScheduledModule(L.LightningModule):
         return min(max(shares), 1.0)
 
     def _timers(self) -> list[Timer]:
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-        return [callback for callback in callbacks if isinstance(callback, Timer)]
+        return callbacks_of(self.trainer, Timer)
 
     def _has_time_budget(self) -> bool:
         return any(timer.time_remaining() is not None for timer in self._timers())

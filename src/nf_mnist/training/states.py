@@ -19,6 +19,7 @@ from nf_mnist.checkpoints.reading import check_weights, is_dense
 from nf_mnist.errors import CheckpointError
 from nf_mnist.overrides import pasteable
 from nf_mnist.training.likeness import WrongStateError, check_like, mapping, require
+from nf_mnist.training.lookup import callbacks_of
 from nf_mnist.training.optimizer_state import check_optimizer_state
 from nf_mnist.training.scheduled_module import ScheduledModule
 
@@ -72,14 +73,10 @@ def _check_positions(checkpoint: Mapping[str, Any], trainer: L.Trainer) -> None:
         check_like(state, POSITION, "combined_loader")
 
 
-def _callbacks(trainer: L.Trainer) -> list[L.Callback]:
-    return trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-
-
 def _check_callbacks(checkpoint: Mapping[str, Any], trainer: L.Trainer) -> None:
     """Check the state of each callback that has one."""
     states = mapping(checkpoint.get("callbacks"), "callbacks")
-    for callback in _callbacks(trainer):
+    for callback in callbacks_of(trainer, L.Callback):
         if (state := states.get(callback.state_key)) is None:
             continue
         name = f"callbacks.{type(callback).__name__}"
@@ -105,7 +102,7 @@ def _check_all_weights(
 ) -> None:
     """Check all weights that Lightning loads: also those being trained, if the others are their average."""
     own, names = module.state_dict(), ["state_dict"]
-    if any(isinstance(callback, WeightAveraging) for callback in _callbacks(trainer)):
+    if callbacks_of(trainer, WeightAveraging):
         check_like(checkpoint, {"averaging_state": {"n_averaged": torch.tensor(0)}}, "checkpoint")
         require(len(checkpoint["averaging_state"]) == 1, "averaging_state")
         names.append("current_model_state")

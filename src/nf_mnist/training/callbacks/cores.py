@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 
 from nf_mnist.cores import SharedCores
+from nf_mnist.training.lookup import callbacks_of
 
 
 class ShareCores(L.Callback):
@@ -71,5 +72,4 @@ class ShareCores(L.Callback):
 
 def fewest_threads(trainer: L.Trainer) -> int | None:
     """Return the smallest number of threads with which a training has computed, or None if nothing changed it."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-    return next((callback.fewest for callback in callbacks if isinstance(callback, ShareCores)), None)
+    return next((callback.fewest for callback in callbacks_of(trainer, ShareCores)), None)

@@ -12,6 +12,7 @@ from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
 from nf_mnist.training.callbacks.cores import ShareCores
 from nf_mnist.training.gpu import GPULoad
+from nf_mnist.training.lookup import callbacks_of
 from nf_mnist.training.scheduled_module import ScheduledModule
 
 
@@ -99,9 +100,7 @@ class RunProgress(ProgressBar):
 
 def mean_gpu_utilization(trainer: L.Trainer) -> float | None:
     """Return the mean utilization of the GPU in percent, or None on a CPU, or where it is not known or not shown."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-    bars = (callback for callback in callbacks if isinstance(callback, RunProgress))
-    return next((bar.load.mean_utilization() for bar in bars), None)
+    return next((bar.load.mean_utilization() for bar in callbacks_of(trainer, RunProgress)), None)
 
 
 def _duration(seconds: float) -> str:
@@ -109,8 +108,7 @@ def _duration(seconds: float) -> str:
 
 
 def _threads(trainer: L.Trainer) -> str:
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-    return next((callback.text() for callback in callbacks if isinstance(callback, ShareCores)), "")
+    return next((callback.text() for callback in callbacks_of(trainer, ShareCores)), "")
 
 
 def _loss(trainer: L.Trainer) -> str:
