@@ -64,6 +64,13 @@ def shown_levels(element) -> list[np.ndarray]:
     return [np.array(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))) for source in sources]
 
 
+def read_message(page, text: str) -> None:
+    """Wait for a message of the page and close it, since it lies over what other tests click on."""
+    message = page.wait("[data-testid=toast-body]", text)
+    message.find_element("css selector", "[data-testid=toast-close]").click()
+    until(lambda: not page.browser.find_elements("css selector", "[data-testid=toast-body]"))
+
+
 def number_in(text: str, pattern: str) -> float:
     found = re.search(pattern, text)
     assert found, text
@@ -107,7 +114,7 @@ def test_one_draws_rubs_out_and_clears(page):
     assert not canvas_of(page)[0].any()
     assert not canvas_of(page)[1].any()
     page.click("#complete-start")
-    page.wait(".toast-body, [data-testid=toast-body]", "the canvas is empty")
+    read_message(page, "the canvas is empty")
     page.click("#complete-canvas [data-tool=pen]")
     page.stroke(CANVAS, [(14, 4), (14, 23)])
     levels, _ = canvas_of(page)
@@ -129,7 +136,7 @@ def test_a_png_is_opened_and_one_of_another_size_is_refused(page, tmp_path):
     until(lambda: np.array_equal(canvas_of(page)[0], levels))
     chooser = page.browser.find_element("css selector", "#complete-canvas input[type=file]")
     chooser.send_keys(str(tmp_path / "large.png"))
-    page.wait(".toast-body, [data-testid=toast-body]", "the picture is 28x30 pixels, this flow takes 28x28")
+    read_message(page, "the picture is 28x30 pixels, this flow takes 28x28")
 
 
 def test_samples_are_those_of_the_library_and_one_is_compared(page, trained):

@@ -105,6 +105,13 @@ def test_what_cannot_be_answered_is_a_sentence_on_the_page_and_not_in_the_log(se
     assert capfd.readouterr().err == ""
 
 
+def test_other_programs_see_the_named_requests_only(served):
+    url, *_ = served
+    shown = gradio_client.Client(url, verbose=False).view_api(return_format="dict", print_info=False)
+    tabs = {"/complete", "/hide", "/complete_take", "/sample", "/paths", "/move", "/bits", "/bits_take", "/diagnose"}
+    assert set(shown["named_endpoints"]) == tabs
+
+
 def test_an_error_that_nobody_foresaw_says_no_more_than_its_kind(served, capfd):
     import gradio
 

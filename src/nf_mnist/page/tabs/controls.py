@@ -48,8 +48,8 @@ def canvas(subject: Subject, name: str, has_mask: bool) -> gr.HTML:
         return write_drawing(whole(read_upload(event._data.get("content"), shape)))
 
     take.click(taken, number, drawing, api_name=f"{name}_take", show_progress="hidden")
-    number.submit(taken, number, drawing, api_name=False, show_progress="hidden")
-    drawing.upload(opened, None, drawing, api_name=False, show_progress="hidden")
+    number.submit(taken, number, drawing, api_visibility="private", show_progress="hidden")
+    drawing.upload(opened, None, drawing, api_visibility="private", show_progress="hidden")
     return drawing
 
 

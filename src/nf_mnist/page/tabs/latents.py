@@ -35,5 +35,5 @@ def latents_tab(subject: Subject) -> None:
         return moved_figures(subject, number, noise, scale, seed)
 
     between.click(paths, [first, second], [line, circle], api_name="paths")
-    for slider, name in ((noise, "move"), (scale, False)):
-        slider.change(shown, [first, noise, scale, seed], [moved, curve], api_name=name, trigger_mode="always_last")
+    triggers = [noise.change, scale.change]
+    gr.on(triggers, shown, [first, noise, scale, seed], [moved, curve], api_name="move", trigger_mode="always_last")

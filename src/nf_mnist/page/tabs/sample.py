@@ -51,4 +51,4 @@ def sample_tab(subject: Subject) -> None:
         return sample_figures(subject, levels)
 
     start.click(drawn, [n, temperature, label, guidance, seed], [grid, chosen], api_name="sample")
-    grid.click(compared, None, chosen, api_name=False, show_progress="hidden")
+    grid.click(compared, None, chosen, api_visibility="private", show_progress="hidden")

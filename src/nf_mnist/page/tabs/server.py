@@ -85,7 +85,7 @@ def serving(page: gr.Blocks, host: str, port: int) -> Iterator[str]:
         page.close(verbose=False)
 
 
-def _theme() -> gr.themes.Default:
+def _theme() -> gr.themes.Base:
     """Return Gradio's theme with fonts that every system has, and words of help that are dark enough to be read."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     return theme.set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
