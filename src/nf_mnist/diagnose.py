@@ -4,8 +4,6 @@ The module is also a function for notebooks: ``nf_mnist.diagnose(flow, images)``
 :func:`nf_mnist.app.notebook.diagnose_images`.
 """
 
-import warnings
-
 from omegaconf import DictConfig
 
 from nf_mnist.app.callable_module import make_callable
@@ -22,7 +20,6 @@ from nf_mnist.hardware import keep_freed_memory
 @command("diagnose")
 def main(cfg: DictConfig) -> None:
     """Print the result of each check, then cause and remedy of each violation; write report.html and report.json."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")  # torch's own use of it
     check_ranges(cfg)
     check_split(cfg.split)
     out = new_path(cfg.out)

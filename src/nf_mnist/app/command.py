@@ -54,6 +54,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         def start() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
             warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", module=r"torch\.jit")  # torch's own use of it
             warnings.formatwarning = _warning_line
             register_resolvers()
             run = hydra.main(version_base="1.3", config_path=config_dir(), config_name=config_name)(job)
