@@ -192,7 +192,8 @@ def test_a_check_compares_the_measured_size_with_its_thresholds():
         words = ("too large", "make it smaller")
         check = Check("small", lambda _: Measurement(size), "units", 1.0, 2.0, *words, needs=(), is_cheap=False)
         (result,) = diagnose(task_of_four_numbers(Counting()), [check])
-        assert (result.cause, result.remedy) == (("", "") if result.status == "pass" else words)
+        if not math.isnan(size):  # which says nothing of its cause
+            assert (result.cause, result.remedy) == (("", "") if result.status == "pass" else words)
         return result.status
 
     sizes = (0.0, 1.0, 1.1, 2.0, 2.1, float("inf"), float("nan"))

@@ -1,6 +1,6 @@
 """Measures of a flow (tensors in, numbers out), and the checks that compare them with what healthy flows have."""
 
-from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, Result, check, diagnose
+from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, Result, check
 from nf_mnist.diagnostics.batch import Batch, make_batch
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
 from nf_mnist.diagnostics.checks import CHECKS
@@ -17,6 +17,7 @@ from nf_mnist.diagnostics.likelihood import (
     undithered_gain,
 )
 from nf_mnist.diagnostics.norms import Magnification, NormStatistics, magnification, norm_statistics
+from nf_mnist.diagnostics.running import diagnose
 from nf_mnist.diagnostics.summary import answer
 from nf_mnist.diagnostics.task import DiagnosisTask, Scores
 

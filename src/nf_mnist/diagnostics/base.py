@@ -1,17 +1,17 @@
 """What a check is: a property of a flow that is measured and compared with two thresholds.
 
 :func:`check` turns a function of a :class:`~nf_mnist.diagnostics.task.DiagnosisTask` into a :class:`Check`;
-:mod:`~nf_mnist.diagnostics.checks` lists all checks in their order, and :func:`diagnose` runs them. Each check measures
+:mod:`~nf_mnist.diagnostics.checks` lists all checks in their order, and
+:func:`~nf_mnist.diagnostics.running.diagnose` runs them. Each check measures
 the size of an effect (the larger, the worse). The docstring of its function explains the thresholds. There are no
 p-values: given enough images, they would reject every trained flow.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nf_mnist.diagnostics.isolation import TimeUp, time_limit
 from nf_mnist.diagnostics.messages import raised
 from nf_mnist.diagnostics.task import DiagnosisTask
 
@@ -19,7 +19,7 @@ PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"
 UNTRAINED = "the flow is not trained: it has no weights, or nearly all are at their initial values"
 TRAIN = "train the flow, or load its weights"
 CALL = "call both directions on a batch of images, and read the traceback"
-SECONDS = 60.0  # that a check may take
+NOT_A_NUMBER = "a number that is measured here is not finite; why is not known"
 MIN_IMAGES = 20  # for means over images: the standard deviation of 20 normals is known to one sixth
 
 
@@ -27,7 +27,7 @@ class Measurement(NamedTuple):
     """What a check measured.
 
     Attributes:
-        size: Size of the effect, in the unit of the check. NaN fails the check.
+        size: Size of the effect, in the unit of the check. NaN fails the check, and says nothing of its cause.
         text: What was measured, in words. If empty, the size and its unit are reported.
         cause: A more likely cause than the one stated by the check, if the measurement points to one.
         remedy: The remedy for that cause.
@@ -138,6 +138,8 @@ class Check:
         result = Result(self.name, status, size, measurement.text or f"{size:.3g} {self.unit}", self.expected)
         if status == PASS:
             return result
+        if math.isnan(size) and not measurement.cause:
+            measurement = measurement._replace(cause=NOT_A_NUMBER, remedy=CALL, is_shown=False)
         is_shown = bool(measurement.cause) and measurement.is_shown
         remedy = measurement.remedy if measurement.cause else self.remedy
         overrides = () if measurement.remedy else self.overrides
@@ -170,30 +172,6 @@ def check(
         return Check(name, measure, unit, warn, fail, cause, remedy, needs, is_cheap, of_trained, overrides)
 
     return decorate
-
-
-def diagnose(task: DiagnosisTask, checks: Iterable[Check], seconds: float = SECONDS) -> Iterator[Result]:
-    """Run checks in the given order and yield the result of each.
-
-    A check is skipped if one that it needs has failed or took too long, or was itself skipped for this reason.
-
-    Args:
-        task: The flow and the images to diagnose it with.
-        checks: Checks to run, such as :data:`~nf_mnist.diagnostics.CHECKS`.
-        seconds: Time that each check may take.
-    """
-    unsound: set[str] = set()
-    for each in checks:
-        missing = [need.name for need in each.needs if need.name in unsound]
-        try:
-            with time_limit(seconds):
-                result = each.skip(f"says nothing without this: {missing[0]}") if missing else each.run(task)
-            is_sound = not missing and result.status != FAIL
-        except TimeUp:
-            result, is_sound = each.skip(f"not done after {seconds:g} s; fewer images may do: n_images=100"), False
-        if not is_sound:
-            unsound.add(each.name)
-        yield result
 
 
 def worst(measurements: Sequence[Measurement]) -> Measurement:

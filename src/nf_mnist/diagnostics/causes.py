@@ -8,8 +8,8 @@ from nf_mnist.diagnostics.contract import not_finite
 from nf_mnist.diagnostics.experiments import first_operation_not_finite
 from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.layers import ReachedLayer, WithContext
+from nf_mnist.diagnostics.moved_weights import tamed
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.diagnostics.weights import tamed
 
 
 class Cause(NamedTuple):

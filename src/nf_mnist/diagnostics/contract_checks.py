@@ -12,7 +12,8 @@ from nf_mnist.diagnostics.experiments import MANY, network_calls
 from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.layers import WithContext
 from nf_mnist.diagnostics.messages import raised
-from nf_mnist.diagnostics.task import DiagnosisTask, in_float64
+from nf_mnist.diagnostics.precision import in_float64
+from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.diagnostics.weight_checks import all_parts_are_registered
 
 SOLVER_ERROR = 1e-3  # relative error of a solver, whose steps may depend on the rest of the batch

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from nf_mnist.diagnostics.isolation import copied, seeded
 from nf_mnist.flows import Flow
 
-STEPS = (1e-6, 1e-5, 1e-4)  # of central differences, as shares of the size of each parameter
+STEPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # of central differences, as shares of the size of each parameter
+N_COARSE = 3  # steps of which two neighbours must agree; the finer ones serve where log p is steep
+N_MOVED, MOVE = 40, 1e-3  # parameters that are moved one by one, and by which share of their size
 RESOLVED = 0.05  # relative difference of slopes over two steps, above which they are rounding
 MIN_SLOPE = 0.01  # nats along a whole direction; smaller slopes are compared as if they were this large
 
@@ -39,8 +41,9 @@ class Slope(NamedTuple):
     @property
     def is_resolved(self) -> bool:
         """Whether the differences over two consecutive steps agree, so that these are not rounding."""
-        closest = min(abs(one - other) for one, other in pairwise(self.measured))
-        return closest <= RESOLVED * max(*map(abs, self.measured), MIN_SLOPE)
+        coarse = self.measured[-N_COARSE:]
+        closest = min(abs(one - other) for one, other in pairwise(coarse))
+        return closest <= RESOLVED * max(*map(abs, coarse), MIN_SLOPE)
 
     @property
     def error(self) -> float:
@@ -56,7 +59,8 @@ class Slope(NamedTuple):
         return self._error_of(self.in_training)
 
     def _error_of(self, claimed: float) -> float:
-        least = min(abs(claimed - slope) for slope in self.measured)
+        seen = [slope for slope in self.measured if slope] or [0.0]  # a fine step may be lost in rounding
+        least = min(abs(claimed - slope) for slope in seen)
         return max(least - self.rounding, 0.0) / max(self.largest, abs(self.measured[-1]), MIN_SLOPE)
 
 
@@ -89,12 +93,10 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
     }
 
     def terms() -> tuple[Tensor, Tensor]:
-        with seeded(seed):
-            z, log_det = flow.bijector.forward_and_log_det(x, context)
-        return flow.base.log_prob(z).sum(), log_det.sum()
+        return _terms(flow, x, context, seed)
 
     contributions = [_contributions(term, along) for term in terms()]
-    in_training = _slopes_in_training(flow, terms, along)
+    in_training = _slopes_in_training(flow, x, context, seed, along)
     differences = [_differences(flow, terms, along, step) for step in STEPS]
     base, log_det = (
         Slope(sum(claimed), in_training[i], tuple(slopes[i] for slopes in differences), sum(map(abs, claimed)))
@@ -103,18 +105,54 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
     return Slopes(base, log_det)
 
 
+def unreached_parameters(flow: Flow, x: Tensor, context: Tensor | None, term: str) -> list[str]:
+    """Return the names of parameters that a term of log p depends on and that its gradient does not reach.
+
+    Args:
+        flow: The flow, in evaluation mode and float64; it is left unchanged.
+        x: Images, shape (batch, *event).
+        context: Context of the flow, or None.
+        term: ``base`` or ``log_det``.
+    """
+    flow = copied(flow).requires_grad_(True)
+    names = {value: name.removeprefix("bijector.") for name, value in flow.named_parameters()}
+
+    def value() -> Tensor:
+        base, log_det = _terms(flow, x, context, 0)
+        return base if term == "base" else log_det
+
+    now = value()
+    gradients = torch.autograd.grad(now, list(names), allow_unused=True) if now.requires_grad else [None] * len(names)
+    still = [one for one, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()]
+    found = []
+    for one in still[:N_MOVED]:
+        noise = torch.randn(one.shape, generator=torch.Generator().manual_seed(0)).to(one)
+        along = {one: noise * (one.detach().square().mean().sqrt() + 1e-3)}
+        with torch.no_grad():
+            _move(flow, along, MOVE)
+            is_felt = (value() - now).abs() > 1e-9 * now.abs()
+            _move(flow, along, -MOVE)
+        if is_felt:
+            found.append(names[one])
+    return found
+
+
+def _terms(flow: Flow, x: Tensor, context: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    with seeded(seed):
+        z, log_det = flow.bijector.forward_and_log_det(x, context)
+    return flow.base.log_prob(z).sum(), log_det.sum()
+
+
 def _slopes_in_training(
-    flow: Flow, terms: Callable[[], tuple[Tensor, ...]], along: dict[nn.Parameter, Tensor]
+    flow: Flow, x: Tensor, context: Tensor | None, seed: int, along: dict[nn.Parameter, Tensor]
 ) -> list[float]:
     """Return the slopes from autograd in training mode, in which some flows only have gradients."""
-    state = copied(flow.state_dict())
-    flow.train()
+    used = copied(flow).train()
+    same = dict(zip(used.parameters(), along.values(), strict=True))
     try:
-        return [sum(_contributions(term, along)) for term in terms()]
+        return [sum(_contributions(term, same)) for term in _terms(used, x, context, seed)]
     except Exception:  # a user's flow may fail in any way
         return [math.nan, math.nan]
-    finally:
-        flow.eval().load_state_dict(state)
 
 
 def _contributions(term: Tensor, along: dict[nn.Parameter, Tensor]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.forms import Bound
 from nf_mnist.diagnostics.isolation import copied, seeded
 from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer
+from nf_mnist.diagnostics.moved_weights import unsettled
+from nf_mnist.diagnostics.precision import WithoutLogDet, differs_by_chance, in_float64
 from nf_mnist.diagnostics.prior import Prior, read_prior
-from nf_mnist.diagnostics.weights import Weights, read_weights, unsettled
+from nf_mnist.diagnostics.weights import Weights, read_weights
 from nf_mnist.flows import Flow
 
 N_PRECISE = 4  # images that are examined in float64
@@ -104,23 +106,13 @@ class DiagnosisTask:
         return WithContext(bijector, few.context), few.x.clone()
 
     @cached_property
-    @torch.no_grad()
     def is_estimate(self) -> bool:
         """Whether log-determinants differ from call to call while latents do not: they are estimates."""
         flow, few = self.precise
-        outputs = []
         try:
-            for seed in (0, 0, 1):  # of fresh copies, so that what a call leaves behind is not taken for chance
-                with seeded(seed):
-                    outputs.append(copied(flow.bijector).forward_and_log_det(few.x.clone(), few.context))
+            return differs_by_chance(WithContext(flow.bijector, few.context), few.x)
         except Exception:  # the check of shapes reports it
             return False
-        (z, first), (_, same), (other_z, other) = outputs
-        return (
-            torch.allclose(z, other_z, equal_nan=True)
-            and torch.allclose(first, same, rtol=1e-5, equal_nan=True)
-            and not torch.allclose(first, other, rtol=1e-5, equal_nan=True)
-        )
 
     @cached_property
     def rebuilt(self) -> Flow | None:
@@ -182,31 +174,3 @@ class DiagnosisTask:
             z, log_prob = self.flow(batch.x[rows], None if batch.context is None else batch.context[rows])
             scores.append((z, log_prob, log_prob.double() - batch.log_q[rows]))
         return Scores(*(torch.cat(values) for values in zip(*scores, strict=True)))
-
-
-class WithoutLogDet(nn.Module):
-    """A bijector whose log-determinants are 0, for rules that look at its maps only.
-
-    Args:
-        bijector: The bijector.
-    """
-
-    def __init__(self, bijector: Any) -> None:
-        super().__init__()
-        self.bijector = bijector
-
-    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map data to latent."""
-        z, _ = self.bijector.forward_and_log_det(x, context)
-        return z, x.new_zeros(len(x))
-
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map latent to data."""
-        x, _ = self.bijector.inverse_and_log_det(z, context)
-        return x, z.new_zeros(len(z))
-
-
-def in_float64(flow: Flow) -> Flow:
-    """Return a copy in float64 whose parameters need no gradients."""
-    flow = copied(flow).double().requires_grad_(False)
-    return flow.train().eval()  # which drops what layers keep of their weights in float32

@@ -3,9 +3,10 @@
 import torch
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from nf_mnist.diagnostics.initial_values import is_random
 from nf_mnist.diagnostics.isolation import copied, seeded
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.diagnostics.weights import is_random, unregistered_parts, unsaved_tensors
+from nf_mnist.diagnostics.weights import unregistered_parts, unsaved_tensors
 
 SAME = 1e-4  # relative difference of latents that rounding makes between two flows of the same state
 N_EVENTS = 4
