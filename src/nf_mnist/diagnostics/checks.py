@@ -8,11 +8,26 @@ from nf_mnist.diagnostics.contract_checks import CONTRACT
 from nf_mnist.diagnostics.data_checks import DATA
 from nf_mnist.diagnostics.density_checks import DENSITY
 from nf_mnist.diagnostics.direction_checks import DIRECTIONS
+from nf_mnist.diagnostics.fit_checks import FIT
 from nf_mnist.diagnostics.gradient_checks import GRADIENTS
 from nf_mnist.diagnostics.latent_checks import LATENT
 from nf_mnist.diagnostics.map_checks import MAP
 from nf_mnist.diagnostics.number_checks import NUMBERS
 from nf_mnist.diagnostics.pair_checks import PAIRS
+from nf_mnist.diagnostics.sameness_checks import SAMENESS
 from nf_mnist.diagnostics.weight_checks import WEIGHTS
 
-CHECKS = (*DATA, *WEIGHTS, *DIRECTIONS, *CONTRACT, *MAP, *GRADIENTS, *NUMBERS, *PAIRS, *DENSITY, *LATENT)
+CHECKS = (
+    *DATA,
+    *SAMENESS,
+    *WEIGHTS,
+    *DIRECTIONS,
+    *CONTRACT,
+    *MAP,
+    *GRADIENTS,
+    *FIT,
+    *NUMBERS,
+    *PAIRS,
+    *DENSITY,
+    *LATENT,
+)

@@ -1,7 +1,4 @@
-"""Checks that compare the likelihood of an image with that of the same image changed: its label, or how it lies."""
-
-import math
-from collections.abc import Callable
+"""The check that compares the likelihood of an image with that of the same image under other labels."""
 
 import torch
 from torch import Tensor
@@ -11,22 +8,9 @@ from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.number_checks import log_likelihoods_are_finite
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import ConditionalFlow
-from nf_mnist.metrics import bits_per_dim
 
 N_PAIRED = 100
 STANDARD_ERRORS = 4.0  # of a mean difference, within which labels are equally likely
-MIN_GAIN = 0.005  # bits per dimension that a turned image must gain to count as one that lies better
-
-TURNS: dict[str, Callable[[Tensor], Tensor]] = {
-    "transposed": lambda x: x.mT,
-    "upside down": lambda x: x.flip(-2),
-    "mirrored": lambda x: x.flip(-1),
-    "turned by half": lambda x: x.flip(-1, -2),
-    "turned to the left": lambda x: x.rot90(1, (-2, -1)),
-    "turned to the right": lambda x: x.rot90(-1, (-2, -1)),
-    "transposed along the other diagonal": lambda x: x.rot90(2, (-2, -1)).mT,
-    "inverted, black for white": lambda x: 1 - x,
-}
 
 
 @check(
@@ -67,41 +51,6 @@ def images_fit_their_own_labels(task: DiagnosisTask) -> Measurement:
     return Measurement(size, text)
 
 
-@check(
-    "images lie as those the flow learned",
-    unit="of the images are likelier when changed",
-    warn=0.6,
-    fail=0.8,
-    cause="images reach the flow otherwise than in training",
-    remedy="read images in training and here by one function",
-    needs=(*SOUND, log_likelihoods_are_finite),
-)
-def images_lie_as_learned(task: DiagnosisTask) -> Measurement:
-    """The share of images that are likelier after a change: turned, mirrored, transposed, or black for white.
-
-    Of a trained flow of MNIST some 5% are. The mean hardly moves, so each image is compared with itself. A change
-    counts if the median image gains at least 0.005 bits per dimension.
-    """
-    few = task.batch.first(N_PAIRED)
-    require_images(len(few.x))
-    if task.is_untrained:
-        raise NotMeasured("the flow is not trained")
-    log_prob = _log_prob(task, few.x, few.context)
-    if task.is_discrete and bits_per_dim(log_prob.double(), few.log_q, task.flow.dims).median() > 8:
-        raise NotMeasured("the flow knows nothing of images: they need more bits than under the uniform model")
-    found = {"as they are": 0.0}
-    for name, turn in TURNS.items():
-        if turn(few.x).shape == few.x.shape:
-            gains = _log_prob(task, turn(few.x).contiguous(), few.context) - log_prob
-            if (gains.median() / (task.flow.dims * math.log(2))) >= MIN_GAIN:
-                found[name] = (gains > 0).double().mean().item()
-    best = max(found, key=lambda name: found[name])
-    if best == "as they are":
-        return Measurement(0.0, "no change makes images likelier")
-    text = f"{found[best]:.2g} of the images are likelier when {best}"
-    return Measurement(found[best], text, f"images are seen {best} against those of the training")
-
-
 @torch.no_grad()
 def _log_prob(task: DiagnosisTask, x: Tensor, context: Tensor | None) -> Tensor:
     rows = torch.arange(len(x), device=x.device).split(task.batch_size)
@@ -127,4 +76,4 @@ def _better_labels(under: Tensor, labels: Tensor) -> dict[int, int]:
     return better
 
 
-PAIRS = (images_fit_their_own_labels, images_lie_as_learned)
+PAIRS = (images_fit_their_own_labels,)
