@@ -59,7 +59,11 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "dither_in_wrong_units": (*SPIKES, "a tenth of a level of noise costs little"),
     "uncounted_scaling": ("bits per dimension are possible",),
     "standardized_before_logit": ("data lie in the unit interval",),
-    "collapsed_latents": ("the norm of z is that of the prior", "dimensions of z are standard"),
+    "collapsed_latents": (
+        "latents have not collapsed",
+        "the norm of z is that of the prior",
+        "dimensions of z are standard",
+    ),
     "overfitted": ("validation scores as training does",),
     "unbounded_scale": ("scales are bounded", "inputs that are no images stay finite"),
     "runaway_scales": ("images come back in float32", "neither direction explodes"),

@@ -17,10 +17,6 @@ from tests.support.strangers import Coupling
 
 SAME, LIE = "images are like the training images", "images lie as those the flow learned"
 FIT = "weights fit the code and the images"
-    "images are like the training images",
-    "images lie as those the flow learned",
-    "weights fit the code and the images",
-)
 SIDE, DIMS = 8, 64
 
 
@@ -60,7 +56,8 @@ class Gaussian(Bijector):
 
 def gaussian(alpha: float = 1e-5, levels: torch.Tensor | None = None) -> Flow:
     """Return the density of :func:`pictures`, fitted behind a logit with this margin and used behind one of 1e-5."""
-    return Flow(Sequential([Logit(1e-5), Flatten((1, SIDE, SIDE)), Gaussian(alpha, pictures() if levels is None else levels)]), (1, SIDE, SIDE)).eval()
+    layer = Gaussian(alpha, pictures() if levels is None else levels)
+    return Flow(Sequential([Logit(1e-5), Flatten((1, SIDE, SIDE)), layer]), (1, SIDE, SIDE)).eval()
 
 
 WRONG = {  # how images are shown, and what is to be said

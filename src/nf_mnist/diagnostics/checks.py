@@ -4,6 +4,7 @@ A check is a function under :func:`~nf_mnist.diagnostics.base.check` in one of t
 the tuple at the end of its file. The data come first, since the inverse is checked on pixels in the unit interval.
 """
 
+from nf_mnist.diagnostics.collapse_checks import COLLAPSE
 from nf_mnist.diagnostics.contract_checks import CONTRACT
 from nf_mnist.diagnostics.data_checks import DATA
 from nf_mnist.diagnostics.density_checks import DENSITY
@@ -26,6 +27,7 @@ CHECKS = (
     *MAP,
     *GRADIENTS,
     *FIT,
+    *COLLAPSE,
     *NUMBERS,
     *PAIRS,
     *DENSITY,

@@ -1,19 +1,25 @@
 """Why an inverse does not undo forward: the first cause that an experiment shows."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.contract import Invertible
 from nf_mnist.diagnostics.experiments import (
+    MANY,
     errors_of_corrections,
     is_solver,
+    network_calls,
     one_sided_parameters,
     rounding_error,
     sees_itself,
     shrinks,
 )
+from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.jacobian import jacobian_of
+from nf_mnist.diagnostics.rounding import rounds_to
 
 ROUNDING = 100.0  # times what the last digit of z moves x is still rounding
 
@@ -25,6 +31,11 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
         bijector: The map, or the layer that fails.
         x: Events that do not come back, shape (batch, *event).
     """
+    if how := rounds_to(bijector, x):
+        return Cause(
+            f"values are rounded: {how}. Different inputs become one output, so that the map is not one to one",
+            "compute in the precision of the input: no half(), float(), round() or floor() on what passes through",
+        )
     if is_rounding(bijector, x):
         return Cause(
             "rounding explains it: a change of z in its last digit moves the data as far, so the inverse is right and "
@@ -62,6 +73,8 @@ def is_rounding(bijector: Invertible, x: Tensor) -> bool:
 def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
     if not is_solver(bijector, x):
         return None
+    if network_calls(bijector, x) >= MANY:
+        return _cause_in_an_integral(bijector, x)
     errors = errors_of_corrections(bijector, x)
     if shrinks(errors):
         return Cause(
@@ -74,3 +87,41 @@ def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
         "not at all; why is not known",
         "look at the residual after each iteration",
     )
+
+
+def _cause_in_an_integral(bijector: Invertible, x: Tensor) -> Cause | None:
+    """Return why an integral does not run back: too few steps, if more of them help, or something else."""
+    finer = with_twice_the_steps(bijector)
+    if finer is None:
+        return Cause(
+            "both directions call a network many times, as the integral of an equation does; whether its steps are too "
+            "coarse, or whether the inverse runs over other times or with another sign, is not known",
+            "integrate from the last time to the first in the inverse, and try twice as many steps",
+        )
+    errors = []
+    for map_ in (bijector, finer):
+        with torch.no_grad():
+            z, _ = map_.forward_and_log_det(x)
+            errors.append((map_.inverse_and_log_det(z)[0].reshape(x.shape) - x).abs().max().item())
+    text = f"with twice as many steps the error falls from {errors[0]:.2g} to {errors[1]:.2g}"
+    if errors[1] < 0.7 * errors[0]:
+        return Cause(f"the steps of the integral are too coarse: {text}", "take more steps, or a smaller tolerance")
+    return Cause(
+        f"the inverse does not integrate back along the path of forward, and more steps do not help: {text}. It runs "
+        "over other times, or with another sign",
+        "integrate the same velocity from the last time to the first",
+    )
+
+
+def with_twice_the_steps(bijector: Invertible) -> Any:
+    """Return a copy whose numbers of steps are doubled and tolerances reduced; None if no attribute is named so."""
+    finer, is_found = copied(bijector), False
+    for module in finer.modules() if isinstance(finer, nn.Module) else ():
+        for key, value in vars(module).items():
+            if "step" in key and isinstance(value, int) and not isinstance(value, bool) and value > 1:
+                setattr(module, key, 2 * value)
+                is_found = True
+            elif key in ("rtol", "atol") and isinstance(value, float):
+                setattr(module, key, value / 100)
+                is_found = True
+    return finer if is_found else None

@@ -100,3 +100,9 @@ def first_layer(
         if layer_is_faulty:
             return reached
     return None
+
+
+def innermost(layers: list[ReachedLayer]) -> list[ReachedLayer]:
+    """Return the layers that have no other one of the list inside."""
+    names = [layer.name for layer in layers]
+    return [layer for layer in layers if not any(name.startswith(f"{layer.name}.") for name in names)]

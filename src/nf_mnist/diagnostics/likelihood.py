@@ -40,7 +40,9 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
     """Return how much denser images are without dither than with it, in nats per dimension.
 
     A flow that was trained on undithered levels puts spikes on them, whose height has no bound. A density of dithered
-    images has no such spikes. Levels are tried as ``v / 255`` and as ``(v + 1/2) / 256``; the larger gain is returned.
+    images has no such spikes. It may still be large at a pixel of exactly 0, where a logit is steep, so that latents
+    have to be likelier, too: the smaller of both gains counts. Levels are tried as ``v / 255`` and as
+    ``(v + 1/2) / 256``; the larger gain is returned.
 
     Args:
         flow: The flow, in evaluation mode.
@@ -48,10 +50,16 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
         x: The same images dithered, ``(levels + u) / 256``.
         context: Context of the flow, or None.
     """
-    dithered = flow.log_prob(x, context)
+    terms = _terms(flow, x, context)
     points = (levels.to(x) / 255, (levels.to(x) + 0.5) / 256)
-    gains = [((flow.log_prob(point, context) - dithered).mean() / flow.dims).item() for point in points]
+    gains = [((_terms(flow, point, context) - terms).mean(1) / flow.dims).amin().item() for point in points]
     return max((gain for gain in gains if not math.isnan(gain)), default=float("nan"))
+
+
+def _terms(flow: Flow, x: Tensor, context: Tensor | None) -> Tensor:
+    """Return log p of images and the part of it that is the density of their latents, shape (2, batch)."""
+    z, log_prob = flow(x, context)
+    return torch.stack([log_prob, flow.base.log_prob(z)])
 
 
 @torch.no_grad()

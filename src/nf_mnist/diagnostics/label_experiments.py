@@ -1,0 +1,42 @@
+"""Whether both directions of a flow use its labels in the same way."""
+
+import torch
+from torch import Tensor
+
+from nf_mnist.flows import Flow
+
+CLOSE = 1e-4  # error of a round trip, in the units of images, that a wrong label exceeds
+
+
+@torch.no_grad()
+def cause_in_labels(flow: Flow, x: Tensor) -> str:
+    """Say how the inverse uses labels otherwise than forward does; empty if no label makes a difference.
+
+    An image is encoded under each label and decoded under each.
+
+    Args:
+        flow: A flow with labels, in evaluation mode and preferably in float64.
+        x: One image, shape (1, *event).
+    """
+    n = flow.n_classes
+    labels = torch.arange(n, device=x.device)
+    z, _ = flow.bijector.forward_and_log_det(x.expand(n, *x.shape[1:]).contiguous(), labels)
+    back, _ = flow.bijector.inverse_and_log_det(z.repeat_interleave(n, 0), labels.repeat(n))
+    error = (back.reshape(n, n, -1) - x.flatten()).abs().amax(2)
+    works = error < CLOSE
+    if works.diagonal().all():
+        return ""
+    always = works.diagonal().nonzero().flatten().tolist()
+    same = (back.reshape(n, n, -1) - back.reshape(n, n, -1)[:, :1]).abs().max() < CLOSE
+    if same and len(always) == 1:
+        return f"the inverse takes label {always[0]}, whatever label it is given; forward uses the label"
+    if same and len({tuple(latent.tolist()) for latent in z}) > 1:
+        return "the inverse does not depend on the label, and forward does"
+    fitting = works.double().argmax(1)
+    if works.any(1).all() and len(fitting.unique()) == n:
+        steps = {int(step) for step in (fitting - labels) % n}
+        how = f"shifted by {steps.pop()}" if len(steps) == 1 else "in another order"
+        return f"the labels of the inverse are {how} against those of forward"
+    if always:
+        return f"the directions fit each other for label {', '.join(map(str, always))} only"
+    return ""
