@@ -1,0 +1,84 @@
+"""Checks of how layers are put together: flows that are valid, and weaker than they were meant to be."""
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from nf_mnist.diagnostics.contract_checks import SOUND
+from nf_mnist.diagnostics.isolation import copied
+from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
+from nf_mnist.diagnostics.task import DiagnosisTask
+
+N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a time
+
+
+@check(
+    "dimensions of z depend on each other's pixels",
+    unit="of the dimensions depend on one pixel only",
+    warn=0.1,
+    fail=1.0,
+    cause="these dimensions are never transformed by a coupling: the masks do not alternate, or nothing permutes between",
+    remedy="exchange the mask and its complement from coupling to coupling, or permute between couplings",
+    needs=(*SOUND, inverse_undoes_forward),
+)
+def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
+    """The share of dimensions of z whose gradient has one pixel only, of up to 196 that are looked at.
+
+    The first dimension of an autoregression is one. The weights of an untrained flow are moved off their initial
+    values, of which couplings may be the identity.
+    """
+    flow, few = task.variants[-1], task.precise[1].first(1)
+    dims, rows = task.flow.dims, torch.randperm(task.flow.dims, generator=torch.Generator().manual_seed(0))[:N_ROWS]
+    alone = 0
+    for part in rows.split(CHUNK):
+        gradient = _gradient_of_rows(copied(flow), few.x, few.context, part)
+        alone += int((gradient.flatten(1) != 0).sum(1).eq(1).sum())
+    share = alone / len(rows)
+    return Measurement(share, f"{round(share * dims)} of {dims} dimensions of z depend on one pixel each")
+
+
+@check(
+    "couplings have networks of their own",
+    unit="shared modules",
+    warn=0.0,
+    fail=float(10**6),
+    cause="several layers hold the same network, as if it was built once and passed to all, or a layer was repeated by "
+    "[layer] * n. If that is on purpose, nothing is wrong",
+    remedy="build a network for each layer, within the loop",
+    needs=SOUND,
+)
+def couplings_have_their_own_networks(task: DiagnosisTask) -> Measurement:
+    """The number of parameters that belong to more than one of the innermost layers that data pass through."""
+    few = task.batch.first(2)
+    layers = innermost(reached_layers(copied(task.flow).bijector, few.x, few.context))
+    if len(layers) < 2:
+        raise NotMeasured("there are no layers to compare")
+    owners: dict[Tensor, dict[int, str]] = defaultdict(dict)
+    for reached in layers:
+        for name, value in reached.layer.named_parameters():
+            owners[value][id(reached.layer)] = f"{reached.name}.{name}"
+    shared = [[*names.values()] for names in owners.values() if len(names) > 1]
+    if not shared:
+        return Measurement(0.0, "each layer has its own")
+    text = f"{len(shared)} parameters belong to several layers: {shared[0][0]} is {shared[0][1]}, and so on"
+    return Measurement(float(len(shared)), text)
+
+
+def _gradient_of_rows(flow: torch.nn.Module, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:
+    """Return the gradients of some dimensions of z by the pixels of one event, shape (n, *event)."""
+    n = len(rows)
+    copies = x.expand(n, *x.shape[1:]).clone().requires_grad_()
+    given = None if context is None else context.expand(n, *context.shape[1:])
+    with torch.enable_grad():
+        z, _ = flow.bijector.forward_and_log_det(copies, given)
+        chosen = z.flatten(1)[torch.arange(n), rows.to(z.device)].sum()
+    if not chosen.requires_grad:
+        raise NotMeasured("autograd sees nothing of this map")
+    (gradient,) = torch.autograd.grad(chosen, copies)
+    return gradient
+
+
+STRUCTURE = (dimensions_depend_on_others, couplings_have_their_own_networks)

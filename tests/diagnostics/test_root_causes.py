@@ -1,0 +1,141 @@
+"""The cause that an experiment shows is named before what follows from it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
+from nf_mnist.diagnostics import DiagnosisTask, undithered_gain
+from nf_mnist.diagnostics.label_experiments import cause_in_labels
+from nf_mnist.diagnostics.rounding import rounds_to
+from nf_mnist.flows import Flow
+from tests.support.diagnosis_tasks import results
+from tests.support.strangers import DIMS, Coupling, images, network, task_of
+
+INVERSE, COLLAPSED = "inverse undoes forward", "latents have not collapsed"
+
+
+class Rounded(Bijector):
+    """Rounds what passes through."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward_and_log_det(self, x, context=None):
+        return self.how(x), x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z, z.new_zeros(len(z))
+
+
+ROUNDINGS = {
+    "float16": lambda x: x.half().to(x),
+    "bfloat16": lambda x: x.bfloat16().to(x),
+    "float32": lambda x: x.float().to(x),
+    "do not change": lambda x: (64 * x).round() / 65,
+}
+
+
+@pytest.mark.parametrize("words", ROUNDINGS)
+def test_values_that_are_rounded_are_named_with_their_precision(words):
+    x = torch.randn(4, DIMS, dtype=torch.float64)
+    assert words in rounds_to(Rounded(ROUNDINGS[words]), x)
+    result = results(task_of(Coupling(), Rounded(ROUNDINGS[words]), Coupling(1)), [INVERSE])[INVERSE]
+    assert (result.is_shown, "rounded" in result.cause, "Rounded" in result.measured) == (True, True, True)
+
+
+@pytest.mark.parametrize("healthy", [Coupling(), Rounded(lambda x: x), nn.Identity()], ids=["coupling", "same", "none"])
+def test_what_answers_to_its_last_digits_does_not_round(healthy):
+    if isinstance(healthy, Bijector):
+        assert rounds_to(healthy.double(), torch.randn(4, DIMS, dtype=torch.float64)) == ""
+
+
+class Labelled(Bijector):
+    """A shift by the label; the inverse may take it for another one."""
+
+    def __init__(self, taken):
+        super().__init__()
+        self.taken, self.net = taken, network()
+
+    def forward_and_log_det(self, x, context=None):
+        return x.flatten(1) + context[:, None] + 1, x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return (z - self.taken(context)[:, None] - 1).reshape(-1, 1, 4, 4), z.new_zeros(len(z))
+
+
+TAKEN = {
+    "takes label 0": lambda labels: 0 * labels,
+    "shifted by 1": lambda labels: (labels + 3) % 4,
+    "another order": lambda labels: torch.tensor([1, 0, 3, 2])[labels],
+}
+
+
+@pytest.mark.parametrize("words", TAKEN)
+def test_labels_that_the_inverse_uses_otherwise_are_named(words):
+    x = images().x[:1].double()
+    assert words in cause_in_labels(Flow(Labelled(TAKEN[words]), (1, 4, 4), 4), x)
+    assert cause_in_labels(Flow(Labelled(lambda labels: labels), (1, 4, 4), 4), x) == ""
+
+
+class Narrowed(Coupling):
+    """Shrinks its values a thousand times."""
+
+    factor = 1e-3
+
+    def forward_and_log_det(self, x, context=None):
+        z, log_det = super().forward_and_log_det(x)
+        return z * self.factor, log_det + DIMS * torch.tensor(self.factor).log()
+
+    def inverse_and_log_det(self, z, context=None):
+        x, log_det = super().inverse_and_log_det(z / self.factor)
+        return x, log_det - DIMS * torch.tensor(self.factor).log()
+
+
+def test_latents_that_training_has_shrunk_are_told_from_those_not_stretched_yet():
+    collapsed = results(task_of(Coupling(1), Narrowed()), [COLLAPSED])[COLLAPSED]
+    assert (collapsed.status, "log-determinant" in collapsed.cause) == ("fail", True)
+    narrow = Flow(Coupling(0, 0.01), (DIMS,)).eval()
+    batch = images()._replace(x=1e-2 * images().x.flatten(1))
+    result = results(DiagnosisTask(narrow, batch), [COLLAPSED])[COLLAPSED]
+    assert (result.status, result.size) == ("pass", 0.0)
+
+
+class Scaled(Bijector):
+    """Standardises the logits of black pixels."""
+
+    def forward_and_log_det(self, x, context=None):
+        return (x + 6.5) / 3, x.new_full((len(x),), -DIMS * math.log(3))
+
+    def inverse_and_log_det(self, z, context=None):
+        return 3 * z - 6.5, z.new_full((len(z),), DIMS * math.log(3))
+
+
+def test_a_logit_at_exactly_zero_is_no_spike():
+    """Black pixels are denser at 0 than dithered by the slope of the logit alone, and their latents are less likely."""
+    flow = Flow(Sequential([Logit(1e-5), Flatten((1, 4, 4)), Scaled()]), (1, 4, 4)).eval()
+    levels = torch.zeros(50, 1, 4, 4, dtype=torch.uint8)
+    x = (levels + torch.rand(levels.shape, generator=torch.Generator().manual_seed(0))) / 256
+    assert (flow.log_prob(0 * x) - flow.log_prob(x)).mean() / DIMS > 3
+    assert undithered_gain(flow, levels, x) < 1
+
+
+MIXED, OWN = "dimensions of z depend on each other's pixels", "couplings have networks of their own"
+
+
+@pytest.mark.parametrize(("seeds", "status"), [((0, 0, 0), "warn"), ((0, 1), "pass")], ids=["one mask", "two masks"])
+def test_dimensions_that_no_coupling_transforms_are_counted(seeds, status):
+    result = results(task_of(*(Coupling(seed) for seed in seeds)), [MIXED])[MIXED]
+    assert result.status == status
+    assert ("8 of 16" in result.measured) == (status == "warn")
+
+
+def test_a_network_that_two_couplings_share_is_named_and_one_that_a_coupling_calls_twice_is_not():
+    first, second = Coupling(0), Coupling(1)
+    assert results(task_of(first, second), [OWN])[OWN].status == "pass"
+    second.net = first.net
+    result = results(task_of(first, second), [OWN])[OWN]
+    assert (result.status, "bijectors.2.net" in result.measured) == ("warn", True)
