@@ -33,14 +33,16 @@ def planted_faults() -> str:
 
 
 def blind_diagnosis() -> str:
-    """Return what was said of the flows of the blind trial, and how a reader judged each answer."""
-    blind = read_result("blind_diagnosis")
-    faults, healthy = blind["faults"], blind["healthy"]
+    """Return what was said of the flows of each set of the blind trial, and how a reader judged each answer."""
+    return "\n\n".join(_blind_set(name, **flows) for name, flows in read_result("blind_diagnosis").items())
+
+
+def _blind_set(name: str, faults: dict[str, Any], healthy: dict[str, Any]) -> str:
     n_named = sum(flow["judgement"] == "named rightly" for flow in faults.values())
     n_false = sum(flow["judgement"] == "false alarm" for flow in healthy.values())
     faulty_rows = [(flow["truth"], flow["parts"], *_judged(flow)) for flow in faults.values()]
-    healthy_rows = [(f"`{name}`", *_judged(flow)) for name, flow in healthy.items()]
-    sentence = f"{n_named} of {len(faults)} faults are named rightly; "
+    healthy_rows = [(f"`{flow_name}`", *_judged(flow)) for flow_name, flow in healthy.items()]
+    sentence = f"The {name} set: {n_named} of {len(faults)} faults are named rightly; "
     sentence += f"{n_false} of {len(healthy)} healthy flows get a false cause."
     faulty_table = table(("what is wrong", "parts of", "first violation", "judgement"), faulty_rows)
     healthy_table = table(("healthy flow", "first violation", "judgement"), healthy_rows)

@@ -1,7 +1,9 @@
-"""What a case of the trial is, and the images that it is shown."""
+"""What a set of the trial is, what a case of it is, and the images that a case is shown."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from nf_mnist.data import Images, mnist, split
 
 N_VALIDATION = 10_000
+FOLDER = Path(os.environ.get("BLIND_FOLDER", "outputs/blind_diagnosis"))
+BUILT = "flow._target_=benchmarks.diagnosis.blind.weights.named"
 
 
 class Shown(NamedTuple):
@@ -39,6 +43,40 @@ class Case(NamedTuple):
     fit: Callable[[nn.Module], None] | None = None
     shown: Callable[[], Shown] | None = None
     weights: str | None = None
+
+
+class BlindSet(NamedTuple):
+    """Flows that were written together, before any of them was diagnosed.
+
+    Attributes:
+        name: Name of the set, of its package and of its folder.
+        faulty: Faulty flows by name.
+        fine: Healthy flows by name.
+        by_command: For each flow that the command diagnoses instead of a call, the setting that gives it the flow.
+    """
+
+    name: str
+    faulty: Mapping[str, Case]
+    fine: Mapping[str, Case]
+    by_command: Mapping[str, str]
+
+    @property
+    def cases(self) -> dict[str, Case]:
+        """All flows by name."""
+        return {**self.faulty, **self.fine}
+
+    @property
+    def folder(self) -> Path:
+        """Folder of weights and answers."""
+        return FOLDER / self.name
+
+    def answer_file(self, name: str) -> Path:
+        """Return the file of what the diagnosis said of a flow."""
+        return self.folder / f"{name}.json"
+
+    def notes(self, kind: str) -> Path:
+        """Return the file of ``causes``, written before the first run, or of ``judgements``, written after it."""
+        return Path(__file__).parent / self.name / f"{kind}.json"
 
 
 @cache

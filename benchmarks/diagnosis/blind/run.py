@@ -1,9 +1,11 @@
-"""Train the flows of the blind trial and diagnose each once: ``python -m benchmarks.diagnosis.blind.run [NAME ...]``.
+"""Train the flows of a blind set and diagnose each once: ``python -m benchmarks.diagnosis.blind.run SET [NAME ...]``.
 
 Each flow has a process of its own. Flows that have a log already are left out, so that several commands can share the
-work. At the end ``results/blind_diagnosis.json`` is written. FrEIA is needed (``pip install FrEIA --no-deps``).
+work. At the end ``results/blind_diagnosis.json`` is brought up to date with the flows that have an answer. FrEIA is
+needed (``pip install FrEIA --no-deps``).
 """
 
+import argparse
 import json
 import os
 import runpy
@@ -18,25 +20,17 @@ import torch
 
 import nf_mnist
 import nf_mnist.diagnostics
-from benchmarks.diagnosis.blind.cases import shown_plainly
+from benchmarks.diagnosis.blind.cases import BlindSet, shown_plainly
 from benchmarks.diagnosis.blind.collecting import collect
-from benchmarks.diagnosis.blind.healthy import RELEASED
-from benchmarks.diagnosis.blind.weights import CASES, FOLDER, fit, load
+from benchmarks.diagnosis.blind.sets import SETS
+from benchmarks.diagnosis.blind.weights import fit, load
 from nf_mnist.app import notebook
 
 N_IMAGES = 100
 CHECK_SECONDS = float(os.environ.get("BLIND_CHECK_SECONDS", "60"))
-BY_COMMAND = (
-    "leaky_relu_wrong_side",
-    "bins_not_normalised",
-    "mask_inverted_in_inverse",
-    "margins_of_logit_differ",
-    "normflows_glow",
-    *RELEASED,
-)
 
 
-def diagnose(name: str) -> dict[str, Any]:
+def diagnose(blind: BlindSet, name: str) -> dict[str, Any]:
     """Return the answer, the violations and the times of one diagnosis."""
     times: list[tuple[str, float, float]] = []
     plain = nf_mnist.diagnostics.diagnose
@@ -51,7 +45,7 @@ def diagnose(name: str) -> dict[str, Any]:
 
     nf_mnist.diagnostics.diagnose = notebook.diagnose = timed  # type: ignore[attr-defined]
     began = time.monotonic(), time.process_time()
-    answer, results = _command(name) if name in BY_COMMAND else _call(name)
+    answer, results = _command(blind, name) if name in blind.by_command else _call(blind, name)
     seconds, cpu_seconds = time.monotonic() - began[0], time.process_time() - began[1]
     longest = max(times, key=lambda row: row[2], default=("", 0.0, 0.0))
     return {
@@ -70,23 +64,20 @@ def diagnose(name: str) -> dict[str, Any]:
     }
 
 
-def _call(name: str) -> tuple[str, list[dict[str, Any]]]:
-    levels, train, labels = (CASES[name].shown or shown_plainly)()
+def _call(blind: BlindSet, name: str) -> tuple[str, list[dict[str, Any]]]:
+    levels, train, labels = (blind.cases[name].shown or shown_plainly)()
     found = nf_mnist.diagnose(
-        load(name), levels, train=train, labels=labels, n_images=N_IMAGES, check_seconds=CHECK_SECONDS
+        load(blind, name), levels, train=train, labels=labels, n_images=N_IMAGES, check_seconds=CHECK_SECONDS
     )
     return found.answer, [result._asdict() for result in found.results]
 
 
-def _command(name: str) -> tuple[str, list[dict[str, Any]]]:
-    out = FOLDER / "reports" / name
-    os.environ["BLIND_NAME"] = name
-    flow = "flow._target_=benchmarks.diagnosis.blind.weights.named"
-    if name in RELEASED:
-        flow = f"ckpt=pretrained:{RELEASED[name]}"
+def _command(blind: BlindSet, name: str) -> tuple[str, list[dict[str, Any]]]:
+    out = blind.folder / "reports" / name
+    os.environ["BLIND_FLOW"] = f"{blind.name}/{name}"
     settings = [f"n_images={N_IMAGES}", f"check_seconds={CHECK_SECONDS}", "trust=[benchmarks]", f"out={out}"]
-    sys.argv = ["diagnose", flow, *settings]
-    printed = FOLDER / f"{name}.txt"
+    sys.argv = ["diagnose", blind.by_command[name], *settings]
+    printed = blind.folder / f"{name}.txt"
     sys.stdout = printed.open("w")
     try:
         runpy.run_module("nf_mnist.diagnose", run_name="__main__", alter_sys=True)
@@ -114,24 +105,28 @@ def apart(work: Callable[[], None], log: Path) -> int:
 
 
 def main() -> None:
-    """Diagnose all flows, or those named, and write the results."""
+    """Diagnose all flows of a set, or those named, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    blind = SETS[given.set]
     torch.set_num_threads(1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[1:] or CASES:
-        result, log = FOLDER / f"{name}.json", FOLDER / f"{name}.log"
-        if log.exists():
+    blind.folder.mkdir(parents=True, exist_ok=True)
+    for name in given.names or blind.cases:
+        if (log := blind.folder / f"{name}.log").exists():
             continue
 
-        def work(name: str = name, result: Path = result) -> None:
-            fit(CASES[name].weights or name)
-            result.write_text(json.dumps(diagnose(name), indent=1))
+        def work(name: str = name) -> None:
+            fit(blind, name)
+            blind.answer_file(name).write_text(json.dumps(diagnose(blind, name), indent=1))
 
         try:
             status = apart(work, log)
         except FileExistsError:  # another process was faster
             continue
         print(time.strftime("%H:%M:%S"), name, status, flush=True)
-    collect()
+    collect(blind)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,12 @@ from normflows.flows.affine.coupling import AffineCoupling
 from normflows.nets import MLP
 from torch import Tensor, nn
 
+from benchmarks.diagnosis.blind.builders import DIMS, on_vectors
 from benchmarks.diagnosis.blind.cases import Case
 from benchmarks.diagnosis.blind.training import train, train_briefly
 from nf_mnist.adapters import FromNflows, FromNormflows, FromZuko
-from nf_mnist.bijectors import ActNorm, Bijector, Flatten, Logit, Sequential
+from nf_mnist.bijectors import Bijector, Logit, Sequential
 from nf_mnist.flows import Flow
-
-SHAPE = (1, 28, 28)
-DIMS = 784
-
-
-def on_vectors(*layers: Bijector, first: Bijector | None = None) -> Flow:
-    """Build a flow of images from layers on vectors."""
-    return Flow(Sequential([first or Logit(), Flatten(SHAPE), ActNorm((DIMS,)), *layers]), SHAPE)
 
 
 def masked_affine(kind: type[MaskedAffineFlow], parity: int) -> MaskedAffineFlow:

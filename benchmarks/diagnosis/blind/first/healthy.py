@@ -1,18 +1,16 @@
 """Healthy flows of parts of nf_mnist and of plain torch, and released weights."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 import nf_mnist
+from benchmarks.diagnosis.blind.builders import DIMS, dense_flow, fit_with_labels, model
 from benchmarks.diagnosis.blind.cases import Case, shown_with_labels
-from benchmarks.diagnosis.blind.faulty_own import DIMS, LearnedNormal, dense_flow, fit_with_labels
+from benchmarks.diagnosis.blind.first.faulty_own import LearnedNormal
 from benchmarks.diagnosis.blind.plain import Affine, Coupling, Ode, PlainFlow, Residual
 from benchmarks.diagnosis.blind.training import log_normal, train, train_briefly, train_longer
-from benchmarks.measuring import shipped_configuration
-from nf_mnist.app.building import build_module
 
 
 class Mixture(nn.Module):
@@ -33,11 +31,6 @@ class Mixture(nn.Module):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         component = torch.randint(self.n_components, (n,), generator=generator)
         return self.mean[component] + self.std * torch.randn(n, DIMS, generator=generator)
-
-
-def model(*overrides: str) -> Callable[[], nn.Module]:
-    """Return a builder of a model of ``conf/model``, made small."""
-    return lambda: build_module(shipped_configuration(overrides)).flow
 
 
 def released(name: str) -> Case:

@@ -13,17 +13,14 @@ from normflows.flows import GlowBlock, MaskedAffineFlow, Residual
 from normflows.nets import LipschitzMLP
 from torch import Tensor, nn
 
+from benchmarks.diagnosis.blind.builders import DIMS, SHAPE, fit_with_labels_briefly, on_vectors
 from benchmarks.diagnosis.blind.cases import Case, shown_with_labels
-from benchmarks.diagnosis.blind.faulty_libraries import (
-    DIMS,
-    SHAPE,
+from benchmarks.diagnosis.blind.first.faulty_libraries import (
     masked_affine,
     nflows_couplings,
     nice,
     normflows_layers,
-    on_vectors,
 )
-from benchmarks.diagnosis.blind.faulty_own import fit_with_labels_briefly
 from benchmarks.diagnosis.blind.plain import ToLogits
 from benchmarks.diagnosis.blind.training import train
 from nf_mnist.adapters import FromNflows, FromZuko

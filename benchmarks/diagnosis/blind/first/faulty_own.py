@@ -1,20 +1,20 @@
 """Faulty flows of parts of nf_mnist: mistakes in layers, in training, in data and in loading of weights."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.diagnosis.blind.builders import DIMS, HIDDEN, N_COUPLINGS, SHAPE, dense_flow
 from benchmarks.diagnosis.blind.cases import Case, Shown, shown_plainly, shown_with_labels, training_and_validation
 from benchmarks.diagnosis.blind.training import log_normal, train, train_briefly, train_longer
 from nf_mnist.bijectors import (
     ActNorm,
     AffineCoupling,
     BatchNorm,
-    Bijector,
     FactorOut,
     Flatten,
     Logit,
@@ -25,35 +25,6 @@ from nf_mnist.bijectors import (
 )
 from nf_mnist.flows import Flow, StandardNormal
 from nf_mnist.nets import MLP, GlowConv
-
-SHAPE = (1, 28, 28)
-DIMS = 784
-N_COUPLINGS = 6
-HIDDEN = 48
-
-
-def dense_flow(
-    n_couplings: int = N_COUPLINGS,
-    *,
-    alpha: float = 1e-5,
-    n_classes: int = 0,
-    norm: Callable[[Shape], Bijector] = ActNorm,
-    masks: Sequence[Tensor] | None = None,
-    coupling: Callable[..., Bijector] = AffineCoupling,
-    nets: Callable[[int], tuple[nn.Module, nn.Module]] | None = None,
-    base: nn.Module | None = None,
-) -> Flow:
-    """Build couplings of vectors with small perceptrons; without the mistakes of its callers it is healthy."""
-    kept = make_mask("even_odd", (DIMS,))
-    masks = masks or [kept if i % 2 else 1 - kept for i in range(n_couplings)]
-    nets = nets or (lambda i: (MLP(DIMS, HIDDEN, 1, n_classes), MLP(DIMS, HIDDEN, 1, n_classes)))
-    layers: list[Bijector] = [Logit(alpha), Flatten(SHAPE)]
-    for i, mask in enumerate(masks):
-        layers += [norm((DIMS,)), coupling(mask, *nets(i), "soft_clamp")]
-    flow = Flow(Sequential(layers), SHAPE, n_classes)
-    if base is not None:
-        flow.base = base
-    return flow
 
 
 class TwoMeansBatchNorm(BatchNorm):
@@ -145,15 +116,6 @@ def shared_nets() -> Callable[[int], tuple[nn.Module, nn.Module]]:
 def fit_on_prior_only(flow: nn.Module) -> None:
     """Maximise log p(z) alone: the log-determinant was left out of the loss."""
     train(flow, 300, objective=lambda flow, x, labels: flow.base.log_prob(flow.bijector(x)[0]))
-
-
-def fit_with_labels(flow: nn.Module, n_steps: int = 300) -> None:
-    """Train on images and their labels."""
-    training, _ = training_and_validation()
-    train(flow, n_steps, levels=training.levels, labels=training.labels)
-
-
-fit_with_labels_briefly = partial(fit_with_labels, n_steps=120)
 
 
 def fit_with_shuffled_labels(flow: nn.Module) -> None:
