@@ -20,7 +20,7 @@ N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a tim
     unit="of the dimensions depend on one pixel only",
     warn=0.1,
     fail=1.0,
-    cause="these dimensions are never transformed by a coupling: the masks do not alternate, or nothing permutes between",
+    cause="these dimensions are never transformed by a coupling: masks do not alternate, or nothing permutes between",
     remedy="exchange the mask and its complement from coupling to coupling, or permute between couplings",
     needs=(*SOUND, inverse_undoes_forward),
 )
