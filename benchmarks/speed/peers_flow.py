@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.measuring import default_device, seconds_per_call, shipped_autocast, training_levels
 from benchmarks.speed.depth import begin_memory, peak_memory
+from benchmarks.speed.peers_families import PLAIN_LAYOUT
 from benchmarks.speed.peers_models import build, conditioners
 from nf_mnist.data import UniformDequantizer, draw_noise
 from nf_mnist.hardware import keep_freed_memory
@@ -37,7 +38,7 @@ class PeerFlow:
             keep_freed_memory()
         self.base_memory = begin_memory(self.device)
         self.flow = build(variant.architecture, variant.library).to(self.device)
-        if self.is_tuned or is_ours:
+        if (self.is_tuned or is_ours) and variant[:2] not in PLAIN_LAYOUT:
             self.flow = self.flow.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=1e-3, fused=self.is_tuned or is_ours or None)
         self.dequantizer = UniformDequantizer()
@@ -54,9 +55,9 @@ class PeerFlow:
         """Take a training step."""
         x, log_q = self.batch()
         with shipped_autocast(self.trains_in_bfloat16):
-            log_prob = self.flow.log_prob(x)
+            loss = self.flow.training_loss(x, log_q)
         self.optimizer.zero_grad()
-        (log_q - log_prob).mean().backward()
+        loss.backward()
         self.optimizer.step()
 
     @torch.no_grad()

@@ -3,18 +3,16 @@
 Networks are the same everywhere; couplings bound their scales as each library does. ``glow`` and ``realnvp`` halve the
 image twice. A step of ``glow`` is [normalization, 1x1 convolution, affine coupling] (Kingma & Dhariwal 2018) with
 Glow's three convolutions; one of ``realnvp`` is [normalization, affine coupling of alternating halves] with residual
-networks (Dinh et al. 2017). Since nflows has only Real NVP's masks of channels, the squeeze comes first. ``residual``
-has steps of [normalization, residual block], and factors nothing out (Chen et al. 2019). Each of its training steps
-takes five power iterations; three terms of the log-determinant's series are always summed, in evaluation 21. ``flat``
-has couplings of every second pixel, with multi-layer perceptrons.
+networks (Dinh et al. 2017). Since nflows has only Real NVP's masks of channels, the squeeze comes first. ``flat`` has
+couplings of every second pixel, with multi-layer perceptrons. Other families are in ``peers_families``.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.speed.peers_families import EVENT, FAMILIES, Builder, on_logits
 from nf_mnist.adapters import FromNflows, FromNormflows, FromZuko
 from nf_mnist.bijectors import (
     ActNorm,
@@ -22,22 +20,16 @@ from nf_mnist.bijectors import (
     Bijector,
     Flatten,
     InvertibleConv,
-    InvertibleResidual,
-    LogDetSeries,
-    Logit,
-    Sequential,
     Shape,
     Squeeze,
     make_mask,
 )
 from nf_mnist.flows import Flow
 from nf_mnist.flows.components import factor_out_half
-from nf_mnist.nets import ContractiveNet, PreactivationResNet
+from nf_mnist.nets import PreactivationResNet
 
-EVENT = (1, 28, 28)
-N_STEPS = {"glow": 8, "realnvp": 4, "residual": 4}  # at each of two scales
-HIDDEN_CHANNELS = {"glow": 128, "realnvp": 64, "residual": 128}
-COEFFICIENT, N_TERMS = 0.98, (3, 21)  # of residual flows; normflows sums one more term than it is asked for
+N_STEPS = {"glow": 8, "realnvp": 4}  # at each of two scales
+HIDDEN_CHANNELS = {"glow": 128, "realnvp": 64}
 N_COUPLINGS, FEATURES = 8, (512, 512)  # of the flat flow
 LATENTS = [(8, 7, 7), (2, 14, 14)]  # of the image flows: what is left, and what was factored out before
 
@@ -82,7 +74,7 @@ def keeps_first(kind: str, step: int) -> bool:
     return kind == "glow" or step % 2 == 0
 
 
-def ours(kind: str) -> Bijector:
+def ours(kind: str) -> Flow:
     """Build an image flow with this project's bijectors."""
 
     def scales(shape: Shape, n_left: int) -> list[Bijector]:
@@ -104,10 +96,10 @@ def ours(kind: str) -> Bijector:
             return [*layers, Flatten(squeezed)]
         return [*layers, factor_out_half(squeezed, lambda rest: scales(rest, n_left - 1))]
 
-    return Sequential(scales(EVENT, 2))
+    return on_logits(*scales(EVENT, 2))
 
 
-def with_normflows(kind: str) -> Bijector:
+def with_normflows(kind: str) -> Flow:
     """Build an image flow with normflows, as its example of Glow on images does."""
     import normflows as nf
 
@@ -124,10 +116,10 @@ def with_normflows(kind: str) -> Bijector:
         for channels in (8, 4)
     ]
     flow = nf.MultiscaleFlow([nn.Identity(), nn.Identity()], levels, [nf.flows.Merge()], class_cond=False)
-    return FromNormflows(flow, LATENTS)
+    return on_logits(FromNormflows(flow, LATENTS))
 
 
-def with_nflows(kind: str) -> Bijector:
+def with_nflows(kind: str) -> Flow:
     """Build an image flow with nflows."""
     from nflows import transforms
 
@@ -143,10 +135,10 @@ def with_nflows(kind: str) -> Bijector:
     flow = transforms.MultiscaleCompositeTransform(2)
     flow.add_transform(level(4), (4, 14, 14))
     flow.add_transform(level(8), (8, 7, 7))
-    return FromNflows(flow)
+    return on_logits(FromNflows(flow))
 
 
-def ours_flat(kind: str) -> Bijector:
+def ours_flat(kind: str) -> Flow:
     """Build a flat flow with this project's bijectors."""
     shape = (torch.Size(EVENT).numel(),)
     even, odd, mask = slice(0, None, 2), slice(1, None, 2), make_mask("even_odd", shape)
@@ -159,62 +151,31 @@ def ours_flat(kind: str) -> Bijector:
         layers.append(
             AffineCoupling(1 - mask if step % 2 else mask, OnHalf(net, *halves), scale_activation="soft_clamp")
         )
-    return Sequential(layers)
+    return on_logits(*layers)
 
 
-def with_zuko(kind: str) -> Bijector:
+def with_zuko(kind: str) -> Flow:
     """Build a flat flow with zuko."""
     import zuko
 
     dims = torch.Size(EVENT).numel()
     flow = zuko.flows.RealNVP(dims, transforms=N_COUPLINGS, hidden_features=FEATURES)
-    return Sequential([Flatten(EVENT), FromZuko(flow)])
+    return on_logits(Flatten(EVENT), FromZuko(flow))
 
 
-def ours_residual(kind: str) -> Bijector:
-    """Build a residual flow with this project's bijectors, as ``model=residual_flow`` runs it."""
-    shape: Shape = EVENT
-    layers: list[Bijector] = []
-    for _ in range(2):
-        squeeze = Squeeze(shape)
-        shape = squeeze.event_shape_out
-        layers.append(squeeze)
-        for _ in range(N_STEPS[kind]):
-            net = ContractiveNet(shape, HIDDEN_CHANNELS[kind], (3, 1, 3), COEFFICIENT)
-            block = InvertibleResidual(net, LogDetSeries(*N_TERMS))
-            block.recompute = True
-            layers += [ActNorm(shape), block]
-    return Sequential([*layers, Flatten(shape)])
-
-
-def residual_with_normflows(kind: str) -> Bijector:
-    """Build a residual flow with normflows."""
-    import normflows as nf
-
-    flows: list[nn.Module] = []
-    for channels in (16, 4):
-        widths = [channels, HIDDEN_CHANNELS[kind], HIDDEN_CHANNELS[kind], channels]
-        for _ in range(N_STEPS[kind]):
-            net = nf.nets.LipschitzCNN(widths, [3, 1, 3], COEFFICIENT, init_zeros=False)
-            flows += [nf.flows.Residual(net), nf.flows.ActNorm((channels, 1, 1))]
-        flows.append(nf.flows.Squeeze())
-    return Sequential([FromNormflows(nf.NormalizingFlow(None, flows)), Flatten((16, 7, 7))])
-
-
-Builder = Callable[[str], Bijector]
 IMAGE_FLOWS: dict[str, Builder] = {"nf_mnist": ours, "normflows": with_normflows, "nflows": with_nflows}
 BUILDERS: dict[str, dict[str, Builder]] = {
     "glow": IMAGE_FLOWS,
     "realnvp": IMAGE_FLOWS,
-    "residual": {"nf_mnist": ours_residual, "normflows": residual_with_normflows},
     "flat": {"nf_mnist": ours_flat, "zuko": with_zuko},
+    **FAMILIES,
 }
 
 
 def build(architecture: str, library: str) -> Flow:
     """Return a flow on images in (0, 1): a logit, the layers of a library, and a standard normal."""
     torch.manual_seed(0)
-    return Flow(Sequential([Logit(), BUILDERS[architecture][library](architecture)]), EVENT)
+    return BUILDERS[architecture][library](architecture)
 
 
 def conditioners(flow: Flow) -> list[nn.Module]:

@@ -164,7 +164,7 @@ def sizes(modules: Iterable[nn.Module]) -> list[int]:
     return sorted(sum(value.numel() for value in module.parameters()) for module in modules)
 
 
-@pytest.mark.parametrize("kind", ["glow", "realnvp", "flat"])
+@pytest.mark.parametrize("kind", ["glow", "realnvp", "flat", "residual", "maf", "continuous"])
 def test_flows_of_other_libraries_are_of_the_same_size(kind):
     models = pytest.importorskip("benchmarks.speed.peers_models")
     x = events(models.EVENT, n=2, dtype=torch.float32)
