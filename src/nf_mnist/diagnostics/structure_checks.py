@@ -11,6 +11,7 @@ from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.layers import innermost, reached_layers
 from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.flows import Flow
 
 N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a time
 
@@ -67,7 +68,7 @@ def couplings_have_their_own_networks(task: DiagnosisTask) -> Measurement:
     return Measurement(float(len(shared)), text)
 
 
-def _gradient_of_rows(flow: torch.nn.Module, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:
+def _gradient_of_rows(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:
     """Return the gradients of some dimensions of z by the pixels of one event, shape (n, *event)."""
     n = len(rows)
     copies = x.expand(n, *x.shape[1:]).clone().requires_grad_()
