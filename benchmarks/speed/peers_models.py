@@ -179,7 +179,7 @@ def build(architecture: str, library: str) -> Flow:
 
 
 def conditioners(flow: Flow) -> list[nn.Module]:
-    """Return the networks that predict scales and shifts; ``ConvNet2d`` and ``MLP`` are normflows' and zuko's."""
-    names = ("ConvNet", "ConvNet2d", "PreactivationResNet", "OnHalf", "MLP")
+    """Return the networks that predict scales and shifts; ``ConvNet2d`` and ``MADE`` are normflows', ``MLP`` zuko's."""
+    names = ("ConvNet", "ConvNet2d", "PreactivationResNet", "OnHalf", "MLP", "MaskedMLP", "MADE", "VelocityMLP")
     found = [part for part in flow.modules() if type(part).__name__ in names]
     return [part for part in found if not any(part in inner.children() for inner in found)]
