@@ -162,7 +162,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "dropout_in_evaluation": lambda: between(CouplingWithDropout(1), CouplingWithDropout(0)),
     "batch_statistics_in_evaluation": lambda: between(CouplingOfBatchStatistics(1)),
     "probes_from_rand": lambda: on_vectors(Estimated(PositiveProbes())),
-    "pixels_clamped_before_logit": lambda: between(Coupling(1), first=ClampedLogits()),
+    "pixels_clamped_before_logit": lambda: PlainFlow([Affine(), Coupling(1), Coupling(0)], ClampedLogits()),
     "inverse_adds_the_shift": lambda: PlainFlow(
         [FirstBatchNorm(), AdditiveCoupling(), AddingInverse(), AdditiveCoupling(), Affine()]
     ),

@@ -113,7 +113,6 @@ HEALTHY_LIBRARIES: dict[str, Case] = {
     "nflows_linear": Case(nflows_linear, train_briefly),
     "zuko_maf": Case(lambda: on_vectors(FromZuko(zuko.flows.MAF(DIMS, transforms=1, hidden_features=[48]))), train),
     "zuko_maf_with_labels": Case(conditional_zuko, fit_with_labels_briefly, shown_with_labels),
-    "zuko_gaussianization": Case(lambda: on_vectors(FromZuko(zuko.flows.GF(DIMS, transforms=1, hidden_features=[32])))),
     "freia_rnvp": Case(lambda: PlainFlow([FirstBatchNorm(), FreiaLayer("RNVPCouplingBlock"), Affine()]), train),
     "freia_nice": Case(lambda: on_vectors(FromFrEIA(freia_sequence("NICECouplingBlock"))), train_briefly),
 }

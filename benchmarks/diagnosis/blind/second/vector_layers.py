@@ -32,9 +32,9 @@ class FirstBatchNorm(Affine):
         return super().forward_and_log_det(x)
 
 
-def between(*layers: nn.Module, first: nn.Module | None = None) -> PlainFlow:
+def between(*layers: nn.Module) -> PlainFlow:
     """Build a flow whose given layers lie after a normalization and before a coupling."""
-    return PlainFlow([FirstBatchNorm(), *layers, Coupling(0)], first)
+    return PlainFlow([FirstBatchNorm(), *layers, Coupling(0)])
 
 
 class Made(Layer):
