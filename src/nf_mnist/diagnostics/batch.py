@@ -1,5 +1,6 @@
 """Dequantized images with all that a flow needs to score them."""
 
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,12 @@ class Batch(NamedTuple):
         """Return the first n images."""
         context = None if self.context is None else self.context[:n]
         return Batch(self.x[:n], self.log_q[:n], self.levels[:n], context)
+
+    def split(self, n: int) -> list["Batch"]:
+        """Return batches of n images, of which the last one may have fewer."""
+        contexts = repeat(None) if self.context is None else self.context.split(n)
+        parts = zip(self.x.split(n), self.log_q.split(n), self.levels.split(n), contexts, strict=False)
+        return [Batch(*part) for part in parts]
 
     def double(self) -> "Batch":
         """Return the batch with images in float64, and the context too unless it holds integer labels."""

@@ -16,7 +16,6 @@ from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.reordering import reordered
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 
 N_PAIRED, N_TRIED = 100, 32
@@ -45,19 +44,20 @@ def images_lie_as_learned(task: DiagnosisTask) -> Measurement:
     require_images(len(few.x))
     if task.is_untrained:
         raise NotMeasured("the flow is not trained")
-    bits = _bits(task, few)
+    bits = _bits(task.log_prob(few), few)
     is_known = bool(bits.median() <= UNIFORM) or not task.is_discrete
-    found: dict[Change, float] = {}
+    found: dict[Change, tuple[float, Tensor]] = {}
     for change in _tried(task, few, bits.median().item()):
-        gains = bits - _bits(task, changed(few, change), change)
+        after = _bits(task.log_prob(changed(few, change)), few, change)
+        gains = bits - after
         if gains.median() >= MIN_GAIN and (is_known or (bits - gains).median() <= UNIFORM):
-            found[change] = (gains > 0).double().mean().item() if is_known else gains.median().item()
+            found[change] = (gains > 0).double().mean().item() if is_known else gains.median().item(), after
     if not found:
         if not is_known:
             raise NotMeasured("no change makes these images likely: they need more bits than under the uniform model")
         return Measurement(0.0, "no change makes images likelier")
-    best = max(found, key=lambda change: found[change])
-    after = _bits(task, changed(few, best), best)
+    best = max(found, key=lambda change: found[change][0])
+    after = found[best][1]
     share = (after < bits).double().mean().item()
     how = f"{bits.median():.4g} bpd, then {after.median():.4g}"
     text = f"{share:.2g} of the images are likelier when that is undone: {how}"
@@ -85,12 +85,13 @@ def weights_fit(task: DiagnosisTask) -> Measurement:
     if not task.weights.moved or task.is_untrained:
         raise NotMeasured("it is not known that the weights are trained")
     few = task.batch.first(N_TRIED)
-    bits = _bits(task, few).median().item()
+    bits = _bits(task.log_prob(few), few).median().item()
     if bits <= ABSURD:
         return Measurement(max(bits, 0.0) / ABSURD, f"{bits:.4g} bpd")
     text = f"{bits:.4g} bpd, as no training leaves them"
     for how, flow in reordered(task.flow):
-        after = _median_bits(flow, few)
+        with torch.no_grad():
+            after = _bits(flow.log_prob(few.x, few.context), few).median().item()
         if after < UNIFORM:
             cause = f"the weights do not fit the code: {how}"
             remedy = "load each layer by its name, and sort names by their numbers"
@@ -115,22 +116,12 @@ def _tried(task: DiagnosisTask, few: Batch, bits: float) -> list[Change]:
     return [change for change in tried if fits(change, few.x)]
 
 
-@torch.no_grad()
-def _bits(task: DiagnosisTask, batch: Batch, change: Change | None = None) -> Tensor:
-    """Return bits per dimension, shape (n,); infinite where log p is not finite."""
-    parts = []
-    for rows in torch.arange(len(batch.x), device=batch.x.device).split(task.batch_size):
-        context = None if batch.context is None else batch.context[rows]
-        parts.append(task.flow.log_prob(batch.x[rows], context).double())
+def _bits(log_prob: Tensor, batch: Batch, change: Change | None = None) -> Tensor:
+    """Return bits per dimension of images that are changed or not, shape (n,); infinite where log p is not finite."""
+    dims = batch.x[0].numel()
     slope = 0.0 if change is None else change.log_slope
-    log_prob = (torch.cat(parts) + slope * task.flow.dims).nan_to_num(-math.inf, -math.inf, -math.inf)
-    return bits_per_dim(log_prob, batch.log_q, task.flow.dims)
-
-
-@torch.no_grad()
-def _median_bits(flow: Flow, batch: Batch) -> float:
-    log_prob = flow.log_prob(batch.x, batch.context).double().nan_to_num(-math.inf, -math.inf, -math.inf)
-    return bits_per_dim(log_prob, batch.log_q, flow.dims).median().item()
+    known = (log_prob.double() + slope * dims).nan_to_num(-math.inf, -math.inf, -math.inf)
+    return bits_per_dim(known, batch.log_q, dims)
 
 
 FIT = (images_lie_as_learned, weights_fit)

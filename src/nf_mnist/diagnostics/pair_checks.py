@@ -33,7 +33,8 @@ def images_fit_their_own_labels(task: DiagnosisTask) -> Measurement:
     if task.is_untrained:
         raise NotMeasured("the flow is not trained")
     require_images(len(few.x))
-    under = torch.stack([_log_prob(task, few.x, torch.full_like(few.context, k)) for k in range(flow.n_classes)], 1)
+    labelled = [few._replace(context=torch.full_like(few.context, label)) for label in range(flow.n_classes)]
+    under = torch.stack([task.log_prob(batch) for batch in labelled], 1)
     if (under == under[:, :1]).all():
         cause = "the flow does not use its labels: nothing that it computes depends on them"
         return Measurement(1.0, "log p is the same under every label", cause, "pass the context to the networks")
@@ -49,12 +50,6 @@ def images_fit_their_own_labels(task: DiagnosisTask) -> Measurement:
         cause = f"labels are shifted {how} against those that the flow was trained with"
         return Measurement(size, text, cause, "number the classes in the same way in training and here")
     return Measurement(size, text)
-
-
-@torch.no_grad()
-def _log_prob(task: DiagnosisTask, x: Tensor, context: Tensor | None) -> Tensor:
-    rows = torch.arange(len(x), device=x.device).split(task.batch_size)
-    return torch.cat([task.flow.log_prob(x[part], None if context is None else context[part]) for part in rows])
 
 
 def _better_labels(under: Tensor, labels: Tensor) -> dict[int, int]:

@@ -168,9 +168,14 @@ class DiagnosisTask:
         return first._replace(x=x)
 
     @torch.no_grad()
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return log p of images in nats, shape (n,)."""
+        return torch.cat([self.flow.log_prob(part.x, part.context) for part in batch.split(self.batch_size)])
+
+    @torch.no_grad()
     def _score(self, batch: Batch) -> Scores:
         scores = []
-        for rows in torch.arange(len(batch.x), device=batch.x.device).split(self.batch_size):
-            z, log_prob = self.flow(batch.x[rows], None if batch.context is None else batch.context[rows])
-            scores.append((z, log_prob, log_prob.double() - batch.log_q[rows]))
+        for part in batch.split(self.batch_size):
+            z, log_prob = self.flow(part.x, part.context)
+            scores.append((z, log_prob, log_prob.double() - part.log_q))
         return Scores(*(torch.cat(values) for values in zip(*scores, strict=True)))
