@@ -2,9 +2,9 @@
 
 :func:`check` turns a function of a :class:`~nf_mnist.diagnostics.task.DiagnosisTask` into a :class:`Check`;
 :mod:`~nf_mnist.diagnostics.checks` lists all checks in their order, and
-:func:`~nf_mnist.diagnostics.running.diagnose` runs them. Each check measures
-the size of an effect (the larger, the worse). The docstring of its function explains the thresholds. There are no
-p-values: given enough images, they would reject every trained flow.
+:func:`~nf_mnist.diagnostics.running.diagnose` runs them. Each check measures the size of an effect (the larger, the
+worse). The docstring of its function explains the thresholds. There are no p-values: given enough images, they would
+reject every trained flow.
 """
 
 import math
@@ -82,13 +82,14 @@ class Check:
         measure: Function that measures by how much a flow violates the property.
         unit: Unit of the measured size; empty if the property either holds or does not.
         warn: Largest size that passes.
-        fail: Largest size that is a warning; anything larger fails.
+        fail: Largest size that is a warning; anything larger fails. It is infinite if a violation never fails.
         cause: The most frequent cause of a violation.
         remedy: What to try, in words that hold for flows of any origin.
         needs: Checks that must pass before this one means anything.
         is_cheap: Whether the check is fast enough to run at each validation of a training.
         of_trained: Whether only trained flows have the property, so that a lack of training explains a violation.
         overrides: Overrides of ``python -m nf_mnist.train`` that do what the remedy says, for models that have them.
+        is_usual: Whether many good flows violate it, so that a violation is not what is wrong.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Check:
     is_cheap: bool
     of_trained: bool = False
     overrides: tuple[str, ...] = ()
+    is_usual: bool = False
 
     @property
     def expected(self) -> str:
@@ -149,7 +151,7 @@ class Check:
             remedy=remedy or self.remedy,
             is_shown=is_shown,
             overrides=overrides,
-            is_usual=math.isinf(self.fail),
+            is_usual=self.is_usual,
         )
 
 
@@ -165,11 +167,12 @@ def check(
     is_cheap: bool = False,
     of_trained: bool = False,
     overrides: tuple[str, ...] = (),
+    is_usual: bool = False,
 ) -> Callable[[Callable[[DiagnosisTask], Measurement]], Check]:
     """Turn the function that measures a property into a :class:`Check`, whose attributes the arguments are."""
 
     def decorate(measure: Callable[[DiagnosisTask], Measurement]) -> Check:
-        return Check(name, measure, unit, warn, fail, cause, remedy, needs, is_cheap, of_trained, overrides)
+        return Check(name, measure, unit, warn, fail, cause, remedy, needs, is_cheap, of_trained, overrides, is_usual)
 
     return decorate
 

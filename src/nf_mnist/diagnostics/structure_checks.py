@@ -1,5 +1,6 @@
 """Checks of how layers are put together: flows that are valid, and weaker than they were meant to be."""
 
+import math
 from collections import defaultdict
 
 import torch
@@ -20,7 +21,7 @@ N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a tim
     "dimensions of z depend on each other's pixels",
     unit="of the dimensions depend on one pixel only",
     warn=0.1,
-    fail=1.0,
+    fail=math.inf,
     cause="these dimensions are never transformed by a coupling: masks do not alternate, or nothing permutes between",
     remedy="exchange the mask and its complement from coupling to coupling, or permute between couplings",
     needs=(*SOUND, inverse_undoes_forward),
@@ -32,11 +33,11 @@ def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
     values, of which couplings may be the identity. If every dimension is alone, masks are not the reason, which leave
     only a part out: the networks do nothing yet.
     """
-    flow, few = task.variants[-1], task.precise[1].first(1)
+    flow, few = copied(task.variants[-1]), task.precise[1].first(1)
     dims, rows = task.flow.dims, torch.randperm(task.flow.dims, generator=torch.Generator().manual_seed(0))[:N_ROWS]
     alone = 0
     for part in rows.split(CHUNK):
-        gradient = _gradient_of_rows(copied(flow), few.x, few.context, part)
+        gradient = _gradient_of_rows(flow, few.x, few.context, part)
         alone += int((gradient.flatten(1) != 0).sum(1).eq(1).sum())
     share = alone / len(rows)
     if share == 1:
@@ -48,7 +49,7 @@ def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
     "couplings have networks of their own",
     unit="shared modules",
     warn=0.0,
-    fail=float(10**6),
+    fail=math.inf,
     cause="several layers hold the same network, as if it was built once and passed to all, or a layer was repeated by "
     "[layer] * n. If that is on purpose, nothing is wrong",
     remedy="build a network for each layer, within the loop",
