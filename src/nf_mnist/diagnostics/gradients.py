@@ -39,11 +39,15 @@ class Slope(NamedTuple):
         return abs(self.measured[-2] - self.measured[-1])
 
     @property
+    def coarse(self) -> tuple[float, ...]:
+        """The differences over the steps at which rounding is small."""
+        return self.measured[-N_COARSE:]
+
+    @property
     def is_resolved(self) -> bool:
         """Whether the differences over two consecutive steps agree, so that these are not rounding."""
-        coarse = self.measured[-N_COARSE:]
-        closest = min(abs(one - other) for one, other in pairwise(coarse))
-        return closest <= RESOLVED * max(*map(abs, coarse), MIN_SLOPE)
+        closest = min(abs(one - other) for one, other in pairwise(self.coarse))
+        return closest <= RESOLVED * max(*map(abs, self.coarse), MIN_SLOPE)
 
     @property
     def error(self) -> float:
