@@ -1,5 +1,6 @@
 """Changes of images, each of which undoes a way in which images may reach a flow otherwise than in its training."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,14 +59,13 @@ CURVES = (
 )
 
 
-def _with_margin(margin: float) -> Change:
-    slope = 1 - 2 * margin
-    name = f"without the margin of {margin:g} that they had in training, as of another logit"
-    return Change(name, lambda x: margin + slope * x, torch.tensor(slope).log().item())
-
-
 def _scaled(name: str, slope: float, offset: float) -> Change:
-    return Change(name, lambda x: slope * x + offset, torch.tensor(slope).log().item())
+    return Change(name, lambda x: slope * x + offset, math.log(slope))
+
+
+def _with_margin(margin: float) -> Change:
+    name = f"without the margin of {margin:g} that they had in training, as of another logit"
+    return _scaled(name, 1 - 2 * margin, margin)
 
 
 SCALES = (

@@ -21,16 +21,17 @@ def cause_in_labels(flow: Flow, x: Tensor) -> str:
     n = flow.n_classes
     labels = torch.arange(n, device=x.device)
     z, _ = flow.bijector.forward_and_log_det(x.expand(n, *x.shape[1:]).contiguous(), labels)
-    back, _ = flow.bijector.inverse_and_log_det(z.repeat_interleave(n, 0), labels.repeat(n))
-    error = (back.reshape(n, n, -1) - x.flatten()).abs().amax(2)
+    decoded, _ = flow.bijector.inverse_and_log_det(z.repeat_interleave(n, 0), labels.repeat(n))
+    back = decoded.reshape(n, n, -1)  # the image under the label that encodes, then the one that decodes
+    error = (back - x.flatten()).abs().amax(2)
     works = error < CLOSE
     if works.diagonal().all():
         return ""
     always = works.diagonal().nonzero().flatten().tolist()
-    same = (back.reshape(n, n, -1) - back.reshape(n, n, -1)[:, :1]).abs().max() < CLOSE
+    same = (back - back[:, :1]).abs().max() < CLOSE
     if same and len(always) == 1:
         return f"the inverse takes label {always[0]}, whatever label it is given; forward uses the label"
-    if same and len({tuple(latent.tolist()) for latent in z}) > 1:
+    if same and len(z.unique(dim=0)) > 1:
         return "the inverse does not depend on the label, and forward does"
     fitting = works.double().argmax(1)
     if works.any(1).all() and len(fitting.unique()) == n:

@@ -1,6 +1,6 @@
 """A flow whose layers are put into other orders, in which their weights may have been trained."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from torch import nn
 from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.flows import Flow
 
-MIN_FOR_TEXT = 11  # numbers from 0 whose order as text differs from that as numbers
+Order = Callable[[list[str]], list[str]]
 
 
 def reordered(flow: Flow) -> Iterator[tuple[str, Flow]]:
@@ -17,24 +17,15 @@ def reordered(flow: Flow) -> Iterator[tuple[str, Flow]]:
     Args:
         flow: The flow, which is left unchanged.
     """
-    ways = {
+    ways: dict[str, Order] = {
         "layers have been loaded in the order of their names as text (1, 10, 11, 2)": _from_text,
         "layers have been stored in the order of their names as text (1, 10, 11, 2)": _to_text,
         "layers have been loaded in the opposite order": lambda names: names[::-1],
     }
     for how, order in ways.items():
         other = copied(flow)
-        if sum(_exchange(container, order) for container in _containers(other)):
+        if sum(_exchange(module, order) for module in other.modules()):
             yield how, other.train().eval()
-
-
-def _containers(flow: nn.Module) -> list[nn.Module]:
-    lists = [one for one in flow.modules() if isinstance(one, nn.ModuleList | nn.Sequential)]
-    return [*lists, *(one for one in flow.modules() if one not in lists and _numbered(one))]
-
-
-def _numbered(container: nn.Module) -> list[str]:
-    return [name for name, _ in container.named_children() if name.isdecimal()]
 
 
 def _from_text(names: list[str]) -> list[str]:
@@ -49,24 +40,22 @@ def _to_text(names: list[str]) -> list[str]:
 
 
 @torch.no_grad()
-def _exchange(container: nn.Module, order: object) -> bool:
-    """Give layers with weights those of others in the container; return whether that was possible."""
-    assert callable(order)
-    layers = {name: container.get_submodule(name) for name in _numbered(container)}
-    layers = {name: layer for name, layer in layers.items() if any(True for _ in layer.parameters())}
-    sources = dict(zip(layers, order([*layers]), strict=True))
+def _exchange(container: nn.Module, order: Order) -> bool:
+    """Give numbered layers the parameters of others in the container; return whether that was possible.
+
+    What is no parameter, such as a mask, belongs to its place.
+    """
+    numbered = {name: layer for name, layer in container.named_children() if name.isdecimal()}
+    weights = {name: dict(layer.named_parameters()) for name, layer in numbered.items()}
+    weights = {name: own for name, own in weights.items() if own}
+    sources = dict(zip(weights, order([*weights]), strict=True))
     if all(name == source for name, source in sources.items()):
         return False
-    tensors = {name: {key: one.clone() for key, one in _tensors(layer).items()} for name, layer in layers.items()}
-    shapes = {name: {key: one.shape for key, one in own.items()} for name, own in tensors.items()}
+    shapes = {name: {key: value.shape for key, value in own.items()} for name, own in weights.items()}
     if any(shapes[name] != shapes[source] for name, source in sources.items()):
         return False
+    kept = {name: {key: value.clone() for key, value in own.items()} for name, own in weights.items()}
     for name, source in sources.items():
-        for key, one in _tensors(layers[name]).items():
-            one.copy_(tensors[source][key])
+        for key, value in weights[name].items():
+            value.copy_(kept[source][key])
     return True
-
-
-def _tensors(layer: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the parameters of a layer; what is no parameter, such as a mask, belongs to its place."""
-    return {name: one.data for name, one in layer.named_parameters()}
