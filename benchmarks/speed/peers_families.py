@@ -19,20 +19,18 @@ from torch import Tensor, nn
 from nf_mnist.adapters import FromNormflows, FromZuko
 from nf_mnist.bijectors import (
     ActNorm,
-    AffineMap,
     Bijector,
     Flatten,
     InvertibleResidual,
     LogDetSeries,
     Logit,
-    MaskedAutoregression,
     OdeSolver,
     Sequential,
     Shape,
     Squeeze,
 )
-from nf_mnist.flows import Flow, RegularizedFlow
-from nf_mnist.nets import ContractiveNet, MaskedMLP
+from nf_mnist.flows import Flow, RegularizedFlow, maf
+from nf_mnist.nets import ContractiveNet
 
 EVENT = (1, 28, 28)
 DIMS = torch.Size(EVENT).numel()
@@ -80,14 +78,20 @@ def residual_with_normflows(kind: str) -> Flow:
 
 
 def ours_maf(kind: str) -> Flow:
-    """Build a masked autoregressive flow with this project's bijectors."""
-    reading_order = torch.arange(DIMS)
-    layers = []
-    for number in range(N_ORDERS):
-        order = reading_order.flip(0) if number % 2 else reading_order
-        net = MaskedMLP(order.argsort(), HIDDEN_FEATURES, 2)
-        layers.append(MaskedAutoregression(order, net, AffineMap("soft_clamp")))
-    return on_logits(Flatten(EVENT), *layers)
+    """Build a masked autoregressive flow as ``model=maf`` does, without its normalization."""
+    return maf(
+        event_shape=EVENT,
+        preprocess=lambda shape: Logit(),
+        norm=lambda shape: [],
+        n_layers=N_ORDERS,
+        hidden_features=HIDDEN_FEATURES,
+        transform="affine",
+        scale_activation="soft_clamp",
+        n_bins=8,
+        bound=3.0,
+        predicted_from="data",
+        n_classes=0,
+    )
 
 
 def maf_with_normflows(kind: str) -> Flow:
