@@ -16,7 +16,7 @@ def test_a_call_returns_the_answer_and_the_result_of_each_check():
     assert [result.check for result in diagnosis.results] == [check.name for check in CHECKS]
     assert "4 times too small" in diagnosis.answer
     assert "MatrixWithoutPlaces" in diagnosis.answer
-    assert diagnosis.answer[:60] in str(diagnosis)
+    assert diagnosis.answer[:60] in repr(diagnosis)
     assert diagnosis.answer[:20] in diagnosis._repr_html_()
 
 

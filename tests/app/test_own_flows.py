@@ -70,6 +70,10 @@ def build(hidden_channels=8):
     return Flow(Sequential([Logit(), FromFrEIA(network), Flatten((4, 4, 4))]), SHAPE)
 """,
 }
+WITHOUT_PARAMETERS = """
+def build():
+    return Sequential([Logit(), Flatten(SHAPE)])
+"""
 LIBRARIES = [pytest.param(name, marks=pytest.mark.slow) for name in MODULES if name != "none"]
 
 
@@ -125,6 +129,14 @@ def test_a_module_that_is_not_trusted_is_not_trained(own):
     ended = run_command("train", *merge(own("none"), ["trust=[]"]))
     assert ended.code == 1
     assert "could run code; if you trust it, pass trust=[own_none]" in ended.err
+
+
+def test_a_flow_without_parameters_is_not_trained(own):
+    overrides = own("none")
+    Path("own_none.py").write_text(HEAD + WITHOUT_PARAMETERS)
+    ended = run_command("train", *overrides)
+    assert ended.code == 1
+    assert "no parameters to train; PyTorch finds layers in an nn.ModuleList" in ended.err
 
 
 def test_a_run_of_an_own_flow_has_the_name_of_its_module():

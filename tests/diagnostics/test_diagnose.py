@@ -18,12 +18,19 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["resflow_actnorm", "hierarchical", *(pytest.param(name, marks=SLOW) for name in ("cp3", "conditional", "jet"))],
+    ("name", "n_steps"),
+    [
+        ("resflow_actnorm", 60),
+        ("hierarchical", 60),
+        *(
+            pytest.param(name, n_steps, marks=SLOW)
+            for name, n_steps in (("cp3", 60), ("conditional", 60), ("jet", 150))
+        ),
+    ],
 )
-def test_healthy_flows_trained_for_seconds_fail_no_check(name):
+def test_healthy_flows_trained_for_seconds_fail_no_check(name, n_steps):
     flow = FLOWS[name]()
-    by_name = results(make_task(trained(flow, bars(1000, flow.event_shape[1]), 60)))
+    by_name = results(make_task(trained(flow, bars(1000, flow.event_shape[1]), n_steps)))
     assert not {name: result for name, result in by_name.items() if result.status == "fail"}
     of_the_map = [by_name[name] for name in NAMES[: NAMES.index("every log-determinant counts")]]
     assert {result.status for result in of_the_map} <= {"pass", "skip"}, of_the_map

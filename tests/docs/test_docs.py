@@ -45,10 +45,10 @@ TRAINED = {  # the runs that documents name, by folder
     "outputs/flow_matching": ["experiment=flow_matching_2h"],
 }
 MY_MODULE = """
-from nf_mnist.bijectors import Flatten, Logit, Sequential
+from nf_mnist.bijectors import ActNorm, Flatten, Logit, Sequential
 
 def build():
-    return Sequential([Logit(), Flatten((1, 28, 28))])
+    return Sequential([Logit(), ActNorm((1, 28, 28)), Flatten((1, 28, 28))])
 """
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

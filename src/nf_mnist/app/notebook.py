@@ -15,7 +15,7 @@ from nf_mnist.errors import ShapeError
 
 
 class Diagnosis(NamedTuple):
-    """What the command ``diagnose`` prints; a notebook shows it as a table.
+    """What the command ``diagnose`` prints; a console shows it as a table, a notebook as a page.
 
     Attributes:
         answer: One sentence: what is wrong, where, how sure that is, and what to try.
@@ -25,7 +25,7 @@ class Diagnosis(NamedTuple):
     answer: str
     results: Sequence[Result]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         console = Console(width=WIDTH)
         with console.capture() as captured:
             print_results(self.results, console=console)

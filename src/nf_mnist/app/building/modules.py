@@ -19,7 +19,7 @@ def build_module(cfg: DictConfig) -> "FlowModule":
     """Build the Lightning module of a flow; its weights depend on the seed alone.
 
     Raises:
-        ConfigError: If a part cannot be built.
+        ConfigError: If a part cannot be built, or the flow has no parameters.
     """
     from nf_mnist.training.module import FlowModule
     from nf_mnist.training.rerendering import Rerendering
@@ -35,6 +35,10 @@ def build_module(cfg: DictConfig) -> "FlowModule":
         distortion=cfg.data.distortion,
         rerendering=Rerendering(amount, cfg.data.event_shape) if (amount := cfg.data.get("rerender", 0.0)) else None,
     )
+    if next(module.parameters(), None) is None:
+        raise ConfigError(
+            "the flow has no parameters to train; PyTorch finds layers in an nn.ModuleList, not those in a list"
+        )
     if cfg.trainable is not None:
         _freeze_others(module, str(cfg.trainable))
     _check_optimizer(module, cfg)
