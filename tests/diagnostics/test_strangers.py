@@ -90,6 +90,12 @@ def test_a_check_that_hangs_is_stopped_and_the_others_go_on():
     assert all("not done" not in result.measured for result in others)
 
 
+def test_any_number_of_seconds_is_a_limit():
+    check = CHECKS[0]
+    (result,) = diagnose(task_of(Coupling(1)), [check], seconds=2.0**62)
+    assert result.status == "pass"
+
+
 def test_a_flow_that_does_not_run_in_bfloat16_is_not_wrong():
     class Fails(Coupling):
         def forward_and_log_det(self, x, context=None):

@@ -61,7 +61,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeUp
 
     earlier = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again and again, should the flow swallow the exception
+    # Again and again, should the flow swallow the exception. A timer refuses more than 292 years.
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, threading.TIMEOUT_MAX), 1.0)
     try:
         yield
     finally:
