@@ -10,13 +10,15 @@ from nf_mnist.errors import ShapeError
 from tests.support.strangers import MatrixWithoutPlaces, flow_of, images
 
 
-def test_a_call_returns_the_answer_and_the_result_of_each_check():
+def test_a_call_returns_the_answer_and_the_result_of_each_check(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter does
     levels = images(30).levels
     diagnosis = nf_mnist.diagnose(flow_of(MatrixWithoutPlaces()), levels.numpy(), images(30, seed=1).levels)
     assert [result.check for result in diagnosis.results] == [check.name for check in CHECKS]
     assert "4 times too small" in diagnosis.answer
     assert "MatrixWithoutPlaces" in diagnosis.answer
     assert diagnosis.answer[:60] in repr(diagnosis)
+    assert "\x1b" not in repr(diagnosis)
     assert diagnosis.answer[:20] in diagnosis._repr_html_()
 
 

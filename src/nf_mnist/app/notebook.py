@@ -1,5 +1,6 @@
 """The diagnosis as a call, for notebooks: ``nf_mnist.diagnose(flow, images)``."""
 
+import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,10 @@ class Diagnosis(NamedTuple):
     results: Sequence[Result]
 
     def __repr__(self) -> str:
-        console = Console(width=WIDTH)
-        with console.capture() as captured:
-            print_results(self.results, console=console)
-        return captured.get()
+        text = io.StringIO()
+        console = Console(file=text, width=WIDTH, color_system=None, force_jupyter=False)
+        print_results(self.results, console=console)
+        return text.getvalue()
 
     def _repr_html_(self) -> str:
         return page({"flow": "your flow"}, self.results, {})
