@@ -45,6 +45,9 @@ class ConditionalFlow(Flow):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward(x, self._observed(len(x), context))
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().encode(x, self._observed(len(x), context))
+
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return super().decode(z, self._observed(len(z), context))
 

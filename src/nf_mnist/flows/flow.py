@@ -90,7 +90,8 @@ class Flow(nn.Module):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map data to latents of all scales, shape (batch, dims)."""
-        return self(x, context)[0]
+        self._check(x, context)
+        return self.bijector(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents, shape (batch, dims), to data; ``decode(encode(x))`` is x."""
