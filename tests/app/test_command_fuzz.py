@@ -59,7 +59,7 @@ def working_arguments(files: Path, out: Path) -> list[tuple[str, list[str]]]:
         ("evaluate", [ckpt, *measured, output]),
         ("sample", [ckpt, "n=4", output]),
         ("inpaint", [ckpt, "n_images=2", "method.n_steps=2", output]),
-        ("diagnose", [ckpt, "n_images=4", "batch_size=4", output]),
+        ("diagnose", [ckpt, "n_images=4", "batch_size=4", "check_seconds=0.05", output]),
         ("export", [ckpt, f"out={out}/small.ckpt", output]),
     ]
 
