@@ -8,10 +8,19 @@ import torch
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.diagnostics import DiagnosisTask, undithered_gain
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
-from nf_mnist.diagnostics.rounding import rounds_to
+from nf_mnist.diagnostics.rounding import log_dets_round_to, rounds_to
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
-from tests.support.strangers import DIMS, Coupling, images, network, task_of
+from tests.support.strangers import (
+    DIMS,
+    BiasedResidual,
+    Coupling,
+    EstimatedResidual,
+    flow_of,
+    images,
+    network,
+    task_of,
+)
 
 INVERSE, COLLAPSED = "inverse undoes forward", "latents have not collapsed"
 
@@ -137,3 +146,111 @@ def test_a_network_that_two_couplings_share_is_named_and_one_that_a_coupling_cal
     second.net = first.net
     result = results(task_of(first, second), [OWN])[OWN]
     assert (result.status, "bijectors.2.net" in result.measured) == ("warn", True)
+
+
+class PermutedBack(Bijector):
+    """Reverses the elements of data, and leaves latents as they are."""
+
+    def forward_and_log_det(self, x, context=None):
+        return x.flip(1), x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z, z.new_zeros(len(z))
+
+
+def test_values_that_come_back_at_other_places_are_a_permutation():
+    result = results(task_of(Coupling(), PermutedBack(), Coupling(1)), [INVERSE])[INVERSE]
+    assert (result.is_shown, "at other places" in result.cause, "PermutedBack" in result.measured) == (True, True, True)
+
+
+class Summed(Bijector):
+    """A flow whose sum of log-determinants is in bfloat16."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.whole = Sequential(layers)
+
+    def forward_and_log_det(self, x, context=None):
+        z, log_det = self.whole.forward_and_log_det(x)
+        return z, log_det.bfloat16().to(x)
+
+    def inverse_and_log_det(self, z, context=None):
+        return self.whole.inverse_and_log_det(z)
+
+
+def test_log_determinants_that_are_added_up_in_bfloat16_are_named():
+    name = "log-determinants of both directions"
+    whole = Summed(Logit(0.05), Flatten((1, 4, 4)), Coupling(), Coupling(1))
+    task = DiagnosisTask(Flow(whole, (1, 4, 4)).eval(), images())
+    result = results(task, [name])[name]
+    assert (result.status, "added up in bfloat16" in result.cause) == ("fail", True)
+
+
+@pytest.mark.parametrize("healthy", [Coupling(), Rounded(lambda x: x)], ids=["coupling", "volume preserving"])
+def test_log_determinants_in_full_precision_are_not_called_rounded(healthy):
+    assert log_dets_round_to(healthy.double(), torch.randn(4, DIMS, dtype=torch.float64)) == ""
+
+
+class RefusesOne(Coupling):
+    """Cannot take one event alone, as batch statistics in training mode."""
+
+    def forward_and_log_det(self, x, context=None):
+        if len(x) < 2:
+            raise ValueError("expected more than 1 value per channel when training")
+        return super().forward_and_log_det(x)
+
+
+def test_a_layer_that_cannot_take_an_event_alone_depends_on_the_batch():
+    name = "events do not mix"
+    result = results(task_of(Coupling(1), RefusesOne()), [name])[name]
+    assert result.status == "fail"
+    assert "one event alone" in result.measured
+    assert "BatchNorm" in result.cause
+
+
+def test_a_flow_of_spikes_on_bare_levels_was_trained_without_dither():
+    class Spikes(Bijector):
+        """Stretches the place within a level, as a density that sits on levels does."""
+
+        def forward_and_log_det(self, x, context=None):
+            within = 256 * x - (256 * x + 1e-3).floor()
+            return (x + 1e8 * within).flatten(1), x.new_full((len(x),), DIMS * math.log(256e8))
+
+        def inverse_and_log_det(self, z, context=None):
+            return z.reshape(-1, 1, 4, 4) / 256e8, z.new_full((len(z),), -DIMS * math.log(256e8))
+
+    name = "values have an ordinary size"
+    result = results(DiagnosisTask(Flow(Spikes(), (1, 4, 4)).eval(), images()), [name])[name]
+    assert (result.status, "without noise" in result.cause) == ("fail", True)
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_flow_that_does_nothing_behind_its_logit_is_said_to(is_said):
+    name = "bits per dimension are possible"
+    batch = images()
+    batch = batch._replace(levels=torch.zeros_like(batch.levels), x=torch.rand_like(batch.x) / 256)  # all black
+    nothing = Coupling(deviation=0.01)
+    flow = flow_of(nothing) if is_said else flow_of(nothing, Shift())
+    flow.bijector.bijectors[0] = Logit(0.0)
+    result = results(DiagnosisTask(flow, batch), [name])[name]
+    assert (result.status, "a logit and a standard normal alone" in result.cause) == ("fail", is_said)
+
+
+class Shift(Bijector):
+    """Moves latents away from 0."""
+
+    def forward_and_log_det(self, x, context=None):
+        return x - 5, x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z + 5, z.new_zeros(len(z))
+
+
+def test_an_integral_too_coarse_for_a_map_that_a_biased_estimate_trained_is_the_estimates_fault():
+    class Coarse(BiasedResidual):
+        bias = 100.0
+
+    result = results(task_of(Coarse(n_iterations=2)), [INVERSE])[INVERSE]
+    assert (result.status, "estimate of the log-determinant has a bias" in result.cause) == ("fail", True)
+    sound = results(task_of(EstimatedResidual(n_iterations=2)), [INVERSE])[INVERSE]
+    assert "bias" not in sound.cause

@@ -1,5 +1,6 @@
 """Why values are not finite or far too large: the first cause that an experiment shows."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ class Cause(NamedTuple):
     remedy: str
 
 
+SHARE = 0.01  # of the latents of dithered images that those of bare levels reach if a flow was trained on these
+N_UNDITHERED = 32
 BACK = "go back to an earlier checkpoint, then a lower learning rate, gradients that are clipped, and bounded scales"
 
 
@@ -56,6 +59,13 @@ def cause_of_values_not_finite(task: DiagnosisTask, reached: ReachedLayer | None
 
 def cause_of_large_values(task: DiagnosisTask) -> Cause | None:
     """Return why latents are huge; None if they are huge with small weights, too."""
+    dithered, undithered = _largest_latents(task)
+    if undithered < SHARE * dithered:
+        return Cause(
+            "the flow was trained on grey levels without noise, and its density sits on them: without dither latents "
+            f"reach {undithered:.3g} only",
+            "train on dithered images, x = (v + u) / 256 with u in (0, 1)",
+        )
     if task.weights.is_empty or not is_fine_when_tamed(task):
         return None
     return Cause(f"the training diverged, or scales ran away: {_largest(task)}. With small weights z is small", BACK)
@@ -72,6 +82,21 @@ def is_fine_when_tamed(task: DiagnosisTask) -> bool:
         return bool(bijector.forward_and_log_det(few.x)[0].abs().max() < 1e4)
     except Exception:  # a user's flow may fail in any way
         return False
+
+
+@torch.no_grad()
+def _largest_latents(task: DiagnosisTask) -> tuple[float, float]:
+    """Return the largest latent of dithered images, and of levels without noise, the least of two scales.
+
+    Both are medians over images.
+    """
+    few, flow = task.batch.first(N_UNDITHERED), copied(task.flow)
+    found = []
+    for x in (few.x, few.levels / 255, few.levels / 256):
+        z, _ = flow.bijector.forward_and_log_det(x.to(few.x), few.context)
+        largest = z.flatten(1).abs().amax(1).median().item()
+        found.append(largest if math.isfinite(largest) else math.inf)
+    return found[0], min(found[1:])
 
 
 def _largest(task: DiagnosisTask) -> str:

@@ -16,6 +16,7 @@ from nf_mnist.diagnostics.map_checks import MAP
 from nf_mnist.diagnostics.number_checks import NUMBERS
 from nf_mnist.diagnostics.pair_checks import PAIRS
 from nf_mnist.diagnostics.sameness_checks import SAMENESS
+from nf_mnist.diagnostics.sample_checks import SAMPLES
 from nf_mnist.diagnostics.structure_checks import STRUCTURE
 from nf_mnist.diagnostics.weight_checks import WEIGHTS
 
@@ -31,6 +32,7 @@ CHECKS = (
     *COLLAPSE,
     *STRUCTURE,
     *NUMBERS,
+    *SAMPLES,
     *PAIRS,
     *DENSITY,
     *LATENT,

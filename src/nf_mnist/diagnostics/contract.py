@@ -140,7 +140,10 @@ def kept_values(bijector: Invertible, x: Tensor) -> str | None:
 def mixed_batch(bijector: Invertible, x: Tensor, tolerance: float | None = None) -> str | None:
     """An event is mapped in the same way alone and in a batch, up to the error of a solver."""
     z, log_det = copied(bijector).forward_and_log_det(x)
-    alone, its_log_det = copied(bijector).forward_and_log_det(x[:1])
+    try:
+        alone, its_log_det = copied(bijector).forward_and_log_det(x[:1])
+    except Exception as error:  # a user's flow may fail in any way
+        return f"one event alone {raised(error)}, while {len(x)} events do not: batch statistics in evaluation mode"
     tolerance = tolerance or 1e3 * torch.finfo(x.dtype).eps
     if (z[:1] - alone).abs().max() > tolerance * (1 + z[:1].abs().max()):
         return "latents depend on the rest of the batch: batch statistics in evaluation mode"

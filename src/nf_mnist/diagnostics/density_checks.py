@@ -17,10 +17,17 @@ from nf_mnist.diagnostics.map_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.number_checks import log_likelihoods_are_finite
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.diagnostics.weights import random_permutations_not_saved
+from nf_mnist.flows import StandardNormal
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.metrics.likelihood import silent_layers
 
 MANY_BITS = "short training, divergence, other data, or weights that do not fit the code; which of these is not known"
+HARDLY_ANYTHING = "the flow does hardly more than a logit and a standard normal alone"
+NEARLY_INITIAL = (
+    "its weights are nearly the initial ones, as of a moving average that has just begun, or its layers leave most "
+    "values as they are, as splines do beyond their bounds"
+)
+NEARLY = 0.05  # relative difference of bits per dimension
 TENTH_OF_A_LEVEL = 0.1 / 256
 
 
@@ -130,12 +137,23 @@ def bits_are_possible(task: DiagnosisTask) -> Measurement:
     if bits > 8:
         text = f"{bits:.4g} bpd, which is worse than the uniform model"
         unsaved = random_permutations_not_saved(task.flow) if task.weights.moved else []
+        if not unsaved and abs(bits - (plain := _bits_of_a_logit_alone(task))) < NEARLY * plain:
+            cause = f"{HARDLY_ANYTHING}, {plain:.4g} bpd: {NEARLY_INITIAL}"
+            return Measurement(size, text, cause, "train longer; for a moving average, a decay that fits the steps")
         if not unsaved:
             remedy = "train longer, or at a lower rate; load weights with strict=True"
             return Measurement(size, text, MANY_BITS, remedy, is_shown=False)
         cause = f"weights may not fit the flow: {unsaved[0]} is a random permutation that is not in state_dict()"
         return Measurement(size, text, cause, "register_buffer for permutations that are drawn", is_shown=False)
     return Measurement(max(size, 0.0), f"{bits:.4g} bpd")
+
+
+def _bits_of_a_logit_alone(task: DiagnosisTask) -> float:
+    """Return the bits per dimension of the images under a logit and a standard normal."""
+    x = task.batch.x.flatten(1).double().clamp(1e-7, 1 - 1e-7)
+    z = x.logit()
+    log_prob = StandardNormal(task.flow.dims).log_prob(z) - (x.log() + (-x).log1p()).sum(1)
+    return bits_per_dim(log_prob, task.batch.log_q, task.flow.dims).mean().item()
 
 
 @check(

@@ -36,6 +36,12 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             f"values are rounded: {how}. Different inputs become one output, so that the map is not one to one",
             "compute in the precision of the input: no half(), float(), round() or floor() on what passes through",
         )
+    if is_permuted(bijector, x):
+        return Cause(
+            "the inverse returns the right values at other places: it leaves out a permutation of forward, undoes it "
+            "twice or by the wrong order",
+            "undo each permutation of forward by its inverse, in the opposite order of the layers",
+        )
     if is_rounding(bijector, x):
         return Cause(
             "rounding explains it: a change of z in its last digit moves the data as far, so the inverse is right and "
@@ -63,6 +69,15 @@ SEES_ITSELF = Cause(
 
 
 @torch.no_grad()
+def is_permuted(bijector: Invertible, x: Tensor) -> bool:
+    """Return whether each event comes back with all its values, which differ, at other places."""
+    back = bijector.inverse_and_log_det(bijector.forward_and_log_det(x)[0])[0].flatten(1).sort(1).values
+    sent = x.flatten(1).sort(1).values
+    scale = 1e-6 * (sent[:, -1:] - sent[:, :1])
+    return bool(((back - sent).abs() <= scale).all() and (scale > 0).all())
+
+
+@torch.no_grad()
 def is_rounding(bijector: Invertible, x: Tensor) -> bool:
     """Return whether the round trip errs by no more than a change of z in its last digit makes it err."""
     z, _ = bijector.forward_and_log_det(x)
@@ -83,9 +98,10 @@ def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
             "iterate until the residual is small enough, not a fixed number of times",
         )
     return Cause(
-        "the inverse iterates, and correcting it by its own error does not help: it converges to something else, or "
-        "not at all; why is not known",
-        "look at the residual after each iteration",
+        "the inverse calls its network again and again, and correcting it by its own error does not help. An iteration "
+        "converges to something else, or not at all; an autoregression computes elements in another order, or from "
+        "other ones, than forward. Which of these is not known",
+        "look at the residual after each iteration, or at the first element that differs",
     )
 
 

@@ -5,9 +5,11 @@ import math
 import torch
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
+from nf_mnist.diagnostics.bases import other_base
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
 from nf_mnist.diagnostics.contract_checks import SOUND
-from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite, samples_are_finite
+from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite
+from nf_mnist.diagnostics.sample_checks import samples_are_finite
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.metrics.latents import offenders, projection_distance, radius
 
@@ -28,7 +30,12 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     prior = task.prior
     norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.mean
     text = f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
-    return Measurement(abs(norms.mean / expected - 1), text)
+    other = other_base(task.scores.z)
+    if not other or not prior.is_gaussian:
+        return Measurement(abs(norms.mean / expected - 1), text)
+    cause = f"latents have a standard {other} distribution, as if the flow was trained with that base and not this one"
+    remedy = "use the base distribution of the training"
+    return Measurement(abs(norms.mean / expected - 1), text, cause, remedy, is_shown=False)
 
 
 @check(

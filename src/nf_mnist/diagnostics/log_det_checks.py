@@ -23,6 +23,7 @@ FLOAT32 = "a part of it is computed in float32, whose rounding has this size, or
 N_CANDIDATES = 16  # images among which the most telling ones are looked for
 SECONDS = 6.0  # after which no further event is looked at
 RESOLVED = 1e13  # condition number of a Jacobian above which its determinant is rounding in float64
+LARGE_BIAS = 0.1  # nats per dimension of an estimate, which training follows
 UNRESOLVED_ERROR = 0.1  # nats per dimension: what a few singular values that are rounding may make of a determinant
 SOLVED, SOLVER_ERROR = 3, 1e3  # calls of one network that make a solver, whose log-determinant may err by this factor
 
@@ -113,14 +114,32 @@ def _explained_layer(flow: Flow, events: list[Batch], reached: ReachedLayer, fou
 
 
 def _of_estimates(task: DiagnosisTask, maps: list[WithContext], events: list[Batch]) -> Measurement:
-    exact = exact_log_det(maps[0], events[0].x).exact
-    mean, error = estimated_log_det(maps[0], events[0].x)
-    size = max(abs(mean - exact) - STANDARD_ERRORS * error, 0.0) / task.flow.dims
-    text = f"an estimate, {mean:.6g} +- {error:.2g} nats in the mean of many calls, exact {exact:.6g}"
+    bias, text = _bias(maps[0], events[0].x)
     cause = (
-        "the estimate of the log-determinant has a bias: a series is cut off without weights, or its terms are wrong"
+        "the estimate of the log-determinant has a bias: a series is cut off without weights, its terms are wrong, or "
+        "probes have another covariance than the identity"
     )
-    return Measurement(size / 1e3, text, cause, "weigh the terms by their probability, or take more of them")
+    remedy = "weigh the terms by their probability, or take more of them; draw probes of mean 0 and variance 1"
+    return Measurement(bias / task.flow.dims / 1e3, text, cause, remedy)
+
+
+def biased_estimate(bijector: Invertible, x: Tensor) -> str:
+    """Say by how much the mean of an estimated log-determinant is off, if by more than 0.1 nats per dimension.
+
+    Args:
+        bijector: The map.
+        x: Events, shape (batch, *event), of which the first is looked at.
+    """
+    bias, text = _bias(bijector, x[:1])
+    return f"the log-determinant is {text}" if bias > LARGE_BIAS * x[0].numel() else ""
+
+
+def _bias(bijector: Invertible, x: Tensor) -> tuple[float, str]:
+    """Return by how many nats an estimate is off beyond its standard errors, and that in words."""
+    exact = exact_log_det(bijector, x).exact
+    mean, error = estimated_log_det(bijector, x)
+    text = f"an estimate, {mean:.6g} +- {error:.2g} nats in the mean of many calls, exact {exact:.6g}"
+    return max(abs(mean - exact) - STANDARD_ERRORS * error, 0.0), text
 
 
 def _is_wrong(layer: Invertible, x: Tensor) -> bool:

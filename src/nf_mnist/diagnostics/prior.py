@@ -11,6 +11,8 @@ from nf_mnist.metrics import chi_moments
 from nf_mnist.metrics.latents import Radius, radius
 
 N_DRAWS = 2000  # latents that tell the moments of a base whose density is not Gaussian
+N_PAIRS = 4  # of points whose dimensions are exchanged
+N_STEPS, STEPS_PER_STD = 60, 5  # of a sum along an axis to each side of a point
 
 
 class Prior(NamedTuple):
@@ -71,3 +73,37 @@ def _as_gaussian(base: Any, dims: int, device: torch.device) -> Prior | None:
     variance, largest = -1 / curvature, at_zero - 0.5 * (slope.square() / curvature).sum()
     excess = largest + 0.5 * (2 * math.pi * variance).log().sum()
     return Prior(slope * variance, variance.sqrt(), Radius(*chi_moments(dims)), excess.item())
+
+
+@torch.no_grad()
+def excess_by_sums(base: Any) -> float | None:
+    """Return by how many nats a log-density exceeds a normalized one; None if its dimensions are not independent.
+
+    Of independent dimensions, the density along one axis, over that at a point, integrates to 1 over the density of
+    this dimension at the point. The product over all axes is 1 over the whole density there.
+
+    Args:
+        base: An object with ``log_prob(z)`` and ``sample(n, generator)``.
+    """
+    base = copied(base).double() if hasattr(base, "double") else base
+    z = base.sample(N_DRAWS, torch.Generator().manual_seed(0)).double()
+    if not _is_independent(base, z):
+        return None
+    point, reference = z[:1], base.log_prob(z[:1])
+    steps = torch.arange(-N_STEPS, N_STEPS + 1, dtype=torch.float64, device=z.device) / STEPS_PER_STD
+    low, high = z.quantile(torch.tensor([0.16, 0.84]).to(z), dim=0)
+    excess = reference.squeeze(0)
+    for i, deviation in enumerate((high - low).clamp(min=1e-12) / 2):
+        line = point.repeat(len(steps), 1)
+        line[:, i] += steps * deviation
+        excess = excess + (base.log_prob(line) - reference).logsumexp(0) + (deviation / STEPS_PER_STD).log()
+    return excess.item()
+
+
+def _is_independent(base: Any, z: Tensor) -> bool:
+    """Return whether dimensions of two points can be exchanged without a change of the product of their densities."""
+    one, other = z[:N_PAIRS], z[N_PAIRS : 2 * N_PAIRS]
+    is_first = torch.rand(one.shape, generator=torch.Generator().manual_seed(0)).to(z) < 0.5
+    mixed = base.log_prob(one.where(is_first, other)) + base.log_prob(other.where(is_first, one))
+    apart = base.log_prob(one) + base.log_prob(other)
+    return torch.allclose(mixed, apart, rtol=1e-6, atol=1e-6 * z.shape[1])

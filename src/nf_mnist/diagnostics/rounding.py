@@ -28,6 +28,23 @@ def rounds_to(bijector: Invertible, x: Tensor) -> str:
     return f"its values do not change when its input moves by {max(still):g} of its size" if still else ""
 
 
+@torch.no_grad()
+def log_dets_round_to(bijector: Invertible, x: Tensor) -> str:
+    """Say in which precision a map adds up its log-determinants, if that is a lower one; empty otherwise.
+
+    Args:
+        bijector: The map.
+        x: At least two events in float64, shape (batch, *event).
+    """
+    _, log_det = bijector.forward_and_log_det(x)
+    if x.dtype != torch.float64 or len(log_det.unique()) < len(x):
+        return ""
+    for dtype in DTYPES:
+        if _is_of(log_det, dtype):
+            return f"log-determinants are added up in {dtype}: all are numbers of it".replace("torch.", "")
+    return ""
+
+
 def _is_of(values: Tensor, dtype: torch.dtype) -> bool:
     return (values == values.to(dtype).to(values)).double().mean().item() > MOST
 
