@@ -4,9 +4,10 @@ from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, Result, c
 from nf_mnist.diagnostics.batch import Batch, make_batch
 from nf_mnist.diagnostics.behaviour import Drop, Likeness, likeness, noise_drop, perturbation_error
 from nf_mnist.diagnostics.checks import CHECKS
-from nf_mnist.diagnostics.contract import Invertible, violations
+from nf_mnist.diagnostics.contract import violations
 from nf_mnist.diagnostics.external import as_flow
 from nf_mnist.diagnostics.gradients import Slope, Slopes, slopes_of_log_p
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.jacobian import LogDet, Stretch, exact_log_det, stretch
 from nf_mnist.diagnostics.layers import WithContext, first_layer, reached_layers
 from nf_mnist.diagnostics.likelihood import (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.isolation import copied, seeded
 
 N_CORRECTIONS = 3

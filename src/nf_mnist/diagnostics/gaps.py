@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.jacobian import LogDet
 
 N_CALLS, N_COPIES = 20, 16  # of an event whose log-determinant is an estimate

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.diagnostics.causes import Cause
-from nf_mnist.diagnostics.contract import Invertible
 from nf_mnist.diagnostics.experiments import (
     MANY,
     errors_of_corrections,
@@ -17,6 +16,7 @@ from nf_mnist.diagnostics.experiments import (
     sees_itself,
     shrinks,
 )
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.jacobian import jacobian_of
 from nf_mnist.diagnostics.rounding import rounds_to

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.isolation import copied
 
 DIFFERENCE_ERROR = 1e-6  # of a log-determinant by differences, in nats per dimension

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
 from nf_mnist.diagnostics.batch import Batch
-from nf_mnist.diagnostics.contract import Invertible
 from nf_mnist.diagnostics.contract_checks import SOUND, same_input_same_output
 from nf_mnist.diagnostics.events import telling_events
 from nf_mnist.diagnostics.experiments import network_calls, sees_itself
 from nf_mnist.diagnostics.gaps import STANDARD_ERRORS, estimated_log_det, explained
 from nf_mnist.diagnostics.inverse_causes import SEES_ITSELF
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.jacobian import LogDet, differences, exact_log_det, jacobian_of
 from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer, reached_layers
 from nf_mnist.diagnostics.task import DiagnosisTask

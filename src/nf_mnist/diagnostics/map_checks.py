@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
-from nf_mnist.diagnostics.contract import Invertible
 from nf_mnist.diagnostics.contract_checks import SOUND, calls_are_independent, same_input_same_output
 from nf_mnist.diagnostics.data_checks import data_lie_in_the_unit_interval
 from nf_mnist.diagnostics.experiments import errors_of_corrections, is_solver, shrinks
 from nf_mnist.diagnostics.inverse_causes import cause_of_wrong_inverse
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.layers import WithContext, first_layer
 from nf_mnist.diagnostics.log_det_checks import biased_estimate, log_det_is_that_of_the_jacobian

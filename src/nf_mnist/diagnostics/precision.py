@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.isolation import copied, seeded
 from nf_mnist.flows import Flow
 

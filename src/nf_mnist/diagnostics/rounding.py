@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.contract import Invertible
+from nf_mnist.diagnostics.invertible import Invertible
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # the coarsest first: float16 has most numbers of bfloat16
 MOST = 0.99  # share of values that are representable, or do not move
