@@ -83,8 +83,9 @@ def _copies(levels: Tensor, whose: str) -> Measurement:
     """Return the share of copies among images of shape (n, *event), with the cause."""
     n = len(levels)
     n_different = len({bytes(image) for image in levels.cpu().flatten(1).numpy()})
-    text = f"{n_different} different ones among {n} {whose}"
-    return Measurement(1 - n_different / n, text, f"{whose} are repeated: {n_different} different ones among {n}")
+    share = 1 - n_different / n
+    cause = f"{whose} are repeated: {n_different} different ones among {n}"
+    return Measurement(share, f"{share:.3g} of the {whose} are copies of others", cause)
 
 
 @check(

@@ -131,6 +131,6 @@ KINDS: tuple[Callable[[Found], str], ...] = (
     _of_another_size,
     _blurred,
     _displaced,
-    _of_other_brightness,
     _of_other_levels,
+    _of_other_brightness,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 STANDARD_ERRORS = 4.0  # of the difference of two means, which are taken for chance
-CHANCE_DEVIATIONS = 4.0  # of the squared distance of two mean images, which are taken for chance
+CHANCE_DEVIATIONS = 3.5  # of a normal, whose probability the distance of two mean images exceeds by chance
 
 MEAN = "mean level"
 LIT = "share of pixels that are not black"
@@ -76,8 +76,9 @@ def _difference(scored: Tensor, train: Tensor, floor: float) -> Difference:
 def distance_of_means(images: Tensor, train: Tensor) -> float:
     """Return the distance of two mean images, root mean square over pixels, in deviations of the pixels.
 
-    For two samples of one set the expected squared distance is the trace of the covariance C of the difference, and its
-    variance twice the trace of the square of C. The expectation and four deviations are subtracted.
+    For two samples of one set the squared distance is nearly a multiple of a chi-squared variable: its mean is the
+    trace of the covariance C of the difference, and it has tr(C)^2 / tr(C^2) degrees of freedom (Satterthwaite 1946).
+    What it exceeds once in 4000 times (Wilson and Hilferty 1931) is subtracted.
 
     Args:
         images: Grey levels, shape (n, *event).
@@ -86,7 +87,8 @@ def distance_of_means(images: Tensor, train: Tensor) -> float:
     one, other = images.flatten(1).double(), train.flatten(1).double()
     rows = torch.cat([_of_covariance(one), _of_covariance(other)])
     expected = rows.square().sum()
-    chance = expected + CHANCE_DEVIATIONS * (2 * _inner(rows).square().sum()).sqrt()
+    third = 2 * _inner(rows).square().sum() / (9 * expected.square()).clamp(min=1e-30)
+    chance = expected * (1 - third + CHANCE_DEVIATIONS * third.sqrt()) ** 3
     squared = (one.mean(0) - other.mean(0)).square().sum() - chance
     total = other.var(0).sum().clamp(min=other.shape[1])  # a deviation of one level at least
     return (squared.clamp(min=0) / total).sqrt().item()
