@@ -1,8 +1,10 @@
-"""Checks of the data that a flow is given: do they use the grey levels, is their dither right, are the sets apart?"""
+"""Checks of the data that a flow is given: grey levels, copies within a set and between sets, and dither."""
 
 import math
 
-from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from torch import Tensor
+
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
 from nf_mnist.diagnostics.likelihood import fullest_sixteenth, most_frequent_share
 from nf_mnist.diagnostics.task import DiagnosisTask
 
@@ -20,10 +22,16 @@ FREQUENT = 0.01  # share of pixels that have one and the same value; in dithered
     is_cheap=True,
 )
 def images_use_the_grey_levels(task: DiagnosisTask) -> Measurement:
-    """The logarithm of 256 over one more than the largest level. Images of two levels are at least a warning."""
+    """The logarithm of 256 over one more than the largest level.
+
+    Images of two levels are at least a warning, and fail if the training images have more.
+    """
     levels = task.batch.levels
     largest, n_levels = int(levels.max()), len(levels.unique())
     size, text = 8 - math.log2(largest + 1), f"{n_levels} levels, the largest is {largest}"
+    if n_levels <= 2 and size <= 1 and task.train is not None and len(task.train.levels.unique()) > 2:
+        cause = "the images are black and white only, as after a threshold; the training images have grey levels"
+        return Measurement(7.0, text, cause, "read images in training and here by one function")
     if n_levels <= 2 and size <= 1:
         cause = "the images have two levels only, as after a threshold: bits per dimension are not those of greys"
         return Measurement(2.0, text, cause, "images with their greys, or a model of binary images")
@@ -50,6 +58,34 @@ def sets_share_no_image(task: DiagnosisTask) -> Measurement:
     return Measurement(
         shared / len(scored), f"{shared} of {len(scored)} images are also among {len(train)} for training"
     )
+
+
+@check(
+    "images do not repeat",
+    unit="of the images are copies of others",
+    warn=0.2,
+    fail=0.4,
+    cause="images are repeated",
+    remedy="look at how images are chosen and joined: an index of a batch may be taken for one of an image",
+    needs=(),
+)
+def images_do_not_repeat(task: DiagnosisTask) -> Measurement:
+    """The share of images, to score or of the training, that are copies of earlier ones, level by level.
+
+    MNIST has none, and a set in which each image is there twice has a half. Of 100 images that are as simple as a bar
+    at one of four places in one of 156 greys, some 8% repeat by chance.
+    """
+    sets = task.sets or (task.batch.levels, *(() if task.train is None else (task.train.levels,)))
+    return worst([_copies(levels, whose) for levels, whose in zip(sets, ("images", "training images"), strict=False)])
+
+
+def _copies(levels: Tensor, whose: str) -> Measurement:
+    """Return the share of copies among images of shape (n, *event), with the cause."""
+    n = len(levels)
+    n_different = len({bytes(image) for image in levels.cpu().flatten(1).numpy()})
+    share = 1 - n_different / n
+    cause = f"{whose} are repeated: {n_different} different ones among {n}"
+    return Measurement(share, f"{share:.3g} of the {whose} are copies of others", cause)
 
 
 @check(
@@ -111,6 +147,7 @@ def dither_fills_a_level(task: DiagnosisTask) -> Measurement:
 DATA = (
     images_use_the_grey_levels,
     sets_share_no_image,
+    images_do_not_repeat,
     data_lie_in_the_unit_interval,
     data_are_dithered,
     dither_fills_a_level,

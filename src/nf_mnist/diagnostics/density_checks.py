@@ -15,6 +15,7 @@ from nf_mnist.diagnostics.likelihood import (
 )
 from nf_mnist.diagnostics.map_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.number_checks import log_likelihoods_are_finite
+from nf_mnist.diagnostics.sameness_checks import images_are_like_the_training_images
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.diagnostics.weights import random_permutations_not_saved
 from nf_mnist.flows import StandardNormal
@@ -92,7 +93,7 @@ def no_spikes_on_levels(task: DiagnosisTask) -> Measurement:
     fail=0.5,
     cause="the flow overfits",
     remedy="take an earlier checkpoint, such as the best one, train for fewer steps, or use a smaller model",
-    needs=(*SOUND, log_likelihoods_are_finite),
+    needs=(*SOUND, log_likelihoods_are_finite, images_are_like_the_training_images),
     of_trained=True,
 )
 def validation_scores_as_training_does(task: DiagnosisTask) -> Measurement:
