@@ -38,7 +38,7 @@ class RunProgress(ProgressBar):
         self.every_n_steps, self.seconds_between_lines = every_n_steps, seconds_between_lines
         self._enabled = True
         self._bar: Bar | None = None
-        self._images, self._since = 0, 0.0
+        self._images, self._since, self._speed = 0, 0.0, 0.0
         self._began, self._began_at = 0.0, 0.0
         self._last_line = float("-inf")
         self.load = GPULoad(torch.device("cpu"))
@@ -62,27 +62,34 @@ class RunProgress(ProgressBar):
         self._images += len(batch[0]) * trainer.world_size
         if trainer.global_step % self.every_n_steps:
             return
-        now = time.monotonic()
-        speed = self._images / (now - self._since)
-        self._images, self._since = 0, now
+        self._measure_speed()
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        pl_module.log_dict({"train/images_per_second": speed, "train/lr": lr}, batch_size=1, rank_zero_only=True)
-        self._show(trainer, pl_module, speed)
+        pl_module.log_dict({"train/images_per_second": self._speed, "train/lr": lr}, batch_size=1, rank_zero_only=True)
+        self._show(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._images, self._since = 0, time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._bar is not None:  # whose last refresh may be some steps ago
+            self._measure_speed()
+            self._show(trainer, pl_module)
         self._stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop()
 
-    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule, speed: float) -> None:
+    def _measure_speed(self) -> None:
+        now = time.monotonic()
+        if self._images:
+            self._speed = self._images / (now - self._since)
+        self._images, self._since = 0, now
+
+    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._enabled or not trainer.is_global_zero:
             return
         progress = cast(ScheduledModule, pl_module).progress()
-        parts = [f"step {trainer.global_step} {_loss(trainer)} {speed:.0f} images/s"]
+        parts = [f"step {trainer.global_step} {_loss(trainer)} {self._speed:.0f} images/s"]
         text = ", ".join(filter(None, [*parts, self.load.text(), _threads(trainer)]))
         if self._bar is not None:
             self._bar.update(progress, text)
