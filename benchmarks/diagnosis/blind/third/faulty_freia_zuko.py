@@ -7,7 +7,13 @@ from typing import Any
 import torch
 import zuko
 from FrEIA.framework import SequenceINN
-from FrEIA.modules import AllInOneBlock, GLOWCouplingBlock, InvertibleModule
+from FrEIA.modules import (
+    AllInOneBlock,
+    GINCouplingBlock,
+    GLOWCouplingBlock,
+    InvertibleModule,
+    LearnedElementwiseScaling,
+)
 from torch import Tensor, nn
 
 from benchmarks.diagnosis.blind.builders import DIMS
@@ -53,6 +59,14 @@ class OneStepBlock(GLOWCouplingBlock):
         y1, log_det1 = self._coupling1(first, second)
         y2, log_det2 = self._coupling2(second, first)
         return (torch.cat([y1, y2], 1),), log_det1 + log_det2
+
+
+def freia_volume() -> Flow:
+    """Build couplings of FrEIA that keep the volume, and its scale of each dimension.
+
+    FrEIA 0.2's LearnedElementwiseScaling returns the same log-determinant in both directions.
+    """
+    return freia((GINCouplingBlock, {"subnet_constructor": Net}), (LearnedElementwiseScaling, {}))
 
 
 def fit_by_epochs_that_are_steps(flow: nn.Module, n_steps: int = 300) -> None:
@@ -131,6 +145,7 @@ def shown_with_labels_of_others() -> Shown:
 FREIA: Callable[[], Flow] = partial(freia, *[(AllInOneBlock, {"subnet_constructor": Net})] * 3)
 FAULTY_FREIA_ZUKO: dict[str, Case] = {
     "freia_double": Case(partial(freia_couplings, OneStepBlock), train_quickly),
+    "freia_volume": Case(freia_volume, train_quickly),
     "freia_epochs": Case(freia_couplings, fit_by_epochs_that_are_steps),
     "freia_contrast": Case(FREIA, train_quickly, shown_bilevel),
     "zuko_conditional": Case(partial(zuko_labels, False), shown=shown_with_labels, weights="zuko_labels"),

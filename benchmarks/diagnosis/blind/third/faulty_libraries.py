@@ -129,7 +129,7 @@ class RestlessBatchNorm(BatchNorm):
         """Update the running statistics and normalise by them."""
         with torch.no_grad():
             self.running_mean.lerp_(inputs.mean(0), self.momentum)
-            self.running_var.lerp_(inputs.var(0), self.momentum)
+            self.running_var.lerp_(inputs.var(0, unbiased=False), self.momentum)
         scale = self.weight / (self.running_var + self.eps).sqrt()
         log_det = scale.log().sum() * inputs.new_ones(len(inputs))
         return (inputs - self.running_mean.clone()) * scale + self.bias, log_det

@@ -140,8 +140,7 @@ class PowerIterated(Residual):
             with torch.no_grad():
                 for _ in range(5):
                     vector.copy_(nn.functional.normalize(matrix.T @ (matrix @ vector), dim=0))
-        half = self.bound**0.5
-        return half * matrix / torch.linalg.vector_norm(matrix @ vector).clamp(min=half)
+        return self.bound**0.5 * matrix / torch.linalg.vector_norm(matrix @ vector)
 
 
 class SavedPowerIterated(PowerIterated):
@@ -187,7 +186,7 @@ FAULTY_TORCH: dict[str, Case] = {
     "standardised": Case(partial(couplings, ForgetfulNorm), train_longer),
     "planar_four": Case(lambda: PlainFlow([Standardised(), *(FreePlanar() for _ in range(4))]), train_quickly),
     "ode_in_time": Case(lambda: PlainFlow([Standardised(), TwiceReversedOde(), Affine()]), train_quickly),
-    "ode_with_probes": Case(lambda: PlainFlow([Standardised(), UniformProbeOde(), Affine()]), train_quickly),
+    "ode_with_probes": Case(lambda: PlainFlow([Standardised(), UniformProbeOde(), Affine()]), weights="ode_probes"),
     "residual_powers": Case(lambda: PlainFlow([Standardised(), PowerIterated(), PowerIterated()]), train_quickly),
     "wide_margins": Case(lambda: couplings(first=ToWideLogits()), train_quickly),
 }

@@ -100,7 +100,7 @@ def shown_blurred() -> Shown:
 
 FAULTY_TRAINING: dict[str, Case] = {
     "normflows_prior": Case(normflows_model, partial(train_quickly, objective=prior_only)),
-    "nflows_levels": Case(nflows_couplings, partial(train_quickly, objective=of_isolated_levels)),
+    "zuko_levels": Case(lambda: on_vectors(zuko_nice()), partial(train_quickly, objective=of_isolated_levels)),
     "nflows_norms": Case(nflows_couplings, fit_norms),
     "standardised_bits": Case(couplings, partial(train_quickly, objective=of_five_bits)),
     "standardised_page": Case(couplings, fit_inverted, shown_without_inversion),

@@ -119,7 +119,6 @@ JET = ("model=jet", "model.flow.patch_size=7", "model.flow.n_couplings=3", "mode
 TARFLOW = ("model=tarflow", "model.flow.patch_size=7", "model.flow.n_autoregressions=2")
 SMALL_TRANSFORMER = ("model.flow.transformer_features=32", "model.flow.transformer_blocks=1")
 RESIDUAL = ("model=residual_flow", "model.flow.n_scales=2", "model.flow.n_blocks=1", "model.flow.hidden_channels=8")
-FFJORD = ("model=ffjord", "model.flow.unet_channels=4", "model.flow.tolerance=1e-3")
 MAF = ("model=maf", "model.flow.n_layers=1", "model.flow.hidden_features=48", "model.flow.transform=spline")
 HEALTHY_OWN: dict[str, Case] = {
     "dense_even": Case(dense_flow, train_longer),
@@ -140,7 +139,6 @@ HEALTHY_OWN: dict[str, Case] = {
     "model_jet": Case(model(*JET, "model.flow.transformer_blocks=1"), partial(train, n_steps=100)),
     "model_tarflow": Case(model(*TARFLOW, *SMALL_TRANSFORMER), partial(train, n_steps=80)),
     "model_residual": Case(model(*RESIDUAL, "model.flow.n_dense_blocks=1"), partial(train, n_steps=20)),
-    "model_ffjord": Case(model(*FFJORD)),
     "model_maf": Case(model(*MAF), partial(train, n_steps=60)),
     "model_quantiles": Case(model(*SMALL_GLOW, "model.preprocess=gaussianize"), fit_counts),
 }
