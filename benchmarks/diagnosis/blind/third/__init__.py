@@ -12,6 +12,7 @@ from benchmarks.diagnosis.blind.third.healthy_torch import HEALTHY_TORCH
 
 FAULTY = {**FAULTY_TORCH, **FAULTY_LIBRARIES, **FAULTY_FREIA_ZUKO, **FAULTY_OWN, **FAULTY_TRAINING}
 FINE = {**HEALTHY_OWN, **HEALTHY_TORCH, **HEALTHY_LIBRARIES}
-BY_COMMAND: dict[str, str] = {
-    "squeezed_short": BUILT,
-}
+BY_COMMAND = dict.fromkeys(
+    ("squeezed_short", "nflows_composite", "freia_volume", "woodbury", "zuko_polynomials"),
+    BUILT,
+)

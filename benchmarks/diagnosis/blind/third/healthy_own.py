@@ -68,7 +68,7 @@ def pixel_flow(first: Bijector | None = None, last: Bijector | None = None) -> F
     kept = make_mask("even_odd", (DIMS,))
     layers: list[Bijector] = [first or Sequential([]), Flatten(SHAPE)]
     for mask in (kept, 1 - kept, kept, 1 - kept):
-        layers += [ActNorm((DIMS,)), AffineCoupling(mask, MLP(DIMS, HIDDEN, 1), MLP(DIMS, HIDDEN, 1), "tanh")]
+        layers += [ActNorm((DIMS,), 0.01), AffineCoupling(mask, MLP(DIMS, HIDDEN, 1), MLP(DIMS, HIDDEN, 1), "tanh")]
     return Flow(Sequential([*layers, last or Sequential([])]), SHAPE)
 
 
