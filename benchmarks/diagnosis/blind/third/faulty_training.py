@@ -100,12 +100,12 @@ def shown_blurred() -> Shown:
 
 FAULTY_TRAINING: dict[str, Case] = {
     "normflows_prior": Case(normflows_model, partial(train_quickly, objective=prior_only)),
-    "zuko_levels": Case(lambda: on_vectors(zuko_nice()), partial(train_quickly, objective=of_isolated_levels)),
+    "standardised_levels": Case(couplings, partial(train_quickly, objective=of_isolated_levels)),
     "nflows_norms": Case(nflows_couplings, fit_norms),
     "standardised_bits": Case(couplings, partial(train_quickly, objective=of_five_bits)),
     "standardised_page": Case(couplings, fit_inverted, shown_without_inversion),
     "dense_average": Case(dense_flow, partial(fit_average, decay=0.999)),
-    "dense_fast": Case(dense_flow, partial(train_quickly, lr=0.05)),
+    "dense_fast": Case(dense_flow, partial(train_quickly, lr=0.3)),
     "dense_odd": Case(lambda: dense_flow(masks=other_masks()), weights="dense_even"),
     "dense_rows": Case(dense_flow, shown=shown_transposed, weights="dense_even"),
     "zuko_thumbnails": Case(lambda: on_vectors(zuko_nice()), shown=shown_blurred, weights="zuko_three"),

@@ -30,9 +30,15 @@ from nflows.transforms import (
 from nflows.transforms.normalization import ActNorm as NflowsActNorm
 from torch import nn
 
-from benchmarks.diagnosis.blind.builders import DIMS, SHAPE, fit_with_labels
+from benchmarks.diagnosis.blind.builders import DIMS, SHAPE
 from benchmarks.diagnosis.blind.cases import Case, shown_with_labels
-from benchmarks.diagnosis.blind.third.faulty_freia_zuko import freia, freia_couplings, zuko_labels, zuko_nice
+from benchmarks.diagnosis.blind.third.faulty_freia_zuko import (
+    fit_labels,
+    freia,
+    freia_couplings,
+    zuko_labels,
+    zuko_nice,
+)
 from benchmarks.diagnosis.blind.third.faulty_libraries import (
     masked_affines,
     nflows_couplings,
@@ -181,7 +187,7 @@ HEALTHY_LIBRARIES: dict[str, Case] = {
     "freia_steady": Case(partial(freia_couplings, GINCouplingBlock), train_quickly),
     "freia_various": Case(freia_various, train_quickly),
     "freia_scales": Case(freia_scales, partial(train, n_steps=60)),
-    "zuko_labels": Case(zuko_labels, fit_with_labels, shown_with_labels),
+    "zuko_labels": Case(zuko_labels, fit_labels, shown_with_labels),
     "zuko_three": Case(lambda: on_vectors(zuko_nice()), train_quickly),
     "zuko_polynomials": Case(zuko_polynomials, partial(train, n_steps=40)),
 }

@@ -123,7 +123,6 @@ MAF = ("model=maf", "model.flow.n_layers=1", "model.flow.hidden_features=48", "m
 HEALTHY_OWN: dict[str, Case] = {
     "dense_even": Case(dense_flow, train_longer),
     "dense_means": Case(dense_flow, partial(fit_average, decay=0.95)),
-    "dense_pixels": Case(pixel_flow, train_quickly),
     "dense_logistic": Case(lambda: pixel_flow(last=LogisticToNormal()), train_quickly),
     "dense_margins": Case(lambda: dense_flow(alpha=0.05), train_quickly),
     "dense_page": Case(dense_flow, fit_inverted, partial(shown_changed, inverted)),
