@@ -43,8 +43,6 @@ from benchmarks.diagnosis.blind.third.faulty_libraries import (
     masked_affines,
     nflows_couplings,
     normflows_model,
-    normflows_shuffled,
-    normflows_squeezed,
 )
 from benchmarks.diagnosis.blind.third.layers import Net, on_vectors, train_quickly
 from benchmarks.diagnosis.blind.training import train
@@ -172,8 +170,6 @@ def zuko_polynomials() -> Flow:
 HEALTHY_LIBRARIES: dict[str, Case] = {
     "normflows_plain": Case(normflows_model, train_quickly),
     "normflows_masks": Case(lambda: on_vectors(*map(FromNormflows, masked_affines(2)))),
-    "normflows_permuted": Case(partial(normflows_shuffled, partial(normflows.flows.Permute, DIMS)), train_quickly),
-    "normflows_glow": Case(partial(normflows_squeezed, normflows.flows.Squeeze), partial(train, n_steps=60)),
     "normflows_spline": Case(normflows_spline, partial(train, n_steps=100)),
     "normflows_split": Case(normflows_split, train_quickly),
     "normflows_scales": Case(normflows_scales, partial(train, n_steps=60)),
