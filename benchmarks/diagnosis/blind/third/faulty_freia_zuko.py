@@ -104,9 +104,11 @@ class OneHot(Bijector):
         self.bijector, self.tells_inverse = bijector, tells_inverse
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        assert context is not None
         return self.bijector(x, nn.functional.one_hot(context, 10).to(x))
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        assert context is not None
         labels = nn.functional.one_hot(context, 10).to(z)
         return self.bijector.inverse_and_log_det(z, labels if self.tells_inverse else torch.zeros_like(labels))
 

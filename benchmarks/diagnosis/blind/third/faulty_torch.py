@@ -72,8 +72,8 @@ class CachedMixing(Mixing):
 class HalfMixing(Mixing):
     """Channels mixed in bfloat16, as a mixed-precision wrapper around a whole model does."""
 
-    def apply(self, matrix: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
-        return super().apply(matrix.bfloat16(), x.bfloat16()).to(x)
+    def mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
+        return super().mixed(matrix.bfloat16(), x.bfloat16()).to(x)
 
 
 class ForgetfulNorm(Standardised):

@@ -68,15 +68,15 @@ class Mixing(Layer):
         """Return the inverse of the matrix."""
         return torch.linalg.inv(self.weight)
 
-    def apply(self, matrix: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
+    def mixed(self, matrix: Tensor, x: Tensor) -> Tensor:
         """Multiply each pixel by a matrix."""
         return (matrix @ x.unflatten(1, (N_CHANNELS, N_PIXELS))).flatten(1)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.apply(self.weight, x), (N_PIXELS * self.log_det_of_pixel()).expand(len(x))
+        return self.mixed(self.weight, x), (N_PIXELS * self.log_det_of_pixel()).expand(len(x))
 
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.apply(self.inverse_matrix(), z), -(N_PIXELS * self.log_det_of_pixel()).expand(len(z))
+        return self.mixed(self.inverse_matrix(), z), -(N_PIXELS * self.log_det_of_pixel()).expand(len(z))
 
 
 class Standardised(Layer):
