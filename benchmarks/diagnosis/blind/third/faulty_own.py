@@ -107,7 +107,7 @@ def without_norms(base: nn.Module) -> Flow:
         for mask in (kept, 1 - kept, kept, 1 - kept)
     ]
     flow = Flow(Sequential([Logit(1e-5), Flatten(SHAPE), *layers]), SHAPE)
-    flow.base = base
+    flow.add_module("base", base)
     return flow
 
 

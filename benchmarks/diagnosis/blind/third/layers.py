@@ -22,7 +22,7 @@ def on_vectors(*layers: Bijector, n_classes: int = 0, alpha: float = 1e-5, base:
     """Build a flow of images from layers on vectors, after a logit and a normalisation."""
     flow = Flow(Sequential([Logit(alpha), Flatten(SHAPE), ActNorm((DIMS,)), *layers]), SHAPE, n_classes)
     if base is not None:
-        flow.base = base
+        flow.add_module("base", base)
     return flow
 
 
