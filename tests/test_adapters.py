@@ -99,7 +99,7 @@ def freia_glow() -> Bijector:
     network.append(modules.HaarDownsampling)
     for _ in range(2):
         network.append(modules.AllInOneBlock, subnet_constructor=lambda i, o: nn.Conv2d(i, o, 3, padding=1))
-    return FromFrEIA(network)
+    return FromFrEIA(network.to(torch.get_default_dtype()))  # its permutations are in float32 whatever the default is
 
 
 def freia_multiscale() -> Bijector:

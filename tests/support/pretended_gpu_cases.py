@@ -16,6 +16,8 @@ from nf_mnist.nets import Classifier
 from tests.support.device_cases import CASES, check_what_comes_after_training, train_two_steps
 from tests.support.pretended_gpu import NAME, MixedDevicesError, pretended_gpu
 
+# The solver of ffjord chooses each step by the error of the last one, which the CPU has to know.
+MAY_WAIT = {"ffjord": "ode.py"}
 SETTINGS = ["trainer.accelerator=pretended", "trainer.strategy=pretended"]
 
 
@@ -40,7 +42,9 @@ def test_the_second_training_step_waits_for_nothing(case, tmp_path):
     with pretended_gpu() as gpu:
         trainer, module, _ = train(gpu, tmp_path, *CASES[case])
         assert "val/loss" in trainer.callback_metrics, "it was validated"
-        assert not trainer.callbacks[-1].waits, sorted(set(trainer.callbacks[-1].waits))
+        allowed = MAY_WAIT.get(case, "no file")
+        waits = sorted({wait for wait in trainer.callbacks[-1].waits if not wait.place.startswith(allowed)})
+        assert not waits
         samples = module.flow.eval().to(NAME).sample(2, generator=torch.Generator().manual_seed(0))
         assert samples.device.type == NAME
 
