@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class SpectralConv(nn.Module):
     The norm is that of the linear map from images to images, of the size that the network sees, and not that of the
     kernel as a matrix (Gouk et al. 2021; Behrmann et al. 2019, section 2.1). Power iteration estimates it: a few
     iterations in each training step, from the vectors of the step before, and many whenever the mode changes from
-    training to evaluation. Weights that were averaged or moved are so normalised anew.
+    training to evaluation. Weights that were averaged or moved are so normalised anew. Evaluation has vectors of its
+    own, so that it changes nothing in the training.
 
     Args:
         in_channels: Number of channels of the input.
@@ -37,6 +38,8 @@ class SpectralConv(nn.Module):
 
     left: Tensor
     right: Tensor
+    measured_left: Tensor
+    measured_right: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, sides: Shape, coefficient: float) -> None:
         super().__init__()
@@ -50,38 +53,50 @@ class SpectralConv(nn.Module):
         seen = sides if kernel_size > 1 else (1, 1)  # a pointwise map has the same norm on one pixel
         self.register_buffer("left", _unit(torch.randn(1, out_channels, *seen)))
         self.register_buffer("right", _unit(torch.randn(1, in_channels, *seen)))
+        self.register_buffer("measured_left", self.left.clone(), persistent=False)
+        self.register_buffer("measured_right", self.right.clone(), persistent=False)
 
     def kernel(self) -> Tensor:
         """Return the normalised kernel; in training, improve the estimate of its norm first."""
         if self.training:
-            self.iterate(TRAINING_ITERATIONS)
+            left, right = self._iterated(TRAINING_ITERATIONS)
+            self.left.copy_(left)
+            self.right.copy_(right)
         return self.weight / (self.norm() / self.coefficient).clamp(min=1)
 
     def norm(self) -> Tensor:
         """Return the spectral norm of the weights before they are normalised, as it was last estimated."""
+        left, right = (self.left, self.right) if self.training else (self.measured_left, self.measured_right)
         with torch.autocast(self.weight.device.type, enabled=False):
-            return (self.left * F.conv2d(self.right, self.weight, padding=self.padding)).sum()
+            return (left * F.conv2d(right, self.weight, padding=self.padding)).sum()
 
     def train(self, mode: bool = True) -> "SpectralConv":
         """Set the mode; if training ends, measure the norm of the present weights thoroughly."""
-        if self.training and not mode:
-            self.iterate(THOROUGH_ITERATIONS)
-        return super().train(mode)
+        is_end = self.training and not mode
+        super().train(mode)
+        if is_end:
+            self._measure()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if not self.training:
+            self._measure()
+
+    def _measure(self) -> None:
+        left, right = self._iterated(THOROUGH_ITERATIONS)
+        self.measured_left.copy_(left)
+        self.measured_right.copy_(right)
 
     @torch.no_grad()
-    def iterate(self, n: int) -> None:
-        """Take power iterations towards the singular vectors of the largest singular value.
-
-        Args:
-            n: Number of iterations.
-        """
+    def _iterated(self, n: int) -> tuple[Tensor, Tensor]:
+        """Return the vectors of training after n power iterations towards those of the largest singular value."""
         left, right = self.left, self.right
         with torch.autocast(self.weight.device.type, enabled=False):
             for _ in range(n):
                 left = _unit(F.conv2d(right, self.weight, padding=self.padding))
                 right = _unit(F.conv_transpose2d(left, self.weight, padding=self.padding))
-        self.left.copy_(left)
-        self.right.copy_(right)
+        return left, right
 
 
 def _unit(vector: Tensor) -> Tensor:
