@@ -48,6 +48,16 @@ class Tuples(Pair):
     inverse = None
 
 
+class TuplesWithoutConditions(Pair):
+    """As FrEIA's layers that take no conditions have it."""
+
+    def forward(self, x, rev=False, jac=True):
+        image, log_det = Pair.inverse(self, x[0]) if rev else Pair.forward(self, x[0])
+        return (image,), log_det
+
+    inverse = None
+
+
 class Made:
     """A transform of zuko's kind, with its inverse."""
 
@@ -70,6 +80,10 @@ CALLS = {  # how the libraries call their layers
     Pair: (lambda layer, x: layer(x), lambda layer, z: layer.inverse(z)),
     Methods: (lambda layer, x: layer.forward_and_log_det(x), lambda layer, z: layer.inverse_and_log_det(z)),
     Tuples: (lambda layer, x: _single(layer((x,))), lambda layer, z: _single(layer((z,), rev=True))),
+    TuplesWithoutConditions: (
+        lambda layer, x: _single(layer((x,))),
+        lambda layer, z: _single(layer((z,), rev=True)),
+    ),
     Lazy: (lambda layer, x: layer().call_and_ladj(x), lambda layer, z: layer().inv.call_and_ladj(z)),
 }
 

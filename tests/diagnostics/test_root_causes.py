@@ -186,6 +186,37 @@ def test_log_determinants_that_are_added_up_in_bfloat16_are_named():
     assert (result.status, "added up in bfloat16" in result.cause) == ("fail", True)
 
 
+class Claims(Coupling):
+    """Multiplies the log-determinants of its directions."""
+
+    def __init__(self, forward=1.0, inverse=1.0):
+        super().__init__()
+        self.forward_factor, self.inverse_factor = forward, inverse
+
+    def forward_and_log_det(self, x, context=None):
+        z, log_det = super().forward_and_log_det(x)
+        return z, self.forward_factor * log_det
+
+    def inverse_and_log_det(self, z, context=None):
+        x, log_det = super().inverse_and_log_det(z)
+        return x, self.inverse_factor * log_det
+
+
+CLAIMS = {
+    "that of the inverse is the exact one": Claims(forward=0.5),
+    "that of forward is the exact one": Claims(inverse=0.5),
+    "its sign is wrong": Claims(inverse=-1.0),
+    "of both directions are wrong": Claims(0.5, 0.3),
+}
+
+
+@pytest.mark.parametrize("words", CLAIMS)
+def test_the_direction_whose_log_determinant_is_wrong_is_named(words):
+    name = "log-determinants of both directions"
+    result = results(task_of(Coupling(1), CLAIMS[words]), [name])[name]
+    assert (result.status, words in result.cause, result.is_shown) == ("fail", True, True)
+
+
 @pytest.mark.parametrize("healthy", [Coupling(), Rounded(lambda x: x)], ids=["coupling", "volume preserving"])
 def test_log_determinants_in_full_precision_are_not_called_rounded(healthy):
     assert log_dets_round_to(healthy.double(), torch.randn(4, DIMS, dtype=torch.float64)) == ""

@@ -90,6 +90,15 @@ def test_a_check_that_hangs_is_stopped_and_the_others_go_on():
     assert all("not done" not in result.measured for result in others)
 
 
+def test_orders_that_are_kept_as_parameters_of_whole_numbers_need_no_gradient():
+    class Ordered(Coupling):
+        def __init__(self):
+            super().__init__()
+            self.order = nn.Parameter(torch.arange(16), requires_grad=False)
+
+    assert results(task_of(Ordered()), [GRADIENTS])[GRADIENTS].status == "pass"
+
+
 def test_any_number_of_seconds_is_a_limit():
     check = CHECKS[0]
     (result,) = diagnose(task_of(Coupling(1)), [check], seconds=2.0**62)

@@ -16,8 +16,8 @@ from nf_mnist.diagnostics.messages import raised
 from nf_mnist.diagnostics.task import DiagnosisTask
 
 PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"
-UNTRAINED = "the flow is not trained: it has no weights, or nearly all are at their initial values"
-TRAIN = "train the flow, or load its weights"
+UNTRAINED = "the flow is not trained, or hardly: it has no weights, or nearly all look like initial values"
+TRAIN = "train the flow, or train it for longer, or load its weights"
 CALL = "call both directions on a batch of images, and read the traceback"
 NOT_A_NUMBER = "a number that is measured here is not finite; why is not known"
 MIN_IMAGES = 20  # for means over images: the standard deviation of 20 normals is known to one sixth

@@ -89,21 +89,27 @@ def _direction(name: str, args: Any, kwargs: Any, n: int) -> Direction:
 
 
 def _recording_of_freia(forward: Callable[..., Any], record: Record) -> Callable[..., Any]:
-    def call(values: Any, c: Any = None, rev: bool = False, jac: bool = True) -> Any:
-        returned = forward(values, c, rev=rev, jac=jac)  # whose order differs from layer to layer
-        single = values[0] if isinstance(values, list | tuple) and len(values) == 1 else None
-        if isinstance(single, Tensor) and jac:
-            record(
-                single.clone(), _direction_of_freia(c, rev, len(single)), _direction_of_freia(c, not rev, len(single))
-            )
+    signature = inspect.signature(forward)  # whose arguments, and their order, differ from layer to layer
+
+    def call(values: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(values, *args, **kwargs).arguments
+        returned = forward(values, *args, **kwargs)
+        if given.get("jac", True) and all(_is_single(part) for part in (values, returned[0])):
+            n, rev, more = len(values[0]), bool(given.get("rev", False)), {"c": given["c"]} if "c" in given else {}
+            record(values[0].clone(), _direction_of_freia(more, rev, n), _direction_of_freia(more, not rev, n))
         return returned
 
     return call
 
 
-def _direction_of_freia(c: Any, rev: bool, n: int) -> Direction:
+def _is_single(values: Any) -> bool:
+    """Return whether values are one tensor in a tuple or a list."""
+    return isinstance(values, list | tuple) and len(values) == 1 and isinstance(values[0], Tensor)
+
+
+def _direction_of_freia(more: dict[str, Any], rev: bool, n: int) -> Direction:
     def call(layer: Any, value: Tensor) -> tuple[Tensor, Tensor]:
-        (image,), log_det = layer((value,), c=_rows(c, n, len(value)), rev=rev)
+        (image,), log_det = layer((value,), **_rows(more, n, len(value)), rev=rev)
         return image, per_event(log_det, value)
 
     return call

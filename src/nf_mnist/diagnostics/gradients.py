@@ -89,11 +89,12 @@ def slopes_of_log_p(flow: Flow, x: Tensor, context: Tensor | None, seed: int) ->
         context: Context of the flow, or None.
         seed: Seed of the direction.
     """
-    flow = copied(flow).requires_grad_(True)
+    flow = _trainable(flow)
     generator = torch.Generator().manual_seed(seed)
     along = {
         value: torch.randn(value.shape, generator=generator).to(value) * (value.detach().square().mean().sqrt() + 1e-3)
         for value in flow.parameters()
+        if value.requires_grad
     }
 
     def terms() -> tuple[Tensor, Tensor]:
@@ -118,8 +119,8 @@ def unreached_parameters(flow: Flow, x: Tensor, context: Tensor | None, term: st
         context: Context of the flow, or None.
         term: ``base`` or ``log_det``.
     """
-    flow = copied(flow).requires_grad_(True)
-    names = {value: name.removeprefix("bijector.") for name, value in flow.named_parameters()}
+    flow = _trainable(flow)
+    names = {value: name.removeprefix("bijector.") for name, value in flow.named_parameters() if value.requires_grad}
 
     def value() -> Tensor:
         base, log_det = _terms(flow, x, context, 0)
@@ -141,6 +142,14 @@ def unreached_parameters(flow: Flow, x: Tensor, context: Tensor | None, term: st
     return found
 
 
+def _trainable(flow: Flow) -> Flow:
+    """Return a copy whose parameters all get gradients, but for whole numbers, which libraries keep orders in."""
+    flow = copied(flow)
+    for value in flow.parameters():
+        value.requires_grad_(value.is_floating_point())
+    return flow
+
+
 def _terms(flow: Flow, x: Tensor, context: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
     with seeded(seed):
         z, log_det = flow.bijector.forward_and_log_det(x, context)
@@ -152,7 +161,8 @@ def _slopes_in_training(
 ) -> list[float]:
     """Return the slopes from autograd in training mode, in which some flows only have gradients."""
     used = copied(flow).train()
-    same = dict(zip(used.parameters(), along.values(), strict=True))
+    trainable = [value for value in used.parameters() if value.requires_grad]
+    same = dict(zip(trainable, along.values(), strict=True))
     try:
         return [sum(_contributions(term, same)) for term in _terms(used, x, context, seed)]
     except Exception:  # a user's flow may fail in any way

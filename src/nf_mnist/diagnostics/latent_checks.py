@@ -5,7 +5,7 @@ import math
 import torch
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
-from nf_mnist.diagnostics.bases import other_base
+from nf_mnist.diagnostics.bases import is_logistic
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite
@@ -30,10 +30,9 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     prior = task.prior
     norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.mean
     text = f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
-    other = other_base(task.scores.z)
-    if not other or not prior.is_gaussian:
+    if not prior.is_gaussian or not is_logistic(task.scores.z):
         return Measurement(abs(norms.mean / expected - 1), text)
-    cause = f"latents have a standard {other} distribution, as if the flow was trained with that base and not this one"
+    cause = "latents have a standard logistic distribution, as if the flow was trained with that base and not this one"
     remedy = "use the base distribution of the training"
     return Measurement(abs(norms.mean / expected - 1), text, cause, remedy, is_shown=False)
 

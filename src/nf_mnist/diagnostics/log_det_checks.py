@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
 from nf_mnist.diagnostics.batch import Batch
+from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.contract_checks import SOUND, same_input_same_output
 from nf_mnist.diagnostics.events import telling_events
 from nf_mnist.diagnostics.experiments import network_calls, sees_itself
@@ -132,6 +133,33 @@ def biased_estimate(bijector: Invertible, x: Tensor) -> str:
     """
     bias, text = _bias(bijector, x[:1])
     return f"the log-determinant is {text}" if bias > LARGE_BIAS * x[0].numel() else ""
+
+
+@torch.no_grad()
+def wrong_direction(bijector: Invertible, x: Tensor) -> Cause:
+    """Return which direction's log-determinant is wrong, of a map whose two log-determinants are no negatives.
+
+    Args:
+        bijector: The map.
+        x: Events, shape (batch, *event), of which the first is looked at.
+    """
+    event, dims = x[:1], x[0].numel()
+    claimed, exact, error = exact_log_det(bijector, event)
+    back = bijector.inverse_and_log_det(bijector.forward_and_log_det(event)[0])[1].sum().item()
+    forward, inverse = (LogDet(one, exact, error) for one in (claimed, -back))
+    if not _differ(forward, dims) and _differ(inverse, dims):
+        if not _differ(LogDet(back, exact, error), dims):
+            return Cause("the inverse returns the log-determinant of forward: its sign is wrong", "return -log_det")
+        text = "the log-determinant of the inverse is wrong; that of forward is the exact one"
+        return Cause(
+            f"{text}: a part is missing or counted twice from latent to data", "compare both sums, part by part"
+        )
+    if _differ(forward, dims) and not _differ(inverse, dims):
+        text = "the log-determinant of forward is wrong; that of the inverse is the exact one"
+        return Cause(
+            f"{text}: a part is missing or counted twice from data to latent", "return -log_det of the inverse"
+        )
+    return Cause("the log-determinants of both directions are wrong", "compare each with torch.func.jacrev")
 
 
 def _bias(bijector: Invertible, x: Tensor) -> tuple[float, str]:
