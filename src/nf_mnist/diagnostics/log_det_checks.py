@@ -20,6 +20,7 @@ from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer, 
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import Flow
 
+COMPARE = "compare the terms of both directions one by one"
 FLOAT32 = "a part of it is computed in float32, whose rounding has this size, or a small term is wrong"
 N_CANDIDATES = 16  # images among which the most telling ones are looked for
 SECONDS = 6.0  # after which no further event is looked at
@@ -151,14 +152,10 @@ def wrong_direction(bijector: Invertible, x: Tensor) -> Cause:
         if not _differ(LogDet(back, exact, error), dims):
             return Cause("the inverse returns the log-determinant of forward: its sign is wrong", "return -log_det")
         text = "the log-determinant of the inverse is wrong; that of forward is the exact one"
-        return Cause(
-            f"{text}: a part is missing or counted twice from latent to data", "compare both sums, part by part"
-        )
+        return Cause(f"{text}: a part is missing or counted twice from latent to data", COMPARE)
     if _differ(forward, dims) and not _differ(inverse, dims):
         text = "the log-determinant of forward is wrong; that of the inverse is the exact one"
-        return Cause(
-            f"{text}: a part is missing or counted twice from data to latent", "return -log_det of the inverse"
-        )
+        return Cause(f"{text}: a part is missing or counted twice from data to latent", COMPARE)
     return Cause("the log-determinants of both directions are wrong", "compare each with torch.func.jacrev")
 
 
