@@ -195,6 +195,14 @@ def test_printed_commands_run(command, user):
     assert finished.code == 0, finished.err
 
 
+@documents
+def test_printed_modules_of_this_repository_do_something(document):
+    for name in re.findall(r"python -m ((?:benchmarks|tools|riddles)[.\w]*)", document.read_text()):
+        path = ROOT / name.rstrip(".").replace(".", "/")
+        is_run = (path / "__main__.py").exists() or '__name__ == "__main__"' in path.with_suffix(".py").read_text()
+        assert is_run, f"python -m {name} does nothing"
+
+
 @pytest.mark.slow
 @documents
 def test_printed_python_runs(document, user):
