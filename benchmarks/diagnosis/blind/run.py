@@ -81,8 +81,9 @@ def _command(blind: BlindSet, name: str) -> tuple[str, list[dict[str, Any]]]:
     sys.stdout = printed.open("w")
     try:
         runpy.run_module("nf_mnist.diagnose", run_name="__main__", alter_sys=True)
-    except SystemExit:
-        pass
+    except SystemExit as end:
+        if end.code:  # the command refuses, as it does if the report is there already
+            raise
     finally:
         sys.stdout.close()
         sys.stdout = sys.__stdout__
