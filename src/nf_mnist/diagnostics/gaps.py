@@ -86,7 +86,7 @@ def _constant(pairs: Sequence[LogDet], dims: int) -> str:
     if len(gaps) < 2 or max(gaps) - min(gaps) > 1e-4 * abs(mean):
         return ""
     return (
-        f"it is {abs(mean):.6g} nats too {'small' if mean > 0 else 'large'} for each image, {mean / dims:.3g} a "
+        f"it is {abs(mean):.6g} nats too {'small' if mean > 0 else 'large'} for each image, {abs(mean) / dims:.3g} a "
         "dimension: a term in which the image does not occur is wrong, such as the scale of a normalisation, the "
         "determinant of a matrix, or a factor in front of one"
     )
