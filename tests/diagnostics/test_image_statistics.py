@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.diagnosis.blind.second.faulty_data import binarised, blurred, noisy, repeated, to_bytes, without_margin
+from benchmarks.diagnosis.blind.changed_images import binarised, blurred, noisy, repeated, to_bytes, without_margin
 from nf_mnist.data import mnist
 from nf_mnist.diagnostics import DiagnosisTask, Result
 from nf_mnist.diagnostics.image_statistics import (
