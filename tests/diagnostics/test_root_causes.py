@@ -217,6 +217,17 @@ def test_the_direction_whose_log_determinant_is_wrong_is_named(words):
     assert (result.status, words in result.cause, result.is_shown) == ("fail", True, True)
 
 
+def test_no_direction_is_blamed_for_a_difference_too_small_to_tell():
+    class Off(Coupling):
+        def inverse_and_log_det(self, z, context=None):
+            x, log_det = super().inverse_and_log_det(z)
+            return x, log_det + 3e-7 * DIMS
+
+    name = "log-determinants of both directions"
+    result = results(task_of(Coupling(1), Off()), [name])[name]
+    assert (result.status, result.is_shown, "of both directions are wrong" in result.cause) == ("warn", False, False)
+
+
 @pytest.mark.parametrize("healthy", [Coupling(), Rounded(lambda x: x)], ids=["coupling", "volume preserving"])
 def test_log_determinants_in_full_precision_are_not_called_rounded(healthy):
     assert log_dets_round_to(healthy.double(), torch.randn(4, DIMS, dtype=torch.float64)) == ""

@@ -20,6 +20,9 @@ from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer, 
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import Flow
 
+HOW_BIASED = (
+    "its terms are wrong, a series is cut off without weights, or probes have another covariance than the identity"
+)
 COMPARE = "compare the terms of both directions one by one"
 FLOAT32 = "a part of it is computed in float32, whose rounding has this size, or a small term is wrong"
 N_CANDIDATES = 16  # images among which the most telling ones are looked for
@@ -117,10 +120,7 @@ def _explained_layer(flow: Flow, events: list[Batch], reached: ReachedLayer, fou
 
 def _of_estimates(task: DiagnosisTask, maps: list[WithContext], events: list[Batch]) -> Measurement:
     bias, text = _bias(maps[0], events[0].x)
-    cause = (
-        "the estimate of the log-determinant has a bias: a series is cut off without weights, its terms are wrong, or "
-        "probes have another covariance than the identity"
-    )
+    cause = f"the estimate of the log-determinant has a bias: {HOW_BIASED}"
     remedy = "weigh the terms by their probability, or take more of them; draw probes of mean 0 and variance 1"
     return Measurement(bias / task.flow.dims / 1e3, text, cause, remedy)
 
@@ -137,8 +137,8 @@ def biased_estimate(bijector: Invertible, x: Tensor) -> str:
 
 
 @torch.no_grad()
-def wrong_direction(bijector: Invertible, x: Tensor) -> Cause:
-    """Return which direction's log-determinant is wrong, of a map whose two log-determinants are no negatives.
+def wrong_direction(bijector: Invertible, x: Tensor) -> Cause | None:
+    """Return which direction's log-determinant is wrong, if the two are no negatives; None if neither is by 1e-6 nats.
 
     Args:
         bijector: The map.
@@ -148,15 +148,18 @@ def wrong_direction(bijector: Invertible, x: Tensor) -> Cause:
     claimed, exact, error = exact_log_det(bijector, event)
     back = bijector.inverse_and_log_det(bijector.forward_and_log_det(event)[0])[1].sum().item()
     forward, inverse = (LogDet(one, exact, error) for one in (claimed, -back))
-    if not _differ(forward, dims) and _differ(inverse, dims):
+    are_wrong = _differ(forward, dims), _differ(inverse, dims)
+    if are_wrong == (False, True):
         if not _differ(LogDet(back, exact, error), dims):
             return Cause("the inverse returns the log-determinant of forward: its sign is wrong", "return -log_det")
         text = "the log-determinant of the inverse is wrong; that of forward is the exact one"
         return Cause(f"{text}: a part is missing or counted twice from latent to data", COMPARE)
-    if _differ(forward, dims) and not _differ(inverse, dims):
+    if are_wrong == (True, False):
         text = "the log-determinant of forward is wrong; that of the inverse is the exact one"
         return Cause(f"{text}: a part is missing or counted twice from data to latent", COMPARE)
-    return Cause("the log-determinants of both directions are wrong", "compare each with torch.func.jacrev")
+    if are_wrong == (True, True):
+        return Cause("the log-determinants of both directions are wrong", "compare each with torch.func.jacrev")
+    return None
 
 
 def _bias(bijector: Invertible, x: Tensor) -> tuple[float, str]:

@@ -11,7 +11,12 @@ from nf_mnist.diagnostics.inverse_causes import cause_of_wrong_inverse
 from nf_mnist.diagnostics.invertible import Invertible
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.layers import WithContext, first_layer
-from nf_mnist.diagnostics.log_det_checks import biased_estimate, log_det_is_that_of_the_jacobian, wrong_direction
+from nf_mnist.diagnostics.log_det_checks import (
+    HOW_BIASED,
+    biased_estimate,
+    log_det_is_that_of_the_jacobian,
+    wrong_direction,
+)
 from nf_mnist.diagnostics.prior import excess_by_sums
 from nf_mnist.diagnostics.rounding import log_dets_round_to
 from nf_mnist.diagnostics.task import DiagnosisTask
@@ -29,8 +34,7 @@ NOT_NORMALIZED = (
 )
 BIASED_BEFORE = (
     "the estimate of the log-determinant has a bias, so that training made the map steeper than its inverse can "
-    "follow: its terms are wrong, a series is cut off without weights, or probes have another covariance than the "
-    "identity",
+    f"follow: {HOW_BIASED}",
     "draw probes of mean 0 and variance 1, such as random signs, and weigh terms by their probability; then train anew",
 )
 IN_FULL = "add up log-determinants in the dtype of x, without autocast, half() and bfloat16()"
@@ -108,7 +112,8 @@ def log_dets_are_negatives(task: DiagnosisTask) -> Measurement:
     whole = WithContext(flow.bijector, few.context)
     if rounds := log_dets_round_to(whole, few.x):
         return Measurement(size, text, rounds, IN_FULL)
-    return Measurement(size, text, *wrong_direction(*((whole, few.x) if reached is None else (reached.map, reached.x))))
+    cause = wrong_direction(*((whole, few.x) if reached is None else (reached.map, reached.x)))
+    return Measurement(size, text, *(cause or ()))
 
 
 @check(
