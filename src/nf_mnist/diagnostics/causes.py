@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from nf_mnist.diagnostics.contract import not_finite
 from nf_mnist.diagnostics.experiments import first_operation_not_finite
@@ -21,7 +22,7 @@ class Cause(NamedTuple):
 
 
 SHARE = 0.01  # of the latents of dithered images that those of bare levels reach if a flow was trained on these
-N_UNDITHERED = 32
+N_LOOKED_AT = 32  # images
 BACK = "go back to an earlier checkpoint, then a lower learning rate, gradients that are clipped, and bounded scales"
 
 
@@ -57,10 +58,16 @@ def cause_of_values_not_finite(task: DiagnosisTask, reached: ReachedLayer | None
     return Cause(f"numbers overflow{how}, with small weights, too", "look at this operation") if how else None
 
 
-def cause_of_large_values(task: DiagnosisTask) -> Cause | None:
-    """Return why latents are huge; None if they are huge with small weights, too."""
-    dithered, undithered = _largest_latents(task)
-    if undithered < SHARE * dithered:
+def cause_of_large_values(task: DiagnosisTask, largest: float) -> Cause | None:
+    """Return why latents are huge; None if they are huge with small weights, too.
+
+    Args:
+        task: The flow and its images.
+        largest: What :func:`largest_latent` returns for the images as they are.
+    """
+    levels = task.batch.first(N_LOOKED_AT).levels
+    undithered = min(largest_latent(task, levels / 255), largest_latent(task, levels / 256))
+    if undithered < SHARE * largest:
         return Cause(
             "the flow was trained on grey levels without noise, and its density sits on them: without dither latents "
             f"reach {undithered:.3g} only",
@@ -85,18 +92,17 @@ def is_fine_when_tamed(task: DiagnosisTask) -> bool:
 
 
 @torch.no_grad()
-def _largest_latents(task: DiagnosisTask) -> tuple[float, float]:
-    """Return the largest latent of dithered images, and of levels without noise, the least of two scales.
+def largest_latent(task: DiagnosisTask, x: Tensor | None = None) -> float:
+    """Return the largest latent of an image, the median over some images; infinite if it is not finite.
 
-    Both are medians over images.
+    Args:
+        task: The flow and its images.
+        x: Other data in place of the same images, or None.
     """
-    few, flow = task.batch.first(N_UNDITHERED), copied(task.flow)
-    found = []
-    for x in (few.x, few.levels / 255, few.levels / 256):
-        z, _ = flow.bijector.forward_and_log_det(x.to(few.x), few.context)
-        largest = z.flatten(1).abs().amax(1).median().item()
-        found.append(largest if math.isfinite(largest) else math.inf)
-    return found[0], min(found[1:])
+    few = task.batch.first(N_LOOKED_AT)
+    z, _ = copied(task.flow).bijector.forward_and_log_det(few.x if x is None else x.to(few.x), few.context)
+    largest = z.flatten(1).abs().amax(1).double().median().item()
+    return largest if math.isfinite(largest) else math.inf
 
 
 def _largest(task: DiagnosisTask) -> str:

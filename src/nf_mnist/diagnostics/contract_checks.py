@@ -2,14 +2,12 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.base import Check, Measurement, check
-from nf_mnist.diagnostics.causes import Cause, cause_of_large_values, cause_of_values_not_finite
+from nf_mnist.diagnostics.causes import Cause, cause_of_large_values, cause_of_values_not_finite, largest_latent
 from nf_mnist.diagnostics.contract import RULES, Rule, mixed_batch
 from nf_mnist.diagnostics.experiments import MANY, network_calls
-from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.diagnostics.layers import WithContext
 from nf_mnist.diagnostics.messages import raised
 from nf_mnist.diagnostics.precision import in_float64
@@ -102,12 +100,9 @@ dtypes = _contract_check(
 )
 def values_have_an_ordinary_size(task: DiagnosisTask) -> Measurement:
     """The largest latent of an image, the median over images, as a power of ten. Latents of a logit end at 11.5."""
-    few = task.batch.first(32)
-    with torch.no_grad():
-        z, _ = copied(task.flow).bijector.forward_and_log_det(few.x, few.context)
-    largest = z.flatten(1).abs().amax(1).double().median().item()
+    largest = largest_latent(task)
     size = math.log10(max(largest, 1.0))
-    cause = None if size <= 4 else cause_of_large_values(task)
+    cause = None if size <= 4 else cause_of_large_values(task, largest)
     return Measurement(size, f"latents reach {largest:.3g}", *(cause or ()))
 
 

@@ -29,13 +29,13 @@ def images_use_the_grey_levels(task: DiagnosisTask) -> Measurement:
     levels = task.batch.levels
     largest, n_levels = int(levels.max()), len(levels.unique())
     size, text = 8 - math.log2(largest + 1), f"{n_levels} levels, the largest is {largest}"
-    if n_levels <= 2 and size <= 1 and task.train is not None and len(task.train.levels.unique()) > 2:
+    if n_levels > 2 or size > 1:
+        return Measurement(size, text)
+    if task.train is not None and len(task.train.levels.unique()) > 2:
         cause = "the images are black and white only, as after a threshold; the training images have grey levels"
         return Measurement(7.0, text, cause, "read images in training and here by one function")
-    if n_levels <= 2 and size <= 1:
-        cause = "the images have two levels only, as after a threshold: bits per dimension are not those of greys"
-        return Measurement(2.0, text, cause, "images with their greys, or a model of binary images")
-    return Measurement(size, text)
+    cause = "the images have two levels only, as after a threshold: bits per dimension are not those of greys"
+    return Measurement(2.0, text, cause, "images with their greys, or a model of binary images")
 
 
 @check(
@@ -53,8 +53,8 @@ def sets_share_no_image(task: DiagnosisTask) -> Measurement:
     if task.sets is None:
         raise NotMeasured("the whole sets are not at hand")
     scored, train = task.sets
-    seen = {bytes(image) for image in train.cpu().flatten(1).numpy()}
-    shared = sum(bytes(image) in seen for image in scored.cpu().flatten(1).numpy())
+    seen = set(_contents(train))
+    shared = sum(image in seen for image in _contents(scored))
     return Measurement(
         shared / len(scored), f"{shared} of {len(scored)} images are also among {len(train)} for training"
     )
@@ -79,10 +79,15 @@ def images_do_not_repeat(task: DiagnosisTask) -> Measurement:
     return worst([_copies(levels, whose) for levels, whose in zip(sets, ("images", "training images"), strict=False)])
 
 
+def _contents(levels: Tensor) -> list[bytes]:
+    """Return what can be compared of each image, shape (n, *event)."""
+    return [bytes(image) for image in levels.cpu().flatten(1).numpy()]
+
+
 def _copies(levels: Tensor, whose: str) -> Measurement:
     """Return the share of copies among images of shape (n, *event), with the cause."""
     n = len(levels)
-    n_different = len({bytes(image) for image in levels.cpu().flatten(1).numpy()})
+    n_different = len(set(_contents(levels)))
     share = 1 - n_different / n
     cause = f"{whose} are repeated: {n_different} different ones among {n}"
     return Measurement(share, f"{share:.3g} of the {whose} are copies of others", cause)

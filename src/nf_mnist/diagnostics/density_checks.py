@@ -134,19 +134,22 @@ def bits_are_possible(task: DiagnosisTask) -> Measurement:
     if not task.is_discrete:
         raise NotMeasured("these data have no bits per dimension")
     bits = bits_per_dim(task.scores.log_ratio, 0.0, task.flow.dims).mean().item()
-    size = max(-bits, bits - 8)
-    if bits > 8:
-        text = f"{bits:.4g} bpd, which is worse than the uniform model"
-        unsaved = random_permutations_not_saved(task.flow) if task.weights.moved else []
-        if not unsaved and abs(bits - (plain := _bits_of_a_logit_alone(task))) < NEARLY * plain:
-            cause = f"{HARDLY_ANYTHING}, {plain:.4g} bpd: {NEARLY_INITIAL}"
-            return Measurement(size, text, cause, "train longer; for a moving average, a decay that fits the steps")
-        if not unsaved:
-            remedy = "train longer, or at a lower rate; load weights with strict=True"
-            return Measurement(size, text, MANY_BITS, remedy, is_shown=False)
+    return _too_many(task, bits) if bits > 8 else Measurement(max(-bits, 0.0), f"{bits:.4g} bpd")
+
+
+def _too_many(task: DiagnosisTask, bits: float) -> Measurement:
+    """Return the measurement of more than 8 bits per dimension, with the likeliest cause."""
+    size, text = bits - 8, f"{bits:.4g} bpd, which is worse than the uniform model"
+    unsaved = random_permutations_not_saved(task.flow) if task.weights.moved else []
+    if unsaved:
         cause = f"weights may not fit the flow: {unsaved[0]} is a random permutation that is not in state_dict()"
         return Measurement(size, text, cause, "register_buffer for permutations that are drawn", is_shown=False)
-    return Measurement(max(size, 0.0), f"{bits:.4g} bpd")
+    plain = _bits_of_a_logit_alone(task)
+    if abs(bits - plain) < NEARLY * plain:
+        cause = f"{HARDLY_ANYTHING}, {plain:.4g} bpd: {NEARLY_INITIAL}"
+        return Measurement(size, text, cause, "train longer; for a moving average, a decay that fits the steps")
+    remedy = "train longer, or at a lower rate; load weights with strict=True"
+    return Measurement(size, text, MANY_BITS, remedy, is_shown=False)
 
 
 def _bits_of_a_logit_alone(task: DiagnosisTask) -> float:

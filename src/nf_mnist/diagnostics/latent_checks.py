@@ -2,8 +2,6 @@
 
 import math
 
-import torch
-
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.bases import is_logistic
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
@@ -75,10 +73,8 @@ def samples_have_the_norm_of_the_prior(task: DiagnosisTask) -> Measurement:
 
     Samples whose latents are not finite are left out: they have a pixel of exactly 0 or 1.
     """
-    samples = task.samples
-    with torch.no_grad():
-        z = task.flow.encode(samples.x, samples.context)
-    finite = z.flatten(1).isfinite().all(1)
+    z = task.sample_latents
+    finite = z.isfinite().all(1)
     if not finite.any():
         raise NotMeasured("no sample has finite latents")
     require_images(int(finite.sum()))

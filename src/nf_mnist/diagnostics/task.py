@@ -167,6 +167,12 @@ class DiagnosisTask:
         x = self.flow.sample(len(first.x), context=first.context, generator=generator)
         return first._replace(x=x)
 
+    @cached_property
+    @torch.no_grad()
+    def sample_latents(self) -> Tensor:
+        """Latents of the samples as they are encoded again, shape (n, dims)."""
+        return self.flow.encode(self.samples.x, self.samples.context).flatten(1)
+
     @torch.no_grad()
     def log_prob(self, batch: Batch) -> Tensor:
         """Return log p of images in nats, shape (n,)."""
