@@ -2,6 +2,7 @@
 
 from nf_mnist.data.arrays import array_event_shape, array_file, own_images, write_arrays
 from nf_mnist.data.augment import affine, random_distortion, random_maps, random_shift
+from nf_mnist.data.dequantization_noise import draw_noise, evaluation_noise
 from nf_mnist.data.dequantize import (
     DEQUANTIZERS,
     CP3Dequantizer,
@@ -10,8 +11,6 @@ from nf_mnist.data.dequantize import (
     NoDequantizer,
     UniformDequantizer,
     VariationalDequantizer,
-    draw_noise,
-    evaluation_noise,
     to_levels,
 )
 from nf_mnist.data.image_checksum import fingerprint

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nf_mnist.data.dequantization_noise import unit_interval
 from nf_mnist.errors import ConfigError
-
-NOISE_BITS = 15
 
 
 class Dequantizer(nn.Module, ABC):
@@ -34,7 +33,8 @@ class Dequantizer(nn.Module, ABC):
 
         Args:
             levels: Images, shape (batch, 1, height, width) and dtype uint8.
-            noise: Integers in 0 .. 2^15 - 1 of the same shape; see :func:`draw_noise` and :func:`evaluation_noise`.
+            noise: Integers in 0 .. 2^15 - 1 of the same shape; see :func:`~nf_mnist.data.draw_noise` and
+                :func:`~nf_mnist.data.evaluation_noise`.
 
         Returns:
             x in the default dtype, shape of the levels, and log q(x | levels) in nats, shape (batch,).
@@ -52,7 +52,7 @@ class UniformDequantizer(Dequantizer):
     logit_unit = "log-likelihood without the logit's log-determinant (not of the 8-bit image)"
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = _unit_interval(noise).add_(levels).div_(256)
+        x = unit_interval(noise).add_(levels).div_(256)
         return x, x.new_full((len(x),), x[0].numel() * math.log(256))
 
 
@@ -75,7 +75,7 @@ class VariationalDequantizer(UniformDequantizer):
         self.bijector = bijector
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        uniform = _unit_interval(noise).logit()
+        uniform = unit_interval(noise).logit()
         learned, log_det = self.bijector(uniform, levels.to(uniform.dtype) / 127.5 - 1)
         x = (levels + self.MARGIN + (1 - 2 * self.MARGIN) * learned.sigmoid()) / 256
         log_width = math.log((1 - 2 * self.MARGIN) / 256)
@@ -111,7 +111,7 @@ class CP3Dequantizer(Dequantizer):
     margin = 1e-4
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = levels / 255 + _unit_interval(noise) / 256
+        x = levels / 255 + unit_interval(noise) / 256
         low, high = (extreme[:, None, None, None] for extreme in torch.aminmax(x.flatten(1), dim=1))
         x = self.margin + (1 - 2 * self.margin) * (x - low) / (high - low)
         return x, x.new_zeros(len(x))
@@ -143,7 +143,7 @@ class GaussianDequantizer(Dequantizer):
         self.noise_std = noise_std
 
     def forward(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        normal = torch.special.ndtri(_unit_interval(noise))
+        normal = torch.special.ndtri(unit_interval(noise))
         x = (levels + 0.5) / 256 + self.noise_std * normal
         return x, x.new_zeros(len(x))
 
@@ -161,58 +161,6 @@ def to_levels(x: Tensor) -> Tensor:
     return (x * 256).floor().clamp(0, 255).to(torch.uint8)
 
 
-def draw_noise(levels: Tensor) -> Tensor:
-    """Draw dequantization noise for training from the global random state of the levels' device.
-
-    Each random number of 64 bits is split into four of 16 bits, of which 15 are used.
-
-    Returns:
-        Integers in 0 .. 2^15 - 1, shape of the levels.
-    """
-    n = levels.numel()
-    words = torch.empty(math.ceil(n / 4), dtype=torch.int64, device=levels.device).random_()
-    return words.view(torch.int16)[:n].view(levels.shape).bitwise_and_(2**NOISE_BITS - 1)
-
-
-def evaluation_noise(index: Tensor, event_shape: tuple[int, ...], draw: int, seed: int) -> Tensor:
-    """Return dequantization noise that depends only on the image's index, the draw and the seed.
-
-    Metrics therefore do not change with batch size, order, device or number of processes. The numbers are a counter,
-    mixed by the finalizer of SplitMix64 (Steele et al. 2014, figure 15), whose 64-bit products wrap around.
-
-    Args:
-        index: Index of each image in its set, shape (batch,).
-        event_shape: Shape of one image.
-        draw: Index of the draw, from 0.
-        seed: Seed of the evaluation.
-
-    Returns:
-        Integers in 0 .. 2^15 - 1, shape (batch, *event_shape).
-    """
-    dims = math.prod(event_shape)
-    stream = _mix(_mix(torch.full((), seed, device=index.device)) + draw)
-    counter = index[:, None].long() * dims + torch.arange(dims, device=index.device)
-    bits = _mix(_mix(counter) + stream)
-    return _shift_right(bits, 64 - NOISE_BITS).reshape(len(index), *event_shape)
-
-
-def _unit_interval(noise: Tensor) -> Tensor:
-    """Return noise as real numbers strictly inside (0, 1), in the default dtype."""
-    return (noise.to(torch.get_default_dtype()) + 0.5).div_(2**NOISE_BITS)
-
-
 def _log_logistic(y: Tensor) -> Tensor:
     """Return the log-density of standard logistics at y, which is also the logarithm of the sigmoid's slope."""
     return F.logsigmoid(y) + F.logsigmoid(-y)
-
-
-def _mix(value: Tensor) -> Tensor:
-    value = value - 0x61C8864680B583EB  # adds 0x9E3779B97F4A7C15 (the golden gamma), as a signed number
-    value = (value ^ _shift_right(value, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
-    value = (value ^ _shift_right(value, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
-    return value ^ _shift_right(value, 31)
-
-
-def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Shift int64 right without copying the sign bit."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
