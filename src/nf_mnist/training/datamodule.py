@@ -6,7 +6,7 @@ import lightning as L
 
 from nf_mnist.bijectors import Shape
 from nf_mnist.data import ImageSet, fingerprint, split
-from nf_mnist.errors import ConfigError, DataError
+from nf_mnist.errors import DataError
 from nf_mnist.training.loader import EvaluationLoader, TrainingLoader
 
 
@@ -24,9 +24,6 @@ class ImageDataModule(L.LightningDataModule):
         batch_size: Number of training images in a step, per process.
         eval_batch_size: Number of images in a validation batch.
         seed: Seed for the order of the training images.
-
-    Raises:
-        ConfigError: If a batch size is below 1.
     """
 
     def __init__(
@@ -40,8 +37,6 @@ class ImageDataModule(L.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or eval_batch_size < 1:
-            raise ConfigError(f"batch sizes must be at least 1, got {batch_size} and {eval_batch_size}")
         self.source = source
         self.event_shape = tuple(event_shape)
         self.n_validation, self.split_seed = n_validation, split_seed
