@@ -23,7 +23,7 @@ from benchmarks.measuring import Metrics, add_row, rows_of
 from nf_mnist.app.composing import config_dir, instantiate
 from nf_mnist.app.trained import load_classifier, load_trained
 from nf_mnist.data import DEQUANTIZERS, evaluation_noise, random_subset, to_levels
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows import Flow
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision
 from nf_mnist.inpainting import HIDDEN, Completions, corrupt, make_observed, measure
 from nf_mnist.inpainting.scoring import COMBINE_REPORTS
@@ -50,7 +50,7 @@ CLIMBING: dict[str, Method] = {
 
 def methods_of(flow: Flow) -> dict[str, Method]:
     """Return the methods that a flow allows."""
-    if isinstance(flow, ConditionalFlow):
+    if flow.takes_observed_pixels:
         return DRAWING
     return CLIMBING if flow.bijector.is_continuous else WALKING
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nf_mnist.bijectors.quantile_map import N_LEVELS
 from nf_mnist.checkpoints.writing import write_text
 from nf_mnist.errors import ConfigError, MachineError, first_line
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows import Flow
 from nf_mnist.pages import render
 
 EXTRA = ("onnx", "onnxruntime")
@@ -58,7 +58,7 @@ def check_exportable(flow: Flow) -> None:
         ConfigError: If it does not.
         MachineError: If the extra is not installed.
     """
-    if not isinstance(flow, ConditionalFlow):
+    if not flow.takes_observed_pixels:
         raise ConfigError(
             "the page completes digits and needs a flow conditioned on observed pixels, such as pretrained:conditional"
         )

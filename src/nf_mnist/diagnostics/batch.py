@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.data import Dequantizer, Images, evaluation_noise, random_subset
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows import Flow
 
 
 class Batch(NamedTuple):
@@ -66,6 +66,6 @@ def make_batch(flow: Flow, dequantizer: Dequantizer, images: Images, n: int, see
     levels = chosen.levels.to(device)
     x, log_q = dequantizer(levels, evaluation_noise(index, tuple(levels.shape[1:]), 0, seed).to(device))
     context = flow.context(chosen.labels.to(device))
-    if isinstance(flow, ConditionalFlow):
+    if flow.takes_observed_pixels:
         context = x.new_zeros(len(x), 2, *flow.event_shape[1:])
     return Batch(x, log_q, levels, context)

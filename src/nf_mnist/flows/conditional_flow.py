@@ -33,6 +33,8 @@ class ConditionalFlow(Flow):
         ConfigError: If ``training_mask`` is none of these.
     """
 
+    takes_observed_pixels = True
+
     def __init__(self, bijector: Bijector, event_shape: Shape, training_mask: str | Sequence[str] = RANDOM) -> None:
         super().__init__(bijector, event_shape)
         if isinstance(training_mask, str) or not isinstance(training_mask, Sequence):
@@ -106,7 +108,7 @@ def teacher_forced(flow: Flow) -> ConditionalFlow:
     Raises:
         ConfigError: If the flow is no hierarchy, or conditioned already.
     """
-    if flow.n_classes or isinstance(flow, ConditionalFlow):
+    if flow.n_classes or flow.takes_observed_pixels:
         raise ConfigError("observed pixels can be forced on an unconditional flow only")
     bijector = copy.deepcopy(flow.bijector)
     bijector.teacher_force(PixelGrid.whole())

@@ -49,10 +49,12 @@ class Flow(nn.Module):
 
     Attributes:
         dims: Number of dimensions of data and latent alike, 784 for MNIST.
+        takes_observed_pixels: Whether the context is an image of which some pixels are observed.
         loss_is_likelihood: Whether :meth:`training_loss` is a negative log-likelihood in nats per image.
     """
 
     bijector: Bijector
+    takes_observed_pixels = False
     loss_is_likelihood = True
 
     def __init__(self, bijector: Bijector, event_shape: Shape, n_classes: int = 0) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows import Flow
 from nf_mnist.inpainting.logits import Completions
 from nf_mnist.inpainting.methods.amortized import amortized
 from nf_mnist.inpainting.methods.crank_nicolson import crank_nicolson
@@ -34,7 +34,7 @@ def budgeted_completions(
         n_steps: The budget.
         generator: CPU generator for noise and latents.
     """
-    if isinstance(flow, ConditionalFlow):
+    if flow.takes_observed_pixels:
         return amortized(flow, x, observed, n_samples=n_samples, generator=generator)
     if flow.bijector.is_continuous:
         return mode(

@@ -9,7 +9,7 @@ from torch import Tensor
 from nf_mnist.bijectors import DiscretizedMixture, GroupedMixture, ObservedPixels
 from nf_mnist.bijectors.quantile_map import level_and_fraction
 from nf_mnist.errors import ConfigError
-from nf_mnist.flows import ConditionalFlow, Flow, teacher_forced
+from nf_mnist.flows import Flow, teacher_forced
 
 
 def has_pixel_bits(flow: Flow) -> bool:
@@ -36,7 +36,7 @@ def bits_of_pixels(flow: Flow, levels: Tensor) -> Tensor:
     """
     if not has_pixel_bits(flow):
         raise ConfigError("pixels of this flow have no order, so none has bits of its own; take model=hierarchical")
-    reading = copy.deepcopy(flow) if isinstance(flow, ConditionalFlow) else teacher_forced(flow)
+    reading = copy.deepcopy(flow) if flow.takes_observed_pixels else teacher_forced(flow)
     device = next(flow.parameters()).device
     bits = torch.zeros(len(levels), *levels.shape[2:], dtype=torch.float64, device=device)
 

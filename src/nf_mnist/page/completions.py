@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.errors import ConfigError, check_range
-from nf_mnist.flows import ConditionalFlow, Flow, FlowMatching
+from nf_mnist.flows import Flow, FlowMatching
 from nf_mnist.inpainting import HIDDEN, Completions, check_observed, make_observed
 from nf_mnist.page.drawings import Drawing
 from nf_mnist.page.fragments import figures, grey, with_hidden
@@ -19,7 +19,7 @@ def allowed_methods(flow: Flow) -> list[str]:
     """Return the names of the methods that complete images with a flow, the best first; none with class labels."""
     if flow.n_classes:
         return []
-    if isinstance(flow, ConditionalFlow):
+    if flow.takes_observed_pixels:
         return ["amortized"]
     if isinstance(flow, FlowMatching):
         return ["replacement"]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.errors import ConfigError
-from nf_mnist.flows import ConditionalFlow, Flow
+from nf_mnist.flows import Flow
 from nf_mnist.flows.conditional_flow import observed_image
 from nf_mnist.inpainting.logits import Completions, check_task, log_prob_of_logits, to_logits
 
@@ -24,7 +24,7 @@ def amortized(flow: Flow, x: Tensor, observed: Tensor, *, n_samples: int, genera
         ConfigError: If the flow is not conditioned on observed pixels.
     """
     check_task(flow, x, observed, n_samples, needs_gradient=False)
-    if not isinstance(flow, ConditionalFlow):
+    if not flow.takes_observed_pixels:
         raise ConfigError(
             "method=amortized needs a flow that is conditioned on observed pixels; train model=conditional"
         )
