@@ -8,9 +8,8 @@ from torch import nn
 from torch.distributions import Categorical, Cauchy, Laplace, MixtureSameFamily, Normal, StudentT, Uniform
 
 from nf_mnist.diagnostics import DiagnosisTask
-from nf_mnist.diagnostics.bases import is_logistic
-from nf_mnist.diagnostics.map_checks import SUM_ERROR
-from nf_mnist.diagnostics.prior import excess_by_sums
+from nf_mnist.diagnostics.bases import SUM_ERROR, is_logistic, moment_of_the_score, wrong_base
+from nf_mnist.diagnostics.prior import excess_by_sums, read_prior
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import DIMS, Coupling, flow_of, images
 
@@ -86,3 +85,60 @@ LATENTS = {
 def test_logistic_latents_are_told_from_others():
     assert is_logistic(LOGISTIC)
     assert [name for name, latents in LATENTS.items() if is_logistic(latents)] == []
+
+
+class FromItself(Base):
+    """A normal whose mean is predicted from the latent itself: no density, since it does not integrate to 1."""
+
+    def log_prob(self, z):
+        return self.distribution.log_prob(z - z.roll(1, 1).tanh()).sum(1)
+
+
+class FromFormer(Base):
+    """A normal whose second half has a mean that is predicted from the first half."""
+
+    def log_prob(self, z):
+        first, second = z.chunk(2, 1)
+        return self.distribution.log_prob(torch.cat([first, second - first.square()], 1)).sum(1)
+
+    def sample(self, n, generator=None):
+        first, second = super().sample(n, generator).chunk(2, 1)
+        return torch.cat([first, second + first.square()], 1)
+
+
+class HalfCounted(Base):
+    """A normal that does not count the first half of its dimensions."""
+
+    def log_prob(self, z):
+        return Normal(0.0, 1.0).log_prob(z[:, DIMS // 2 :]).sum(1)
+
+
+NORMAL = Normal(ZERO, ONE)
+
+
+@pytest.mark.parametrize("name", [name for name in DISTRIBUTIONS if name != "uniform"])
+def test_the_moment_of_a_score_is_minus_the_number_of_dimensions(name):
+    moment = moment_of_the_score(Base(DISTRIBUTIONS[name]))
+    assert moment.mean == pytest.approx(-DIMS, abs=5 * moment.error)
+    assert wrong_base(Base(DISTRIBUTIONS[name]), DIMS, read_prior(Base(DISTRIBUTIONS[name]), DIMS, "cpu")) is None
+
+
+def test_a_base_without_slope_has_no_moment():
+    assert moment_of_the_score(Base(DISTRIBUTIONS["uniform"])) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (FromItself(NORMAL), "predicted from z itself"),
+        (HalfCounted(NORMAL), "leaves out dimensions"),
+        (FromFormer(NORMAL), ""),
+    ],
+    ids=["from itself", "half counted", "from the former half"],
+)
+def test_a_base_that_is_no_density_is_named(base, words):
+    flow = flow_of(Coupling())
+    flow.base = base
+    result = results(DiagnosisTask(flow, images()), [LOG_P])[LOG_P]
+    assert (result.status, words in result.cause) == ("fail" if words else "pass", True), result
+    assert ("8 of 16" in result.measured) == (words == "leaves out dimensions")

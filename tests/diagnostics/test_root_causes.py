@@ -2,13 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
-from nf_mnist.diagnostics import DiagnosisTask, undithered_gain
+from nf_mnist.diagnostics import Batch, DiagnosisTask, undithered_gain
+from nf_mnist.diagnostics.bits_causes import cause_of_many_bits
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.rounding import log_dets_round_to, rounds_to
+from nf_mnist.diagnostics.weights import random_permutations_not_saved
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import (
@@ -296,3 +300,168 @@ def test_an_integral_too_coarse_for_a_map_that_a_biased_estimate_trained_is_the_
     assert (result.status, "estimate of the log-determinant has a bias" in result.cause) == ("fail", True)
     sound = results(task_of(EstimatedResidual(n_iterations=2)), [INVERSE])[INVERSE]
     assert "bias" not in sound.cause
+
+
+class Planar(Bijector):
+    """z = x + u tanh(w x + b) in one direction of space, which folds if w u < -1; the inverse takes one branch."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+    def forward_and_log_det(self, x, context=None):
+        first = x[:, :1]
+        slope = 1 + self.strength * (1 - first.tanh().square())
+        return torch.cat([first + self.strength * first.tanh(), x[:, 1:]], 1), slope.abs().log().sum(1)
+
+    def inverse_and_log_det(self, z, context=None):
+        """Search from above, where the map rises whatever its strength."""
+        low, high = -9 * torch.ones_like(z[:, :1]), 9 * torch.ones_like(z[:, :1])
+        low = low if self.strength > -1 else torch.zeros_like(low) + math.atanh((1 + 1 / self.strength) ** 0.5)
+        for _ in range(200):
+            middle = (low + high) / 2
+            is_above = middle + self.strength * middle.tanh() > z[:, :1]
+            low, high = low.where(is_above, middle), middle.where(is_above, high)
+        x = torch.cat([(low + high) / 2, z[:, 1:]], 1)
+        return x, -self.forward_and_log_det(x)[1]
+
+
+def test_a_map_that_folds_is_not_one_to_one():
+    result = results(task_of(Coupling(), Planar(-3.0), Coupling(1)), [INVERSE])[INVERSE]
+    assert (result.is_shown, "not one to one" in result.cause, "Planar" in result.measured) == (True, True, True), (
+        result
+    )
+    healthy = results(task_of(Coupling(), Planar(-0.9), Coupling(1)), [INVERSE])[INVERSE]
+    assert healthy.status == "pass", healthy
+
+
+class WrongElements(Bijector):
+    """Transforms its odd elements given the even ones, puts both side by side, and takes them apart otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(DIMS // 2, 16), nn.Tanh(), nn.Linear(16, DIMS))
+
+    def _parameters_given(self, half):
+        log_scale, shift = self.net(half).chunk(2, 1)
+        return log_scale.tanh(), shift
+
+    def forward_and_log_det(self, x, context=None):
+        log_scale, shift = self._parameters_given(x[:, ::2])
+        return torch.cat([x[:, ::2], x[:, 1::2] * log_scale.exp() + shift], 1), log_scale.sum(1)
+
+    def inverse_and_log_det(self, z, context=None):
+        log_scale, shift = self._parameters_given(z[:, ::2])
+        return torch.cat([z[:, ::2], (z[:, 1::2] - shift) * (-log_scale).exp()], 1), -log_scale.sum(1)
+
+
+def test_a_mask_is_not_blamed_for_the_inverse_of_another_map():
+    """Its log-determinant is right, which it would not be if an element saw itself."""
+    result = results(task_of(Coupling(), WrongElements()), [INVERSE])[INVERSE]
+    assert (result.status, "mask" in result.cause, "WrongElements" in result.measured) == ("fail", False, True), result
+
+
+class Expanding(Bijector):
+    """x + 3 times a matrix of tanh(x), undone by a fixed-point iteration that cannot converge."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.net = nn.Linear(DIMS, DIMS, bias=False)
+        nn.init.orthogonal_(self.net.weight, generator=torch.Generator().manual_seed(0))
+        self.factor = factor
+
+    def forward_and_log_det(self, x, context=None):
+        z = x + self.factor * self.net(x).tanh()
+        jacobian = torch.func.vmap(torch.func.jacrev(lambda one: one + self.factor * self.net(one).tanh()))(x)
+        return z, torch.linalg.slogdet(jacobian).logabsdet
+
+    def inverse_and_log_det(self, z, context=None):
+        x = z
+        for _ in range(60):
+            x = z - self.factor * self.net(x).tanh()
+        return x, -self.forward_and_log_det(x)[1]
+
+
+def test_a_residual_block_that_is_no_contraction_is_named_with_its_steepness():
+    result = results(task_of(Expanding(3.0)), [INVERSE])[INVERSE]
+    assert (result.is_shown, "no contraction" in result.cause, "Expanding" in result.measured) == (True, True, True), (
+        result
+    )
+    assert results(task_of(Expanding(0.5)), [INVERSE])[INVERSE].status == "pass"
+
+
+class OneSided(Bijector):
+    """A shift by the label which its inverse leaves out; another layer uses labels rightly."""
+
+    def __init__(self, tells_inverse):
+        super().__init__()
+        self.net, self.tells_inverse = network(), tells_inverse
+
+    def forward_and_log_det(self, x, context=None):
+        return x + 0.1 * (1 + context[:, None]), x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z - 0.1 * (1 + self.tells_inverse * context[:, None]), z.new_zeros(len(z))
+
+
+def test_a_layer_whose_inverse_leaves_out_the_label_is_named():
+    layers = [Logit(0.05), Flatten((1, 4, 4)), OneSided(1), OneSided(0), OneSided(1)]
+    flow = Flow(Sequential(layers), (1, 4, 4), 4).eval()
+    batch = images()._replace(context=torch.arange(60) % 4)
+    result = results(DiagnosisTask(flow, batch), [INVERSE])[INVERSE]
+    assert "inverse of this layer does not depend on the label" in result.cause, result
+    assert "bijectors.3 (OneSided)" in result.measured
+
+
+class Shuffled(Bijector):
+    """A permutation that is drawn and not saved."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+
+    def forward_and_log_det(self, x, context=None):
+        return x[:, list(self.order)], x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z[:, list(self.order.argsort())], z.new_zeros(len(z))
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_permutations_that_are_no_buffers_are_found_whatever_holds_them(kind):
+    order = torch.randperm(DIMS, generator=torch.Generator().manual_seed(1)).tolist()
+    layer = Shuffled(kind(order))
+    assert random_permutations_not_saved(layer) == [".order"]
+    assert random_permutations_not_saved(Shuffled(kind(range(DIMS)))) == []
+
+
+class Fitted(Coupling):
+    """The best affine map of logits for the loss -(weight * log p(z) + log_det)."""
+
+    def __init__(self, logits, weight):
+        super().__init__()
+        self.mean, self.std = logits.mean(0), logits.std(0) * weight**0.5
+
+    def forward_and_log_det(self, x, context=None):
+        return (x - self.mean) / self.std, -self.std.log().sum().expand(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z * self.std + self.mean, self.std.log().sum().expand(len(z))
+
+
+@pytest.mark.parametrize("weight", [1 / DIMS, 1.0])
+def test_a_log_determinant_of_too_much_weight_is_told_by_latents_of_one_width(weight):
+    """The loss is least for latents of a deviation of 1 / sqrt(weight)."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.linspace(20, 200, DIMS).reshape(1, 4, 4) + 4 * torch.randn(100, 1, 4, 4, generator=generator)
+    levels = levels.round().to(torch.uint8)
+    x = (levels + torch.rand(levels.shape, generator=generator)) / 256
+    fitted = Fitted((0.05 + 0.9 * x.flatten(1)).logit(), weight)
+    task = DiagnosisTask(flow_of(fitted), Batch(x, torch.full((100,), DIMS * math.log(256)), levels, None))
+    cause = cause_of_many_bits(task, 10.0)
+    if weight == 1:
+        assert cause is None
+    else:
+        width = float(cause.text.split()[2])
+        assert width == pytest.approx(4, rel=0.02), cause
+        assert f"weight of the log-density of the base, as a sum over {DIMS} dimensions" in cause.text

@@ -30,6 +30,11 @@ class Batch(NamedTuple):
         context = None if self.context is None else self.context[:n]
         return Batch(self.x[:n], self.log_q[:n], self.levels[:n], context)
 
+    def rows(self, chosen: Tensor) -> "Batch":
+        """Return the images at some indices."""
+        context = None if self.context is None else self.context[chosen]
+        return Batch(self.x[chosen], self.log_q[chosen], self.levels[chosen], context)
+
     def split(self, n: int) -> list["Batch"]:
         """Return batches of n images, of which the last one may have fewer."""
         contexts = repeat(None) if self.context is None else self.context.split(n)

@@ -5,6 +5,7 @@ import torch
 from nf_mnist.data import UniformDequantizer, evaluation_noise, to_levels
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.behaviour import noise_drop
+from nf_mnist.diagnostics.bits_causes import cause_in_permutations, cause_of_many_bits
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.data_checks import FREQUENT
 from nf_mnist.diagnostics.likelihood import (
@@ -17,18 +18,10 @@ from nf_mnist.diagnostics.map_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.number_checks import log_likelihoods_are_finite
 from nf_mnist.diagnostics.sameness_checks import images_are_like_the_training_images
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.diagnostics.weights import random_permutations_not_saved
-from nf_mnist.flows import StandardNormal
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.metrics.likelihood import silent_layers
 
 MANY_BITS = "short training, divergence, other data, or weights that do not fit the code; which of these is not known"
-HARDLY_ANYTHING = "the flow does hardly more than a logit and a standard normal alone"
-NEARLY_INITIAL = (
-    "its weights are nearly the initial ones, as of a moving average that has just begun, or its layers leave most "
-    "values as they are, as splines do beyond their bounds"
-)
-NEARLY = 0.05  # relative difference of bits per dimension
 TENTH_OF_A_LEVEL = 0.1 / 256
 
 
@@ -140,24 +133,11 @@ def bits_are_possible(task: DiagnosisTask) -> Measurement:
 def _too_many(task: DiagnosisTask, bits: float) -> Measurement:
     """Return the measurement of more than 8 bits per dimension, with the likeliest cause."""
     size, text = bits - 8, f"{bits:.4g} bpd, which is worse than the uniform model"
-    unsaved = random_permutations_not_saved(task.flow) if task.weights.moved else []
-    if unsaved:
-        cause = f"weights may not fit the flow: {unsaved[0]} is a random permutation that is not in state_dict()"
-        return Measurement(size, text, cause, "register_buffer for permutations that are drawn", is_shown=False)
-    plain = _bits_of_a_logit_alone(task)
-    if abs(bits - plain) < NEARLY * plain:
-        cause = f"{HARDLY_ANYTHING}, {plain:.4g} bpd: {NEARLY_INITIAL}"
-        return Measurement(size, text, cause, "train longer; for a moving average, a decay that fits the steps")
+    if permuted := cause_in_permutations(task):
+        return Measurement(size, text, *permuted, is_shown=False)
     remedy = "train longer, or at a lower rate; load weights with strict=True"
-    return Measurement(size, text, MANY_BITS, remedy, is_shown=False)
-
-
-def _bits_of_a_logit_alone(task: DiagnosisTask) -> float:
-    """Return the bits per dimension of the images under a logit and a standard normal."""
-    x = task.batch.x.flatten(1).double().clamp(1e-7, 1 - 1e-7)
-    z = x.logit()
-    log_prob = StandardNormal(task.flow.dims).log_prob(z) - (x.log() + (-x).log1p()).sum(1)
-    return bits_per_dim(log_prob, task.batch.log_q, task.flow.dims).mean().item()
+    shown = cause_of_many_bits(task, bits)
+    return Measurement(size, text, *shown) if shown else Measurement(size, text, MANY_BITS, remedy, is_shown=False)
 
 
 @check(

@@ -109,30 +109,36 @@ def sees_itself(bijector: Invertible, x: Tensor, jacobian: Tensor) -> bool:
 
     The log-determinant of a coupling or of an autoregression is a sum over elements, which is right only if each one is
     transformed given others, and none by way of others given itself. Where the others form no circle, an element that
-    sees itself makes both the log-determinant and the inverse wrong.
+    sees itself makes both the log-determinant and the inverse wrong. The log-determinant is wrong in either case.
 
     Args:
         bijector: The map, which breaks a law.
         x: One event, shape (1, *event).
         jacobian: Its Jacobian, shape (dims, dims).
     """
-    size, n = jacobian.abs(), len(jacobian)
-    unit = torch.eye(n, dtype=torch.bool, device=jacobian.device)
-    depends = (size > 1e-12 * size.max()) & ~unit
+    depends = _dependencies(jacobian)
     passes = (jacobian.diagonal() == 1) & ~depends.any(1)
     if not depends.any() or passes.all():
         return False
-    if _has_circle(depends):
-        return bool(passes.any())  # a map in which no element passes unchanged may be of another kind
     with torch.no_grad():
         z, log_det = bijector.forward_and_log_det(x)
         back, _ = bijector.inverse_and_log_det(z)
-    is_lost = (back.reshape(x.shape) - x).abs().max() > 1e-6
-    return bool(is_lost) and abs(log_det.sum().item() - torch.linalg.slogdet(jacobian).logabsdet.item()) > 1e-6
+    if abs(log_det.sum().item() - torch.linalg.slogdet(jacobian).logabsdet.item()) <= 1e-6:
+        return False
+    if depend_in_a_circle(jacobian):
+        return bool(passes.any())  # a map in which no element passes unchanged may be of another kind
+    return bool((back.reshape(x.shape) - x).abs().max() > 1e-6)
 
 
-def _has_circle(depends: Tensor) -> bool:
-    """Return whether an element depends on itself by way of others; ``depends[i, j]`` says that i depends on j."""
+def _dependencies(jacobian: Tensor) -> Tensor:
+    """Return which other elements each one depends on, shape (dims, dims); row i is of element i."""
+    size = jacobian.abs()
+    return (size > 1e-12 * size.max()) & ~torch.eye(len(size), dtype=torch.bool, device=size.device)
+
+
+def depend_in_a_circle(jacobian: Tensor) -> bool:
+    """Return whether an element depends on itself by way of others. A map that computes in an order has none."""
+    depends = _dependencies(jacobian)
     reached = depends.double()
     for _ in range(len(depends).bit_length()):
         reached = ((reached + reached @ reached) > 0).double()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.experiments import (
     MANY,
+    depend_in_a_circle,
     errors_of_corrections,
     is_solver,
     network_calls,
@@ -48,6 +49,12 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             "the map magnifies too much, as after divergence",
             "go back to an earlier checkpoint, then a lower learning rate; bound the scales",
         )
+    if is_many_to_one(bijector, x):
+        return Cause(
+            "the map is not one to one: an event comes back as another one that has the same latent. It folds space or "
+            f"cuts values off{_how_steep(bijector, x)}",
+            "constrain the layer so that it cannot fold: a residual block to a contraction, a planar layer to w u > -1",
+        )
     one_sided = one_sided_parameters(bijector, x)
     if one_sided:
         name, direction = next(iter(one_sided.items()))
@@ -77,12 +84,35 @@ def is_permuted(bijector: Invertible, x: Tensor) -> bool:
     return bool(((back - sent).abs() <= scale).all() and (scale > 0).all())
 
 
+def _how_steep(bijector: Invertible, x: Tensor) -> str:
+    """Say that the map less the identity is no contraction at an event; empty if it is, or if elements form an order.
+
+    An autoregression computes elements in an order, and needs no contraction.
+    """
+    jacobian = jacobian_of(bijector, x[:1])
+    steepness = torch.linalg.matrix_norm(jacobian - torch.eye(len(jacobian)).to(jacobian), 2).item()
+    if steepness <= 1 or not depend_in_a_circle(jacobian):
+        return ""
+    return f": as x + g(x), its g is no contraction, with a Lipschitz constant of at least {steepness:.3g}"
+
+
 @torch.no_grad()
 def is_rounding(bijector: Invertible, x: Tensor) -> bool:
     """Return whether the round trip errs by no more than a change of z in its last digit makes it err."""
     z, _ = bijector.forward_and_log_det(x)
     error = (bijector.inverse_and_log_det(z)[0].reshape(x.shape) - x).abs().max().item()
     return error <= ROUNDING * rounding_error(bijector, x)
+
+
+@torch.no_grad()
+def is_many_to_one(bijector: Invertible, x: Tensor) -> bool:
+    """Return whether an event comes back as another one, far from it, that has the same latent."""
+    z, _ = bijector.forward_and_log_det(x)
+    back = bijector.inverse_and_log_det(z)[0].reshape(x.shape)
+    again, _ = bijector.forward_and_log_det(back)
+    is_other = (back - x).abs().flatten(1).amax(1) > 1e-6 * (1 + x.abs().max())
+    is_same = (again - z).abs().flatten(1).amax(1) <= 1e-12 * (1 + z.abs().max())
+    return bool((is_other & is_same).any())
 
 
 def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
@@ -96,6 +126,11 @@ def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
             "the inverse iterates and stops too early: it has not converged. Correcting it by its own error makes that "
             f"error {errors[0]:.2g} in z, then {errors[1]:.2g}, then {errors[2]:.2g}",
             "iterate until the residual is small enough, not a fixed number of times",
+        )
+    if steep := _how_steep(bijector, x):
+        return Cause(
+            f"the inverse iterates and does not converge{steep}",
+            "normalise each layer of g to a spectral norm below 1, and save the vectors of the power iterations",
         )
     return Cause(
         "the inverse calls its network again and again, and correcting it by its own error does not help. An iteration "

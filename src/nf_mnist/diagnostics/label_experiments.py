@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nf_mnist.diagnostics.layers import reached_layers
 from nf_mnist.flows import Flow
 
 CLOSE = 1e-4  # error of a round trip, in the units of images, that a wrong label exceeds
@@ -41,3 +42,28 @@ def cause_in_labels(flow: Flow, x: Tensor) -> str:
     if always:
         return f"the directions fit each other for label {', '.join(map(str, always))} only"
     return ""
+
+
+@torch.no_grad()
+def cause_in_labels_of_a_layer(flow: Flow, x: Tensor, name: str) -> str:
+    """Say that only one direction of a layer depends on the label; empty if both do, or neither.
+
+    Args:
+        flow: A flow with labels, in evaluation mode and preferably in float64.
+        x: One image, shape (1, *event).
+        name: Name of the layer in the flow's bijector.
+    """
+    reached = []
+    for label in (0, flow.n_classes - 1):
+        layers = reached_layers(flow.bijector, x, torch.full((1,), label, device=x.device))
+        reached += [layer for layer in layers if layer.name == name][:1]
+    if len(reached) < 2:
+        return ""
+    value, maps = reached[0].x, [layer.map for layer in reached]
+    z = [map_.forward_and_log_det(value)[0] for map_ in maps]
+    back = [map_.inverse_and_log_det(z[0])[0] for map_ in maps]
+    depends = [not torch.equal(*pair) for pair in (z, back)]
+    return {
+        (True, False): "the inverse of this layer does not depend on the label, and its forward does",
+        (False, True): "forward of this layer does not depend on the label, and its inverse does",
+    }.get((depends[0], depends[1]), "")

@@ -5,19 +5,23 @@ import math
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.bases import is_logistic
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
+from nf_mnist.diagnostics.bits_causes import cause_in_permutations
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite
 from nf_mnist.diagnostics.sample_checks import samples_are_finite
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.metrics.latents import offenders, projection_distance, radius
 
+FAR = 0.3  # of the expected norm, by which a healthy flow is never off
+
 
 @check(
     "the norm of z is that of the prior",
     unit="of the expected norm",
     warn=0.1,
-    fail=0.3,
-    cause="latents lie at another distance than those of the prior: training was short, or the data are other ones",
+    fail=FAR,
+    cause="latents lie at another distance than those of the prior: training was short, the data are other ones, or "
+    "the weights are of a flow with other masks or another order",
     remedy="train longer; if a check of log-determinants fails too, fix that first",
     needs=(*SOUND, log_likelihoods_are_finite),
     is_cheap=True,
@@ -27,12 +31,14 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     """The mean norm of 784 standard normals is 27.99. Norms concentrate in any dimension, so the error is relative."""
     prior = task.prior
     norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.mean
-    text = f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
+    size, text = abs(norms.mean / expected - 1), f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
+    if size > FAR and (permuted := cause_in_permutations(task)):
+        return Measurement(size, text, *permuted, is_shown=False)
     if not prior.is_gaussian or not is_logistic(task.scores.z):
-        return Measurement(abs(norms.mean / expected - 1), text)
+        return Measurement(size, text)
     cause = "latents have a standard logistic distribution, as if the flow was trained with that base and not this one"
     remedy = "use the base distribution of the training"
-    return Measurement(abs(norms.mean / expected - 1), text, cause, remedy, is_shown=False)
+    return Measurement(size, text, cause, remedy, is_shown=False)
 
 
 @check(
@@ -40,7 +46,8 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     unit="times the expected deviation",
     warn=4.0,
     fail=8.0,
-    cause="images differ in likelihood far more than latents of the prior do: a few lie far out, or training is short",
+    cause="images differ in likelihood far more than latents of the prior do: training is short, a few lie far out, or "
+    "the weights are of a flow with other masks or another order",
     remedy="normalise by ActNorm, gaussianize pixels first, or train longer",
     overrides=(
         "model.norm=actnorm",

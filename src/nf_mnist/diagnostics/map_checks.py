@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
+from nf_mnist.diagnostics.bases import wrong_base
+from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.contract_checks import SOUND, calls_are_independent, same_input_same_output
 from nf_mnist.diagnostics.data_checks import data_lie_in_the_unit_interval
 from nf_mnist.diagnostics.experiments import errors_of_corrections, is_solver, shrinks
 from nf_mnist.diagnostics.inverse_causes import cause_of_wrong_inverse
 from nf_mnist.diagnostics.invertible import Invertible
-from nf_mnist.diagnostics.label_experiments import cause_in_labels
+from nf_mnist.diagnostics.label_experiments import cause_in_labels, cause_in_labels_of_a_layer
 from nf_mnist.diagnostics.layers import WithContext, first_layer
 from nf_mnist.diagnostics.log_det_checks import (
     HOW_BIASED,
@@ -17,21 +19,14 @@ from nf_mnist.diagnostics.log_det_checks import (
     log_det_is_that_of_the_jacobian,
     wrong_direction,
 )
-from nf_mnist.diagnostics.prior import excess_by_sums
 from nf_mnist.diagnostics.rounding import log_dets_round_to
-from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.diagnostics.task import N_PRECISE, DiagnosisTask
 from nf_mnist.flows import Flow
 
 SOLVER = 1e3  # an inverse that iterates may be less exact by this factor
-SUM_ERROR = 0.3  # nats per dimension by which the integral of a base with heavy tails may err
 NEGLIGIBLE = 0.05  # grey levels that an inverse may be off if it iterates; half a level changes a pixel
 
 
-NOT_NORMALIZED = (
-    "the log-density of the base is not normalized: a constant is missing, of a standard normal log(2 pi) / 2, or the "
-    "weights of a mixture do not add up to 1",
-    "add -dims / 2 * log(2 pi), less the log-scales; take weights from a softmax",
-)
 BIASED_BEFORE = (
     "the estimate of the log-determinant has a bias, so that training made the map steeper than its inverse can "
     f"follow: {HOW_BIASED}",
@@ -57,11 +52,19 @@ def inverse_undoes_forward(task: DiagnosisTask) -> Measurement:
     correcting it makes it more exact. The weights of an untrained flow are moved off their initial values, which hide
     faults.
     """
-    return worst([_round_trip(task, flow) for flow in task.variants])
+    return worst([_round_trip(task, flow, task.precise[1]) for flow in task.variants])
 
 
-def _round_trip(task: DiagnosisTask, flow: Flow) -> Measurement:
-    few = task.precise[1]
+@torch.no_grad()
+def worst_round_trip(task: DiagnosisTask, n: int) -> Measurement:
+    """Return by how many grey levels the worst of the first n images are off in float64, and why."""
+    flow, many = task.precise[0], task.precise_batch(n)
+    z, _ = flow.bijector.forward_and_log_det(many.x, many.context)
+    errors = (flow.bijector.inverse_and_log_det(z, many.context)[0] - many.x).abs().flatten(1).amax(1)
+    return _round_trip(task, flow, many.rows(errors.argsort(descending=True)[:N_PRECISE]))
+
+
+def _round_trip(task: DiagnosisTask, flow: Flow, few: Batch) -> Measurement:
     whole = WithContext(flow.bijector, few.context)
     with torch.no_grad():
         z, _ = whole.forward_and_log_det(few.x)
@@ -75,8 +78,10 @@ def _round_trip(task: DiagnosisTask, flow: Flow) -> Measurement:
             return Measurement(0.0, text)
     reached = first_layer(flow.bijector, few.x, few.context, _does_not_come_back)
     text += "" if reached is None else f"; in {reached.title}"
-    if flow.n_classes and few.context is not None and (labels := cause_in_labels(flow, few.x[:1])):
-        return Measurement(size, text, labels, "pass the same context to the same networks in both directions")
+    if flow.n_classes and few.context is not None:
+        in_a_layer = "" if reached is None else cause_in_labels_of_a_layer(flow, few.x[:1], reached.name)
+        if labels := in_a_layer or cause_in_labels(flow, few.x[:1]):
+            return Measurement(size, text, labels, "pass the same context to the same networks in both directions")
     if task.is_estimate and (biased := biased_estimate(whole, few.x)):
         return Measurement(size, f"{text}; {biased}", *BIASED_BEFORE)
     cause = cause_of_wrong_inverse(*((whole, few.x) if reached is None else (reached.map, reached.x)))
@@ -129,7 +134,8 @@ def log_p_is_that_of_its_parts(task: DiagnosisTask) -> Measurement:
     """The difference from ``base.log_prob(z) + log_det``, and of the base's density from one that integrates to 1.
 
     The constant of a standard normal is 0.9 nats per dimension. The integral of a base that is no Gaussian is known if
-    its dimensions are independent, from sums that may err by 0.3 nats per dimension.
+    its dimensions are independent, from sums that may err by 0.3 nats per dimension. Of any other base, z times the
+    slope of its log-density is averaged over its draws: that is minus the number of dimensions.
     """
     flow, few = task.precise
     if task.is_estimate:
@@ -137,18 +143,10 @@ def log_p_is_that_of_its_parts(task: DiagnosisTask) -> Measurement:
     z, log_det = flow.bijector.forward_and_log_det(few.x, few.context)
     difference = flow.log_prob(few.x, few.context) - flow.base.log_prob(z) - log_det
     size = difference.abs().max().item() / flow.dims
-    off = _excess_of_the_base(task)
-    if off > size:
-        text = f"the density of the base integrates to exp({off * flow.dims:.4g}), {off:.3g} nats per dimension off"
-        return Measurement(off, text, *NOT_NORMALIZED)
+    wrong = wrong_base(task.flow.base, flow.dims, task.prior)
+    if wrong is not None and wrong.size > size:
+        return wrong
     return Measurement(size / task.slack, f"{size:.2g} nats per dimension off")
-
-
-def _excess_of_the_base(task: DiagnosisTask) -> float:
-    """Return by how many nats per dimension the base's log-density is off, and 0 if that may be rounding."""
-    excess = task.prior.excess if task.prior.is_gaussian else excess_by_sums(task.flow.base)
-    off = abs(excess or 0.0) / task.flow.dims
-    return off if off > (1e-4 if task.prior.is_gaussian else SUM_ERROR) else 0.0
 
 
 def _precision(x: Tensor) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,12 +86,26 @@ def random_permutations_not_saved(flow: nn.Module) -> list[str]:
 
 
 def unsaved_tensors(flow: nn.Module) -> dict[str, Tensor]:
-    """Return tensors that a flow holds beside its state: buffers that are not persistent, and attributes."""
+    """Return what a flow holds beside its state: buffers that are not persistent, and attributes.
+
+    Attributes are tensors, or arrays and lists of numbers, which are returned as tensors.
+    """
     saved = flow.state_dict().keys()
     found = {name: value for name, value in flow.named_buffers() if name not in saved}
     for name, module in flow.named_modules():
-        found |= {f"{name}.{key}": value for key, value in vars(module).items() if isinstance(value, Tensor)}
+        own = {f"{name}.{key}": _as_tensor(value) for key, value in vars(module).items()}
+        found |= {key: value for key, value in own.items() if value is not None}
     return found
+
+
+def _as_tensor(value: Any) -> Tensor | None:
+    """Return a tensor, or an array or a list of numbers as one; None for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(value.copy())
+    is_list = isinstance(value, list | tuple) and value and all(type(one) in (int, float) for one in value)
+    return torch.tensor(value) if is_list else None
 
 
 def _is_at(value: Tensor, number: float) -> bool:
