@@ -277,6 +277,16 @@ def test_labels_that_are_off_by_one_are_named(shift, status, words):
     assert words in said(result)
 
 
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_labels_of_other_images_are_named(is_shuffled):
+    name, task = "images fit their own labels best", located(10)
+    if is_shuffled:
+        order = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+        task.batch = task.batch._replace(context=task.batch.context[order])
+    result = results(task, [name])[name]
+    assert (result.status, "of other images" in result.cause) == (("pass", False), ("fail", True))[is_shuffled], result
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [

@@ -37,18 +37,36 @@ def images_fit_their_own_labels(task: DiagnosisTask) -> Measurement:
     if (under == under[:, :1]).all():
         cause = "the flow does not use its labels: nothing that it computes depends on them"
         return Measurement(1.0, "log p is the same under every label", cause, "pass the context to the networks")
-    better = _better_labels(under, few.context)
-    n_labels = len(few.context.unique())
-    if not better:
-        return Measurement(0.0, f"none of {n_labels} labels fits better than their own")
+    better, n_labels = _better_labels(under, few.context), len(few.context.unique())
     text = ", ".join(f"images of {own} fit {other} best" for own, other in [*better.items()][:3])
-    size = len(better) / n_labels
     if len(better) >= 2 and len(set(better.values())) == len(better):
         steps = {(other - own) % flow.n_classes for own, other in better.items()}
         how = f"by {min(steps)}" if len(steps) == 1 else "by a permutation"
         cause = f"labels are shifted {how} against those that the flow was trained with"
-        return Measurement(size, text, cause, "number the classes in the same way in training and here")
-    return Measurement(size, text)
+        return Measurement(
+            len(better) / n_labels, text, cause, "number the classes in the same way in training and here"
+        )
+    if _are_of_other_images(under, few.context):
+        text = "images are no likelier under their own labels than under others, though log p depends on them"
+        cause = "the labels are those of other images, here or in training: only one of the two was shuffled"
+        return Measurement(1.0, text, cause, "shuffle images and labels by one order, and index both by the same rows")
+    return Measurement(len(better) / n_labels, text or f"none of {n_labels} labels fits better than their own")
+
+
+def _are_of_other_images(under: Tensor, labels: Tensor) -> bool:
+    """Return whether labels tell nothing of their images, while they would tell much if drawn as the flow believes.
+
+    Args:
+        under: log p of each image under each label, shape (n, n_classes).
+        labels: Labels of the images, shape (n,).
+    """
+    centred = (under - under.mean(1, keepdim=True)).double()
+    centred = centred - centred.mean(0)  # a label that fits all images better says nothing of any
+    own = centred.gather(1, labels[:, None]).squeeze(1)
+    error = own.std() / len(own) ** 0.5
+    believed = (centred.softmax(1) * centred).sum(1).mean()
+    is_nothing = own.mean() < STANDARD_ERRORS * error and own.mean() < believed / 10
+    return bool(is_nothing and own.mean() + STANDARD_ERRORS * error < believed)
 
 
 def _better_labels(under: Tensor, labels: Tensor) -> dict[int, int]:
