@@ -100,6 +100,17 @@ def test_weights_trained_behind_another_margin_are_named():
     assert (result.status, "margin of 0.05" in result.cause) == ("fail", True)
 
 
+def test_a_flow_that_has_hardly_learned_anything_is_not_said_to_have_learned_other_images():
+    """Another scale makes images likelier, but not as likely as one Gaussian for all pixels does."""
+    dark = (pictures() > 200) * pictures()
+    flow = gaussian(1e-5, dark)
+    layer = flow.bijector.bijectors[2]
+    layer.mean.zero_()
+    layer.std.fill_(1.38)
+    result = results(DiagnosisTask(flow, batch_of(dark)), [LIE])[LIE]
+    assert (result.status, "more bits than under the uniform" in result.measured) == ("skip", True), result
+
+
 def test_the_difference_of_two_halves_of_a_set_is_chance_and_a_shift_is_undone():
     images, others = batch_of(pictures(2000)).x, batch_of(pictures(2000, 1), 1).x
     assert difference(images, others) < 0.1

@@ -335,6 +335,20 @@ def test_a_map_that_folds_is_not_one_to_one():
     assert healthy.status == "pass", healthy
 
 
+def test_a_fold_that_few_images_reach_is_found_where_they_do_not_come_back():
+    """The first images, which are examined in float64, lie on the branch that the inverse takes."""
+    batch = images()
+    levels = batch.levels.clone()
+    levels[:4, :, 0, 0] = 250
+    batch = batch._replace(x=(levels + 0.5) / 256, levels=levels)
+    task = DiagnosisTask(flow_of(Planar(-3.0), Coupling()), batch)
+    name = "images come back in float32"
+    found = results(task, [INVERSE, name])
+    assert (found[INVERSE].status, found[name].status) == ("pass", "fail"), found
+    assert "not one to one" in found[name].cause
+    assert "Planar" in found[name].measured
+
+
 class WrongElements(Bijector):
     """Transforms its odd elements given the even ones, puts both side by side, and takes them apart otherwise."""
 
