@@ -10,6 +10,7 @@ from torch import nn
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.diagnostics import Batch, DiagnosisTask, undithered_gain
 from nf_mnist.diagnostics.bits_causes import cause_of_many_bits
+from nf_mnist.diagnostics.inverse_causes import is_permuted
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.rounding import log_dets_round_to, rounds_to
 from nf_mnist.diagnostics.weights import random_permutations_not_saved
@@ -165,6 +166,12 @@ class PermutedBack(Bijector):
 def test_values_that_come_back_at_other_places_are_a_permutation():
     result = results(task_of(Coupling(), PermutedBack(), Coupling(1)), [INVERSE])[INVERSE]
     assert (result.is_shown, "at other places" in result.cause, "PermutedBack" in result.measured) == (True, True, True)
+
+
+def test_values_that_are_a_little_off_at_their_own_places_are_no_permutation():
+    x = torch.randn(4, DIMS, dtype=torch.float64)
+    assert is_permuted(PermutedBack(), x)
+    assert not is_permuted(Rounded(lambda x: x + 1e-7), x)
 
 
 class Summed(Bijector):

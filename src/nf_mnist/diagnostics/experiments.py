@@ -55,16 +55,23 @@ def shrinks(errors: list[float]) -> bool:
 
 
 @torch.no_grad()
-def is_solver(bijector: Invertible, x: Tensor) -> bool:
-    """Return whether the inverse iterates: it calls one network again and again, or takes far more operations."""
+def is_solver(bijector: Invertible, x: Tensor, is_inverse: bool = True) -> bool:
+    """Return whether a direction iterates: it calls one network again and again, or takes far more operations.
+
+    Args:
+        bijector: The map.
+        x: Events, shape (batch, *event).
+        is_inverse: Whether the inverse is asked about, and not forward.
+    """
     z, _ = bijector.forward_and_log_det(x)
-    if network_calls(bijector, z, is_inverse=True) >= MANY:
+    if network_calls(bijector, z if is_inverse else x, is_inverse) >= MANY:
         return True
     with _Operations() as forward:
         bijector.forward_and_log_det(x)
     with _Operations() as inverse:
         bijector.inverse_and_log_det(z)
-    return inverse.n >= MANY * forward.n
+    asked, other = (inverse, forward) if is_inverse else (forward, inverse)
+    return asked.n >= MANY * other.n
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.contract_checks import SOUND, same_input_same_output
 from nf_mnist.diagnostics.events import telling_events
-from nf_mnist.diagnostics.experiments import network_calls, sees_itself
+from nf_mnist.diagnostics.experiments import is_solver, sees_itself
 from nf_mnist.diagnostics.gaps import STANDARD_ERRORS, estimated_log_det, explained
 from nf_mnist.diagnostics.inverse_causes import SEES_ITSELF
 from nf_mnist.diagnostics.invertible import Invertible
@@ -31,7 +31,7 @@ SECONDS = 6.0  # after which no further event is looked at
 RESOLVED = 1e13  # condition number of a Jacobian above which its determinant is rounding in float64
 LARGE_BIAS = 0.1  # nats per dimension of an estimate, which training follows
 UNRESOLVED_ERROR = 0.1  # nats per dimension: what a few singular values that are rounding may make of a determinant
-SOLVED, SOLVER_ERROR = 3, 1e3  # calls of one network that make a solver, whose log-determinant may err by this factor
+SOLVER_ERROR = 1e3  # factor by which the log-determinant of a solver may err more than any other
 
 
 @check(
@@ -90,7 +90,7 @@ def _explained(flow: Flow, events: list[Batch], pairs: list[LogDet], at: int, fo
         raise NotMeasured(
             f"float64 cannot resolve the determinant of a Jacobian that stretches by up to {values[0]:.2g}"
         )
-    if network_calls(whole, event.x) >= SOLVED and found.size < 1e-5 * SOLVER_ERROR:
+    if found.size < 1e-5 * SOLVER_ERROR and is_solver(whole, event.x, is_inverse=False):
         return Measurement(0.0, f"{found.text}: no more than the error of a solver")
     by_differences = torch.linalg.slogdet(differences(whole, event.x)).logabsdet.item()
     if abs(by_differences - pairs[at].claimed) < 1e-3 * pairs[at].gap:
