@@ -202,3 +202,24 @@ def test_one_samples_takes_a_sample_over_hides_a_half_and_completes_it(page):
     assert "What is shown is black" in page.text("status")
     loaded = page.browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert all(url.startswith((page.browser.current_url, "data:", "blob:")) for url in loaded), loaded
+
+
+@pytest.mark.browser
+def test_what_is_drawn_is_shown_and_completed_and_a_seed_decides_the_samples(page):
+    actions = importlib.import_module("selenium.webdriver").ActionChains(page.browser)
+    editor = page.browser.find_element("id", "editor")
+    actions.move_to_element_with_offset(editor, -50, -60).click_and_hold().move_by_offset(100, 0).release().perform()
+    drawn = page.images("#editor")[0, ..., 0]
+    assert (drawn[7, 9:20] == 255).all(), "a stroke has no gap, though the pointer moves at once"
+    assert (drawn[9:] == 0).all()
+    page.put("mask", "lower")
+    found = []
+    for seed in (3, 3, 4):
+        page.put("count", 1)
+        page.put("seed", seed)
+        page.click("#complete")
+        page.wait("1 of 1")
+        found.append(page.images("#results canvas")[0])
+    assert torch.equal(found[0][:14, :, 0], drawn[:14])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])

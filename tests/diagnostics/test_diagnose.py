@@ -157,14 +157,17 @@ def test_running_statistics_that_never_saw_data_and_a_variance_at_the_floor_are_
     assert "316 times" in by_name[names[1]].measured, "1 / sqrt(1e-5)"
 
 
-def test_a_narrow_dimension_is_magnified_without_alarm():
+@pytest.mark.parametrize(("eps", "variance", "status"), [(1e-5, 2.0**-12, "pass"), (1e-9, 2.0**-26, "fail")])
+def test_a_narrow_dimension_is_magnified_without_alarm_and_one_of_no_width_with_alarm(eps, variance, status):
     flow = make_flow("cp3", torch.float32)
     name = "normalisation does not magnify"
     norms = [layer for layer in flow.bijector.layers() if isinstance(layer, BatchNorm)]
-    norms[-1].running_var.fill_(1 / 64**2)
+    norms[-1].eps = eps
+    norms[-1].running_var.fill_(variance)
     result = results(make_task(flow), [name])[name]
-    assert result.status == "pass", result
-    assert "63.0 times" in result.measured or "62.7 times" in result.measured, "1 / sqrt(1 / 64^2 + 1e-5) is 62.7"
+    assert result.status == status, result
+    assert f"{(variance + eps) ** -0.5:.3g} times" in result.measured
+    assert " 0 variances near the floor" in result.measured
 
 
 def test_an_unbounded_scale_function_is_warned_of():

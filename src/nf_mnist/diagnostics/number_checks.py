@@ -16,6 +16,7 @@ from nf_mnist.metrics.invertibility import RoundTrip, round_trip
 
 N_RETURNED = 32  # images that are decoded again
 FEW = 1e-4  # of the pixels
+MAGNIFIED = 100.0  # times; a dimension of grey levels has at least a hundredth of the width of all
 HUGE = 100.0  # raw log-scale that no healthy network predicts
 
 
@@ -199,7 +200,7 @@ def running_statistics_fit(task: DiagnosisTask) -> Measurement:
     "normalisation does not magnify",
     unit="times",
     warn=30.0,
-    fail=100.0,
+    fail=MAGNIFIED,
     cause="dimensions that are constant in the data have a variance near eps: a rare other value is blown up",
     remedy="dequantize, or normalise by running statistics in training, too",
     overrides=(
@@ -212,13 +213,14 @@ def running_statistics_fit(task: DiagnosisTask) -> Measurement:
 def normalisation_does_not_magnify(task: DiagnosisTask) -> Measurement:
     """The largest factor of a BatchNorm or ActNorm in the flow. A variance at the floor of 1e-5 makes it 316.
 
-    Where no variance is within ten times the floor, the factor is that of narrow data, and counts as 0.
+    Where no variance is within ten times the floor, a factor of up to 100 is that of narrow data, and counts as 0.
     """
     largest = magnification(task.flow)
     if largest is None:
         raise NotMeasured("there are no normalisations in the flow")
     text = f"{largest.factor:.3g} times in {largest.name}, {largest.n_near_floor} variances near the floor"
-    return Measurement(largest.factor if largest.n_near_floor else 0.0, text)
+    is_narrow = not largest.n_near_floor and largest.factor <= MAGNIFIED
+    return Measurement(0.0 if is_narrow else largest.factor, text)
 
 
 def changed_pixels(errors: RoundTrip) -> Measurement:
