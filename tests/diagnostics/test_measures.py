@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Sequential, make_mask
+from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Logit, Sequential, make_mask
 from nf_mnist.bijectors.quantile_map import SMALLEST_FRACTION
 from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
@@ -22,6 +22,8 @@ from nf_mnist.diagnostics import (
     reached_layers,
     undithered_gain,
 )
+from nf_mnist.diagnostics.jacobian import differences
+from nf_mnist.diagnostics.layers import WithContext
 from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.metrics import round_trip
@@ -151,3 +153,12 @@ def test_the_edge_of_a_level_is_no_mistake_of_a_map_that_jumps_there():
     task = DiagnosisTask(flow, Batch(x, torch.zeros(20), levels.to(torch.uint8), None))
     (result,) = diagnose(task, [log_det_is_that_of_the_jacobian])
     assert result.status == "pass", result.measured
+
+
+def test_differences_follow_a_logit_at_dark_pixels():
+    """The slope of a logit at x is 1 / (x (1 - x)), which bends within a fraction of x."""
+    x = torch.tensor([1e-6, 1e-4, 1e-2, 0.5, 1 - 1e-4], dtype=torch.float64).reshape(1, 1, 1, 5)
+    jacobian = differences(WithContext(Logit(0.0)), x)
+    wanted = -(x * (1 - x)).log().sum()
+    assert torch.linalg.slogdet(jacobian).logabsdet.item() == pytest.approx(wanted.item(), abs=1e-4)
+    assert torch.equal(jacobian, jacobian.diagonal().diag())
