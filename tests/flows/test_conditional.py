@@ -229,6 +229,7 @@ def test_crank_nicolson_draws_from_the_posterior(tiny):
     assert distance(drawn_levels(tiny), exact_posterior(tiny)) < 1.95, "0.1% of fair samples are further"
 
 
+@pytest.mark.slow
 def test_without_the_metropolis_test_draws_are_from_another_distribution(tiny, monkeypatch):
     monkeypatch.setattr(CrankNicolsonChains, "_chance", lambda self, change: torch.full_like(change, 0.97))
     assert distance(drawn_levels(tiny), exact_posterior(tiny)) > 4

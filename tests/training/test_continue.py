@@ -35,8 +35,20 @@ def training_rows(folder: Path) -> list[tuple[str, str, str]]:
     [
         pytest.param("max_steps=3", "max_steps=7", ["trainer.val_check_interval=2"], id="in_mid_epoch"),
         pytest.param("max_steps=4", "max_steps=9", ["trainer.val_check_interval=3"], id="at_the_end_of_an_epoch"),
-        pytest.param("max_steps=6", "max_steps=9", ["trainer.val_check_interval=2"], id="after_a_validation"),
-        pytest.param("max_steps=4", "max_steps=9", ["trainer.val_check_interval=4"], id="validation_at_the_end"),
+        pytest.param(
+            "max_steps=6",
+            "max_steps=9",
+            ["trainer.val_check_interval=2"],
+            id="after_a_validation",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "max_steps=4",
+            "max_steps=9",
+            ["trainer.val_check_interval=4"],
+            id="validation_at_the_end",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("max_epochs=1", "max_epochs=3", ["trainer.val_check_interval=3"], id="epochs"),
         pytest.param("max_steps=3", "max_steps=5", ["trainer.precision=64-true"], id="float64"),
         pytest.param("max_steps=3", "max_steps=5", ["callbacks=ema"], id="ema", marks=pytest.mark.slow),

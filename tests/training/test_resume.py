@@ -52,7 +52,10 @@ def state(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("step", [3, 4], ids=["in_mid_epoch", "at_the_end_of_an_epoch"])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(3, id="in_mid_epoch"), pytest.param(4, id="at_the_end_of_an_epoch", marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(options, step, images, tmp_path):
     settings = [*options, "trainer.max_steps=9", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]
     settings += ["logger.tensorboard=null", "callbacks.last.save_top_k=-1"]
