@@ -21,6 +21,8 @@ def main(cfg: DictConfig) -> None:
     trained = load_trained(cfg.ckpt, cfg.trust)
     method = build_method(cfg.method)
     flow = trained.flow.to(placement.device, placement.dtype)
+    if flow.n_classes or cfg.label is not None:
+        flow = flow.given_label(cfg.label)
     task = make_completion_task(cfg, flow, cfg.get("data") or trained.cfg.data, placement)
     scored = complete(cfg, method, flow, task)
     with new_folder(out) as folder:

@@ -25,7 +25,7 @@ OTHERS = [  # command, overrides, what the error says
     ("inpaint", "{ckpt} method=posterior method.n_chains=0", "method.n_chains must be"),
     ("inpaint", "{ckpt} method=logit_adam method.step=0", "method.step must be"),
     ("sample", "{ckpt} seed=-1", "seed must be"),
-    ("sample", "{ckpt} label=3", "this flow has 0 labels"),
+    ("sample", "{ckpt} label=3", "this flow has no class labels"),
     ("sample", "{ckpt} label=-1", "label must be"),
     ("sample", "{ckpt} out={}/text.npz/grid.png", "text.npz"),
     ("evaluate", "{ckpt} evaluation.split=nosuch", "unknown split 'nosuch'"),

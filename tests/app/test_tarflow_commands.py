@@ -8,6 +8,7 @@ from tests.support.helpers import run_command, tiny_overrides, write_images
 
 TRAINED = {  # by what the flow has
     "labels": ["model.flow.n_classes=10", "data.dequantizer=gaussian"],
+    "uniform": ["model.flow.n_classes=10"],
     "nothing": ["model.flow.n_classes=0"],
 }
 
@@ -28,7 +29,7 @@ def checkpoint(runs, name: str) -> str:
 
 
 def test_gaussian_noise_has_no_bits_per_dimension(runs):
-    with_noise, without = (json.loads((runs[name] / "metrics.json").read_text()) for name in TRAINED)
+    with_noise, without = (json.loads((runs[name] / "metrics.json").read_text()) for name in ("labels", "nothing"))
     assert "bpd" not in with_noise
     assert without["bpd"] > 0
 
@@ -43,13 +44,40 @@ def test_samples_are_denoised_and_guided(runs, tmp_path):
     assert run_command("sample", checkpoint(runs, "nothing"), *given).code == 0
 
 
+@pytest.mark.parametrize("label", [3, "null"])
+def test_images_of_a_class_or_of_any_are_completed_by_a_flow_with_labels(label, runs, tmp_path):
+    given = ["mask=lower", "method=mode", "method.n_steps=1", "n_images=1", f"label={label}", f"out={tmp_path}/found"]
+    finished = run_command("inpaint", checkpoint(runs, "uniform"), *given)
+    assert finished.code == 0, finished.err
+    metrics = json.loads((tmp_path / "found" / "metrics.json").read_text())
+    assert metrics["label"] == (None if label == "null" else label)
+
+
+@pytest.mark.parametrize(
+    ("run", "label", "said"),
+    [
+        ("uniform", 10, "label=10, but this flow has 10 labels"),
+        ("nothing", 3, "this flow has no class labels"),
+        (
+            "labels",
+            3,
+            "trained on ones with Gaussian noise, which leave it; data=mnist gives images with uniform noise",
+        ),
+    ],
+)
+def test_a_label_that_no_completion_can_have_is_refused_in_a_line(run, label, said, runs, tmp_path):
+    finished = run_command("inpaint", checkpoint(runs, run), "n_images=1", f"label={label}", f"out={tmp_path}/found")
+    assert (finished.code, finished.err.count("\n")) == (1, 1), finished.err
+    assert said in finished.err
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (["denoise=true"], "this flow was trained without it"),
         (["guidance=1"], "guidance needs class labels, and this flow has none"),
         (["attention_temperature=2"], "a setting of guidance; add guidance=1"),
-        (["label=3"], "this flow has 0 labels"),
+        (["label=3"], "this flow has no class labels"),
         (["guidance=-1"], "guidance must be a number of at least 0"),
         (["denoise=yes"], "denoise must be true or false"),
     ],

@@ -92,6 +92,35 @@ def test_labels_change_the_density_and_keep_it_invertible(name):
         flow(x)
 
 
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_a_flow_that_is_given_a_label_has_the_density_of_that_class(name):
+    flow = unsettle(CONDITIONAL[name]()).double().eval()
+    x, labels, given = events(GREY), torch.full((5,), 2), flow.given_label(2)
+    z, log_prob = given(x)
+    assert_close(log_prob, flow.log_prob(x, labels), atol=0, rtol=0)
+    assert_close(given.decode(z), flow.decode(z, labels), atol=0, rtol=0)
+    assert (given.n_classes, given.bijector.is_continuous) == (0, flow.bijector.is_continuous)
+    draws = [one.sample(3, generator=torch.Generator().manual_seed(0)) for one in (given, given)]
+    assert_close(draws[0], draws[1], atol=0, rtol=0)
+    assert not any(
+        parameter.data_ptr() not in {p.data_ptr() for p in flow.parameters()} for parameter in given.parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "label", "message"),
+    [
+        (3, 3, "label=3, but this flow has 3 labels, counted from 0"),
+        (3, -1, "label=-1, but this flow has 3 labels"),
+        (3, None, "learned no images without their labels; give a label, 0 to 2"),
+        (0, 1, "this flow has no class labels; leave the label out"),
+    ],
+)
+def test_a_label_that_a_flow_does_not_have_is_refused(n_classes, label, message):
+    with pytest.raises(ConfigError, match=message):
+        small_nice(n_classes).given_label(label)
+
+
 def bars(n: int) -> torch.Tensor:
     """Return levels of black images of 8x8 with a bright bar at a random position."""
     column = torch.arange(8) - torch.randint(8, (n, 1, 1, 1))

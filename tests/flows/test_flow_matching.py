@@ -115,6 +115,19 @@ def test_labels_condition_everything_and_some_are_hidden_in_training():
     assert small(n_classes=0).training_context(x, zeros) is None
 
 
+@pytest.mark.parametrize("label", [2, None])
+def test_a_flow_that_is_given_a_label_has_its_velocities(label):
+    flow, x = small(), events(GREY)
+    labels = torch.full((5,), NO_LABEL if label is None else label)
+    given = flow.given_label(label)
+    assert isinstance(given, FlowMatching)
+    state, time = torch.randn(5, *GREY).double(), torch.rand(5).double()
+    assert_close(given.map.velocity(state, time, None), flow.map.velocity(state, time, labels), atol=0, rtol=0)
+    assert_close(given.encode(x), flow.encode(x, labels), atol=0, rtol=0)
+    others = flow.map.velocity(state, time, torch.full((5,), 1))
+    assert not torch.allclose(given.map.velocity(state, time, None), others)
+
+
 def test_guided_samples_move_away_from_those_without_labels():
     flow, x, labels = small(), events(GREY), torch.tensor([0, 1, 2, 0, 1])
     state, time = 2 * x - 1, torch.full((5,), 0.3, dtype=x.dtype)

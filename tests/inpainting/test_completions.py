@@ -141,5 +141,9 @@ def test_the_density_of_images_is_the_same_whether_the_flow_counts_its_logit_or_
 
 def test_a_flow_with_class_labels_is_refused_with_advice_that_can_be_followed():
     flow: Flow = small_glow(n_classes=10).eval()
-    with pytest.raises(ConfigError, match=r"class labels, this one has 10; train with model\.flow\.n_classes=0"):
+    with pytest.raises(ConfigError, match=r"class labels, and this one has 10; flow\.given_label\(label\) returns one"):
         budgeted_completions(flow, torch.rand(1, 1, 8, 8), HALF, 1, 2, torch.Generator().manual_seed(0))
+    found = budgeted_completions(
+        flow.given_label(3), torch.rand(1, 1, 8, 8), HALF, 1, 2, torch.Generator().manual_seed(0)
+    )
+    assert found.x.isfinite().all()

@@ -85,6 +85,11 @@ def _images(cfg: DictConfig, flow: Flow, data: DictConfig) -> tuple[Tensor, dict
 
     Images are dequantized by the data's own dequantizer, never by a learned one: the truth does not depend on the flow.
     """
+    if data.dequantizer == "gaussian":
+        raise ConfigError(
+            "inpainting takes images in [0, 1], and this flow was trained on ones with Gaussian noise, which leave it; "
+            "data=mnist gives images with uniform noise"
+        )
     dequantizer = build_dequantizer(data, OmegaConf.create())
     if cfg.image is not None:
         levels, index, columns = read_picture(str(cfg.image))[None], torch.zeros(1, dtype=torch.int64), {}
@@ -127,6 +132,7 @@ def write_completions(cfg: DictConfig, task: CompletionTask, scored: ScoredCompl
         "checkpoint": str(cfg.ckpt),
         "images": cfg.split if cfg.image is None else str(cfg.image),
         "mask": cfg.mask,
+        "label": cfg.label,
         "method": cfg.method._target_.rpartition(".")[2],
         "n_images": len(task.truth),
         "n_samples": cfg.n_samples,

@@ -35,8 +35,8 @@ def check_sampling(cfg: DictConfig, flow: Flow, dequantizer: Dequantizer) -> Sam
     """
     if cfg.classify:
         check_digits(flow.event_shape)
-    if cfg.label is not None and not 0 <= cfg.label < flow.n_classes:
-        raise ConfigError(f"label={cfg.label}, but this flow has {flow.n_classes} labels, counted from 0")
+    if cfg.label is not None:
+        flow.check_label(cfg.label)
     return resolve_sampling(cast(Mapping[str, Any], cfg), flow, dequantizer)
 
 

@@ -7,6 +7,7 @@ from nf_mnist.bijectors.continuous import ContinuousMap
 from nf_mnist.bijectors.coupling import AdditiveCoupling, AffineCoupling, LearnedTanh, MaskedCoupling
 from nf_mnist.bijectors.discretized_logistic import NeighbourPixel, n_parameters
 from nf_mnist.bijectors.gaussianize import MarginalGaussianization
+from nf_mnist.bijectors.given_label import GivenLabel
 from nf_mnist.bijectors.grouped_mixture import GroupedMixture
 from nf_mnist.bijectors.inverse import Inverse
 from nf_mnist.bijectors.invertible_conv import InvertibleConv
@@ -38,6 +39,7 @@ __all__ = [
     "ElementMap",
     "FactorOut",
     "Flatten",
+    "GivenLabel",
     "GroupedMixture",
     "Inverse",
     "InvertibleConv",

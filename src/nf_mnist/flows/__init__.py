@@ -18,8 +18,9 @@ from nf_mnist.flows.builders.uva import uva, uva_noise
 from nf_mnist.flows.components import normalization, preprocessing
 from nf_mnist.flows.conditional_flow import ConditionalFlow, observed_image, teacher_forced
 from nf_mnist.flows.continuous_flow import ContinuousFlow, RegularizedFlow
-from nf_mnist.flows.flow import Flow, StandardNormal
+from nf_mnist.flows.flow import Flow
 from nf_mnist.flows.patch_flow import PatchFlow
+from nf_mnist.flows.standard_normal import StandardNormal
 from nf_mnist.flows.velocity_matching import FlowMatching
 
 __all__ = [

@@ -1,41 +1,12 @@
 """A normalizing flow: a bijector and a base distribution."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.bijectors import Bijector, Shape
+from nf_mnist.bijectors import Bijector, GivenLabel, Shape
 from nf_mnist.data.labels import check_labels
 from nf_mnist.errors import ConfigError, ShapeError
-
-
-class StandardNormal(nn.Module):
-    """The base distribution: ``dims`` independent standard normals.
-
-    Args:
-        dims: Number of dimensions.
-    """
-
-    def __init__(self, dims: int) -> None:
-        super().__init__()
-        self.dims = dims
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return log p(z) in nats, shape (batch,), for z of shape (batch, dims)."""
-        return -0.5 * (z.square().sum(1) + self.dims * math.log(2 * math.pi))
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n latents, shape (n, dims), on the CPU in the default dtype.
-
-        A generator gives the same latents on every machine, whether it draws them at once or in several calls. Torch
-        fills blocks of 16 numbers and treats the rest of a tensor differently, so each latent draws a multiple of 16.
-
-        Args:
-            n: Number of latents.
-            generator: A CPU generator; None uses the global random state.
-        """
-        return torch.randn(n, self.dims + -self.dims % 16, generator=generator)[:, : self.dims]
+from nf_mnist.flows.standard_normal import StandardNormal
 
 
 class Flow(nn.Module):
@@ -50,11 +21,13 @@ class Flow(nn.Module):
     Attributes:
         dims: Number of dimensions of data and latent alike, 784 for MNIST.
         takes_observed_pixels: Whether the context is an image of which some pixels are observed.
+        label_dropout: Share of the training images whose label is hidden, so that images of any class are learned, too.
         loss_is_likelihood: Whether :meth:`training_loss` is a negative log-likelihood in nats per image.
     """
 
     bijector: Bijector
     takes_observed_pixels = False
+    label_dropout = 0.0
     loss_is_likelihood = True
 
     def __init__(self, bijector: Bijector, event_shape: Shape, n_classes: int = 0) -> None:
@@ -168,6 +141,20 @@ class Flow(nn.Module):
             "guidance is for model=tarflow and flow_matching; this flow has no predictions to extrapolate"
         )
 
+    def given_label(self, label: int | None) -> "Flow":
+        """Return a flow without labels, of images of one class; it shares the weights of this flow.
+
+        Args:
+            label: The class; None for images of any class, if the flow has learned some without their labels.
+
+        Raises:
+            ConfigError: If this flow has no such label, or no images without labels were learned.
+        """
+        self.check_label(label)
+        given = Flow(GivenLabel(self.bijector, label), self.event_shape)
+        given.base = self.base
+        return given.eval()
+
     def solver_metrics(self) -> dict[str, float | int]:
         """Return what the solver of a differential equation was asked for and took; empty for flows without one."""
         return {}
@@ -207,6 +194,24 @@ class Flow(nn.Module):
         """
         if self.n_classes:
             check_labels(labels, self.n_classes, "this flow is conditioned on", source, "model.flow.n_classes")
+
+    def check_label(self, label: int | None) -> None:
+        """Check that the flow has a label.
+
+        Args:
+            label: The label; None for images of any class.
+
+        Raises:
+            ConfigError: If it has no such label, or no images without labels were learned.
+        """
+        if not self.n_classes:
+            raise ConfigError(f"label={label}, but this flow has no class labels; leave the label out")
+        if label is None and not self.label_dropout:
+            raise ConfigError(
+                f"this flow has learned no images without their labels; give a label, 0 to {self.n_classes - 1}"
+            )
+        if label is not None and not 0 <= label < self.n_classes:
+            raise ConfigError(f"label={label}, but this flow has {self.n_classes} labels, counted from 0")
 
     def _check(self, x: Tensor, context: Tensor | None) -> None:
         if x.shape[1:] != self.event_shape:

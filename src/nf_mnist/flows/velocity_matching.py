@@ -7,7 +7,7 @@ from nf_mnist.bijectors import Bijector, OdeSolver, Shape
 from nf_mnist.errors import ConfigError, check_range
 from nf_mnist.flows.continuous_flow import ContinuousFlow
 from nf_mnist.flows.flow import Flow
-from nf_mnist.nets import GuidedVelocity, hide_labels
+from nf_mnist.nets import GuidedVelocity, LabelledVelocity, hide_labels
 
 
 class FlowMatching(ContinuousFlow):
@@ -72,8 +72,12 @@ class FlowMatching(ContinuousFlow):
                 "guidance needs class labels, some of them hidden in training (model.flow.n_classes=10, "
                 "model.flow.label_dropout=0.1)"
             )
-        velocity = GuidedVelocity(self.map.velocity, weight)
-        guided = FlowMatching(
-            self.preprocess, velocity, self.map.solver, self.sampler, self.event_shape, self.n_classes, 0.0
-        )
-        return guided.eval()
+        return self._with_velocity(GuidedVelocity(self.map.velocity, weight), self.n_classes)
+
+    def given_label(self, label: int | None) -> Flow:
+        self.check_label(label)
+        return self._with_velocity(LabelledVelocity(self.map.velocity, label), 0)
+
+    def _with_velocity(self, velocity: nn.Module, n_classes: int) -> "FlowMatching":
+        solvers = self.map.solver, self.sampler
+        return FlowMatching(self.preprocess, velocity, *solvers, self.event_shape, n_classes, 0.0).eval()

@@ -75,8 +75,8 @@ def check_task(flow: Flow, x: Tensor, observed: Tensor, n_samples: int, needs_gr
         raise ConfigError(f"n_samples must be at least 1, got {n_samples}")
     if flow.n_classes:
         raise ConfigError(
-            f"inpainting takes flows without class labels, this one has {flow.n_classes}; train with "
-            "model.flow.n_classes=0"
+            f"inpainting takes flows without class labels, and this one has {flow.n_classes}; flow.given_label(label) "
+            "returns one"
         )
     if needs_gradient and not flow.bijector.is_continuous:
         raise ConfigError(

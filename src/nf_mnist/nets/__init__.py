@@ -7,7 +7,7 @@ from nf_mnist.nets.contractive import ContractiveNet, SpectralConv
 from nf_mnist.nets.conv_mlp import ConvMLP
 from nf_mnist.nets.gated_resnet import GatedResNet
 from nf_mnist.nets.glow_conv import GlowConv, ZeroConv
-from nf_mnist.nets.guided import GuidedTransformer, GuidedVelocity
+from nf_mnist.nets.guided import GuidedTransformer, GuidedVelocity, LabelledVelocity
 from nf_mnist.nets.labels import NO_LABEL, hide_labels
 from nf_mnist.nets.masked_mlp import MaskedMLP
 from nf_mnist.nets.mlp import MLP
@@ -30,6 +30,7 @@ __all__ = [
     "GroupedTransformer",
     "GuidedTransformer",
     "GuidedVelocity",
+    "LabelledVelocity",
     "MLPHead",
     "MaskedMLP",
     "PreactivationResNet",

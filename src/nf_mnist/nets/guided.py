@@ -57,5 +57,21 @@ class GuidedVelocity(nn.Module):
         return guided_to + self.weight * (guided_to - self.net(x, time, _without_labels(context)))
 
 
+class LabelledVelocity(nn.Module):
+    """A velocity field under one label, whatever its context.
+
+    Args:
+        net: Predicts velocities from images, times and labels; it is shared, not copied.
+        label: The label of every image; None for images of any class.
+    """
+
+    def __init__(self, net: nn.Module, label: int | None) -> None:
+        super().__init__()
+        self.net, self.label = net, NO_LABEL if label is None else label
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.net(x, time, torch.full((len(x),), self.label, device=x.device))
+
+
 def _without_labels(context: Tensor | None) -> Tensor | None:
     return None if context is None else torch.full_like(context, NO_LABEL)

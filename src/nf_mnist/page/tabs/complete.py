@@ -35,9 +35,10 @@ def complete_tab(subject: Subject, methods: Mapping[str, Method]) -> None:
         subject: The flow.
         methods: Methods by their names, with their settings bound.
     """
-    allowed = allowed_methods(subject.flow)
+    flow = subject.flow.given_label(None) if subject.flow.label_dropout else subject.flow
+    allowed = allowed_methods(flow)
     if not allowed:
-        gr.Markdown("This flow cannot complete images: it takes class labels, or its density has no gradient.")
+        gr.Markdown("This flow cannot complete images: it needs class labels, or its density has no gradient.")
         return
     gr.Markdown("Draw a digit, hide a part of it, and see what could be there.")
     with gr.Row():
@@ -63,7 +64,7 @@ def complete_tab(subject: Subject, methods: Mapping[str, Method]) -> None:
         if name not in allowed:
             raise ConfigError(f"this flow cannot be completed by {name}; choose one of {', '.join(allowed)}")
         given = read_drawing(text, subject.flow.event_shape)
-        for found in complete(subject.flow, name, methods[name], given, n, seed):
+        for found in complete(flow, name, methods[name], given, n, seed):
             yield completion_figures(given, found, n)
 
     part.input(hidden, [drawing, part, seed], drawing, api_name="hide", show_progress="hidden")
