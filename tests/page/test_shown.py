@@ -15,7 +15,7 @@ from nf_mnist.page import bits, completions, latents, samples
 from nf_mnist.page.drawings import Drawing, whole
 from nf_mnist.page.fragments import Mark, chart, figures, grey
 from tests.page.conftest import subject_of
-from tests.support.registry import make_flow, small_nice, small_tarflow
+from tests.support.registry import make_flow, small_flow_matching, small_nice, small_tarflow
 
 SHAPE = (1, 8, 8)
 
@@ -76,8 +76,12 @@ def test_a_flow_is_completed_by_methods_that_suit_it(name, methods):
     assert completions.allowed_methods(make_flow(name)) == methods
 
 
-def test_a_flow_with_labels_is_not_completed():
-    assert completions.allowed_methods(small_nice(n_classes=3)) == []
+def test_a_flow_with_labels_is_completed_only_if_it_has_learned_images_without_them():
+    assert completions.allowed_methods(completions.completing(small_nice(n_classes=3))) == []
+    flow = completions.completing(small_flow_matching(n_classes=3))
+    assert completions.allowed_methods(flow) == ["replacement"]
+    without = small_flow_matching()
+    assert completions.completing(without) is without
 
 
 @pytest.mark.parametrize("part", HIDDEN)

@@ -15,6 +15,11 @@ MAX_COMPLETIONS = 64
 Method = Callable[..., Completions]
 
 
+def completing(flow: Flow) -> Flow:
+    """Return the flow that completes images: of images of any class, if a flow with labels has learned these."""
+    return flow.given_label(None) if flow.n_classes and flow.label_dropout else flow
+
+
 def allowed_methods(flow: Flow) -> list[str]:
     """Return the names of the methods that complete images with a flow, the best first; none with class labels."""
     if flow.n_classes:

@@ -11,6 +11,7 @@ from nf_mnist.page.completions import (
     Method,
     allowed_methods,
     complete,
+    completing,
     completion_figures,
     hide,
 )
@@ -35,7 +36,7 @@ def complete_tab(subject: Subject, methods: Mapping[str, Method]) -> None:
         subject: The flow.
         methods: Methods by their names, with their settings bound.
     """
-    flow = subject.flow.given_label(None) if subject.flow.label_dropout else subject.flow
+    flow = completing(subject.flow)
     allowed = allowed_methods(flow)
     if not allowed:
         gr.Markdown("This flow cannot complete images: it needs class labels, or its density has no gradient.")
