@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.contract import not_finite
 from nf_mnist.diagnostics.experiments import first_operation_not_finite
 from nf_mnist.diagnostics.isolation import copied
@@ -56,6 +57,34 @@ def cause_of_values_not_finite(task: DiagnosisTask, reached: ReachedLayer | None
             f"numbers overflow{how}, as after divergence: {_largest(task)}. With small weights all is finite", BACK
         )
     return Cause(f"numbers overflow{how}, with small weights, too", "look at this operation") if how else None
+
+
+@torch.no_grad()
+def cause_in_float32(task: DiagnosisTask, few: Batch) -> Cause | None:
+    """Return that numbers leave the range of float32; None if results are not finite in float64 either.
+
+    Args:
+        task: The flow and its images.
+        few: Images whose latents or log-likelihoods are not finite in float32.
+    """
+    precise, _ = task.precise
+    try:
+        z, log_prob = precise(few.double().x, few.double().context)
+    except Exception:  # a user's flow may fail in any way
+        return None
+    if task.slack != 1 or not (z.isfinite().all() and log_prob.isfinite().all()):
+        return None
+    operation = first_operation_not_finite(WithContext(copied(task.flow.bijector), few.context), few.x)
+    how = (
+        ""
+        if operation is None
+        else f", in {operation.name} of numbers from {operation.least:.3g} to {operation.largest:.3g}"
+    )
+    return Cause(
+        f"all is finite in float64, so that numbers leave the range of float32{how}: a product or an exponential "
+        "becomes 0 or infinite",
+        "add logarithms instead of taking the logarithm of a product, and bound what is exponentiated",
+    )
 
 
 def cause_of_large_values(task: DiagnosisTask, largest: float) -> Cause | None:

@@ -8,6 +8,7 @@ from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.layers import reached_layers
 from nf_mnist.flows import Flow
 
+CLOSEST = 1e-7  # to 0 or 1; the smallest dither is 6e-8
 TEMPERATURE = 1.5  # of a sample, whose values lie further out than those of images
 
 
@@ -38,13 +39,13 @@ def _mid_level(x: Tensor) -> Tensor:
 
 
 def _sample(flow: Flow, like: Batch, seed: int) -> list[Batch]:
-    """Return a sample with the context of an event, or nothing if it is no image."""
+    """Return a sample with the context of an event, or nothing if it is no image or too close to 0 or 1."""
     z = TEMPERATURE * flow.base.sample(1, torch.Generator().manual_seed(seed)).to(like.x)
     try:
         x, _ = flow.bijector.inverse_and_log_det(z, like.context)
     except Exception:  # the checks of the inverse report it
         return []
-    return [like._replace(x=x)] if x.shape == like.x.shape and ((x > 0) & (x < 1)).all() else []
+    return [like._replace(x=x)] if x.shape == like.x.shape and ((x > CLOSEST) & (x < 1 - CLOSEST)).all() else []
 
 
 def _row(batch: Batch, row: int) -> Batch:

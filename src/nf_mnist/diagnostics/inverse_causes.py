@@ -10,6 +10,7 @@ from nf_mnist.diagnostics.experiments import (
     MANY,
     depend_in_a_circle,
     errors_of_corrections,
+    has_wrong_log_det,
     is_solver,
     network_calls,
     one_sided_parameters,
@@ -49,6 +50,8 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             "the map magnifies too much, as after divergence",
             "go back to an earlier checkpoint, then a lower learning rate; bound the scales",
         )
+    if sees_itself(bijector, x[:1], jacobian_of(bijector, x[:1])):
+        return SEES_ITSELF
     if is_many_to_one(bijector, x):
         return Cause(
             "the map is not one to one: an event comes back as another one that has the same latent. It folds space or "
@@ -63,8 +66,6 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             f"{name} changes {direction} but not {other}, which uses an older copy of it or leaves it out",
             f"compute what {other} needs from {name} in each call, and keep no copy of it",
         )
-    if sees_itself(bijector, x[:1], jacobian_of(bijector, x[:1])):
-        return SEES_ITSELF
     return _cause_in_a_solver(bijector, x)
 
 
@@ -89,11 +90,12 @@ def is_permuted(bijector: Invertible, x: Tensor) -> bool:
 def _how_steep(bijector: Invertible, x: Tensor) -> str:
     """Say that the map less the identity is no contraction at an event; empty if it is, or if elements form an order.
 
-    An autoregression computes elements in an order, and needs no contraction.
+    An autoregression computes elements in an order, and needs no contraction. If its elements see one another all the
+    same, its log-determinant is wrong, too.
     """
     jacobian = jacobian_of(bijector, x[:1])
     steepness = torch.linalg.matrix_norm(jacobian - torch.eye(len(jacobian)).to(jacobian), 2).item()
-    if steepness <= 1 or not depend_in_a_circle(jacobian):
+    if steepness <= 1 or not depend_in_a_circle(jacobian) or has_wrong_log_det(bijector, x[:1], jacobian):
         return ""
     return f": as x + g(x), its g is no contraction, with a Lipschitz constant of at least {steepness:.3g}"
 

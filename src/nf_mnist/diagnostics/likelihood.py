@@ -1,6 +1,8 @@
 """Whether a log-density is a likelihood of images: are they dithered, is it bounded, does it hold for new images?"""
 
+import contextlib
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,8 +53,8 @@ def undithered_gain(flow: Flow, levels: Tensor, x: Tensor, context: Tensor | Non
         context: Context of the flow, or None.
     """
     terms = _terms(flow, x, context)
-    points = (levels.to(x) / 255, (levels.to(x) + 0.5) / 256)
-    gains = [((_terms(flow, point, context) - terms).mean(1) / flow.dims).amin().item() for point in points]
+    found = _accepted(lambda point: _terms(flow, point, context), levels.to(x))
+    gains = [((one - terms).mean(1) / flow.dims).amin().item() for one in found]
     return max((gain for gain in gains if not math.isnan(gain)), default=float("nan"))
 
 
@@ -72,8 +74,15 @@ def undithered_log_prob(flow: Flow, levels: Tensor, context: Tensor | None = Non
         context: Context of the flow, or None.
     """
     values = levels.to(next(flow.parameters(), torch.empty(0)))
-    points = (values / 255, (values + 0.5) / 256)
-    return torch.stack([flow.log_prob(point, context).double().nan_to_num(-torch.inf) for point in points]).amax(0)
+    found = _accepted(lambda point: flow.log_prob(point, context), values)
+    return torch.stack([one.double().nan_to_num(-torch.inf) for one in found]).amax(0)
+
+
+def _accepted(score: Callable[[Tensor], Tensor], levels: Tensor) -> list[Tensor]:
+    """Return the scores of images without dither at ``v / 255``, unless the flow refuses 0 and 1, and between these."""
+    with contextlib.suppress(Exception):  # a user's flow may refuse what its logit does not map
+        return [score(levels / 255), score((levels + 0.5) / 256)]
+    return [score((levels + 0.5) / 256)]
 
 
 def generalisation_gap(train: Tensor, validation: Tensor, dims: int) -> Gap:

@@ -5,6 +5,7 @@ import math
 import torch
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
+from nf_mnist.diagnostics.causes import cause_in_float32
 from nf_mnist.diagnostics.contract_checks import SOUND, inputs_are_left_alone, same_input_same_output, shapes
 from nf_mnist.diagnostics.jacobian import stretch
 from nf_mnist.diagnostics.layers import WithContext
@@ -40,7 +41,9 @@ def log_likelihoods_are_finite(task: DiagnosisTask) -> Measurement:
     """The share of images with a latent or a log-likelihood that is not finite."""
     scores = task.scores
     finite = scores.log_prob.isfinite() & scores.z.isfinite().all(1)
-    return Measurement(1 - finite.double().mean().item())
+    size = 1 - finite.double().mean().item()
+    cause = cause_in_float32(task, task.batch.rows((~finite).nonzero().flatten()[:N_RETURNED])) if size else None
+    return Measurement(size, f"{size:.3g} of the images have none", *(cause or ()))
 
 
 @check(
@@ -89,7 +92,7 @@ def images_come_back_in_bfloat16(task: DiagnosisTask) -> Measurement:
 @check(
     "inputs that are no images stay finite",
     unit="of the pixels are not finite or beyond [-1, 2]",
-    warn=0.0,
+    warn=0.1,
     fail=0.1,
     cause="outside the data, scales or normalisations overflow",
     remedy="bound the log-scales, or train at a lower rate with clipped gradients",
@@ -100,7 +103,7 @@ def images_come_back_in_bfloat16(task: DiagnosisTask) -> Measurement:
     needs=(*SOUND, inverse_undoes_forward, images_come_back),
 )
 def inputs_that_are_no_images_stay_finite(task: DiagnosisTask) -> Measurement:
-    """The inputs are uniform noise, a black image and a white one. They need not come back exactly.
+    """The inputs are 14 images of uniform noise, a black one and a white one. They need not come back exactly.
 
     A flow may refuse them by an exception, which is no answer that somebody could take for a likelihood.
     """
