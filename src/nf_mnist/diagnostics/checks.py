@@ -17,6 +17,7 @@ from nf_mnist.diagnostics.number_checks import NUMBERS
 from nf_mnist.diagnostics.pair_checks import PAIRS
 from nf_mnist.diagnostics.sameness_checks import SAMENESS
 from nf_mnist.diagnostics.sample_checks import SAMPLES
+from nf_mnist.diagnostics.scale_checks import SCALES
 from nf_mnist.diagnostics.structure_checks import STRUCTURE
 from nf_mnist.diagnostics.weight_checks import WEIGHTS
 
@@ -32,6 +33,7 @@ CHECKS = (
     *COLLAPSE,
     *STRUCTURE,
     *NUMBERS,
+    *SCALES,
     *SAMPLES,
     *PAIRS,
     *DENSITY,

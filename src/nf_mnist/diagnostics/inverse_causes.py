@@ -6,16 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.diagnostics.causes import Cause
+from nf_mnist.diagnostics.dependencies import depend_in_a_circle, has_wrong_log_det, sees_itself
 from nf_mnist.diagnostics.experiments import (
     MANY,
-    depend_in_a_circle,
     errors_of_corrections,
-    has_wrong_log_det,
     is_solver,
     network_calls,
     one_sided_parameters,
     rounding_error,
-    sees_itself,
     shrinks,
 )
 from nf_mnist.diagnostics.invertible import Invertible

@@ -10,8 +10,9 @@ from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
 from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.contract_checks import SOUND, same_input_same_output
+from nf_mnist.diagnostics.dependencies import sees_itself
 from nf_mnist.diagnostics.events import telling_events
-from nf_mnist.diagnostics.experiments import is_solver, sees_itself
+from nf_mnist.diagnostics.experiments import is_solver
 from nf_mnist.diagnostics.gaps import STANDARD_ERRORS, estimated_log_det, explained
 from nf_mnist.diagnostics.inverse_causes import SEES_ITSELF
 from nf_mnist.diagnostics.invertible import Invertible
