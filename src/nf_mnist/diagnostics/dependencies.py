@@ -14,7 +14,7 @@ def sees_itself(bijector: Invertible, x: Tensor, jacobian: Tensor) -> bool:
     sees itself makes both the log-determinant and the inverse wrong. The log-determinant is wrong in either case.
 
     Args:
-        bijector: The map, which breaks a law.
+        bijector: The map, which breaks a rule.
         x: One event, shape (1, *event).
         jacobian: Its Jacobian, shape (dims, dims).
     """

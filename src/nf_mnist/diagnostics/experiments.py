@@ -1,4 +1,4 @@
-"""Experiments on a map that does not keep a law. Each finds out whether one cause explains it, and says nothing else.
+"""Experiments on a map that does not keep a rule. Each finds out whether one cause explains it, and says nothing else.
 
 All take a map with ``forward_and_log_det`` and ``inverse_and_log_det``, in float64 if it runs in it, and events that it
 fails on, shape (batch, *event).

@@ -68,10 +68,10 @@ def share_as_far(log_likelihood: float, reference: Reference) -> float:
 def typicality(log_likelihood: float, reference: Reference) -> str:
     """Return a sentence about whether an image is typical (Nalisnick et al. 2019, here for single images)."""
     share = share_as_far(log_likelihood, reference)
-    verdict = "Unlike the training data" if share < UNLIKE else "Unusual" if share < UNUSUAL else "Typical"
+    kind = "Unlike the training data" if share < UNLIKE else "Unusual" if share < UNUSUAL else "Typical"
     side = "likelier" if log_likelihood > reference.typical else "less likely"
     return (
-        f"{verdict}: it is {side} than the mean training image, and {share:.0%} of {len(reference.test)} test images "
+        f"{kind}: it is {side} than the mean training image, and {share:.0%} of {len(reference.test)} test images "
         "are as far from that mean."
     )
 

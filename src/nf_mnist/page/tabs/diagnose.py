@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import gradio as gr
 from omegaconf import DictConfig
 
+from nf_mnist.page.diagnosis import diagnosis_figures
 from nf_mnist.page.tabs.answers import answers
-from nf_mnist.page.verdict import verdict_figures
 
 
 def diagnose_tab(cfg: DictConfig, title: str) -> None:
@@ -23,8 +23,8 @@ def diagnose_tab(cfg: DictConfig, title: str) -> None:
     report = gr.HTML(elem_id="diagnose-report")
 
     @answers
-    def verdict() -> Iterator[str]:
-        yield from verdict_figures(cfg, title)
+    def diagnosed() -> Iterator[str]:
+        yield from diagnosis_figures(cfg, title)
 
-    event = start.click(verdict, None, report, api_name="diagnose")
+    event = start.click(diagnosed, None, report, api_name="diagnose")
     stop.click(None, cancels=[event])

@@ -12,7 +12,7 @@ from nf_mnist.diagnostics.report import page
 N_IMAGES, BATCH = 100, 50
 
 
-def verdict_figures(cfg: DictConfig, title: str) -> Iterator[str]:
+def diagnosis_figures(cfg: DictConfig, title: str) -> Iterator[str]:
     """Yield a line for each check that is done, and at the end the report, as HTML.
 
     The flow is loaded anew, since checks change what they look at for a while.
