@@ -9,11 +9,11 @@ from torch import nn
 
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.diagnostics import Batch, DiagnosisTask, undithered_gain
-from nf_mnist.diagnostics.bits_causes import cause_of_many_bits
+from nf_mnist.diagnostics.bits_causes import cause_in_unsaved_state, cause_of_many_bits
 from nf_mnist.diagnostics.inverse_causes import is_permuted
 from nf_mnist.diagnostics.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.rounding import log_dets_round_to, rounds_to
-from nf_mnist.diagnostics.weights import random_permutations_not_saved
+from nf_mnist.diagnostics.weights import constants_not_saved, random_permutations_not_saved
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import (
@@ -528,6 +528,30 @@ class Shuffled(Bijector):
 
     def inverse_and_log_det(self, z, context=None):
         return z[:, list(self.order.argsort())], z.new_zeros(len(z))
+
+
+class Centred(Bijector):
+    """Standardises by statistics that are no buffers."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.mean, self.std = torch.full((DIMS,), mean), torch.full((DIMS,), std)
+
+    def forward_and_log_det(self, x, context=None):
+        return (x - self.mean) / self.std, -self.std.log().sum().expand(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        return z * self.std + self.mean, self.std.log().sum().expand(len(z))
+
+
+@pytest.mark.parametrize(("mean", "std", "found"), [(0.0, 1.0, {"2.mean": 0.0, "2.std": 1.0}), (0.3, 2.0, {})])
+def test_statistics_that_are_at_their_beginning_and_not_saved_are_found(mean, std, found):
+    flow = flow_of(Centred(mean, std), Coupling())
+    assert constants_not_saved(flow) == {f"bijector.bijectors.{name}": number for name, number in found.items()}
+    cause = cause_in_unsaved_state(DiagnosisTask(flow, images()))
+    assert (cause is not None) == bool(found)
+    if found:
+        assert "bijectors.2.mean is 0 everywhere, as before training, and not in state_dict()" in cause.text
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor, list])

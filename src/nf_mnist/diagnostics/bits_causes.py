@@ -5,7 +5,7 @@ from torch import Tensor
 from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.causes import Cause
 from nf_mnist.diagnostics.task import DiagnosisTask
-from nf_mnist.diagnostics.weights import random_permutations_not_saved
+from nf_mnist.diagnostics.weights import constants_not_saved, random_permutations_not_saved
 from nf_mnist.flows import StandardNormal
 from nf_mnist.metrics import bits_per_dim
 
@@ -33,14 +33,20 @@ def cause_of_many_bits(task: DiagnosisTask, bits: float) -> Cause | None:
     return None
 
 
-def cause_in_permutations(task: DiagnosisTask) -> Cause | None:
-    """Return that weights may not fit a permutation that is drawn and not saved; None if there is none."""
-    unsaved = random_permutations_not_saved(task.flow) if task.weights.moved else []
-    if not unsaved:
+def cause_in_unsaved_state(task: DiagnosisTask) -> Cause | None:
+    """Return that weights may not fit what is not saved: a permutation, or statistics at 0 or 1; None if all is."""
+    if not task.weights.moved:
+        return None
+    what = [f"{name} is a random permutation" for name in random_permutations_not_saved(task.flow)]
+    what += [
+        f"{name} is {number:g} everywhere, as before training,"
+        for name, number in constants_not_saved(task.flow).items()
+    ]
+    if not what:
         return None
     return Cause(
-        f"weights may not fit the flow: {unsaved[0]} is a random permutation that is not in state_dict()",
-        "register_buffer for permutations that are drawn",
+        f"weights may not fit the flow: {what[0]} and not in state_dict()",
+        "register_buffer for permutations that are drawn, and for statistics of the data",
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from nf_mnist.data import UniformDequantizer, evaluation_noise, to_levels
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.behaviour import noise_drop
-from nf_mnist.diagnostics.bits_causes import cause_in_permutations, cause_of_many_bits
+from nf_mnist.diagnostics.bits_causes import cause_in_unsaved_state, cause_of_many_bits
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.data_checks import FREQUENT
 from nf_mnist.diagnostics.likelihood import (
@@ -133,8 +133,8 @@ def bits_are_possible(task: DiagnosisTask) -> Measurement:
 def _too_many(task: DiagnosisTask, bits: float) -> Measurement:
     """Return the measurement of more than 8 bits per dimension, with the likeliest cause."""
     size, text = bits - 8, f"{bits:.4g} bpd, which is worse than the uniform model"
-    if permuted := cause_in_permutations(task):
-        return Measurement(size, text, *permuted, is_shown=False)
+    if unsaved := cause_in_unsaved_state(task):
+        return Measurement(size, text, *unsaved, is_shown=False)
     remedy = "train longer, or at a lower rate; load weights with strict=True"
     shown = cause_of_many_bits(task, bits)
     return Measurement(size, text, *shown) if shown else Measurement(size, text, MANY_BITS, remedy, is_shown=False)

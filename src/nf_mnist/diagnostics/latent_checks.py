@@ -5,7 +5,7 @@ import math
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.bases import is_logistic
 from nf_mnist.diagnostics.behaviour import likeness, perturbation_error
-from nf_mnist.diagnostics.bits_causes import cause_in_permutations
+from nf_mnist.diagnostics.bits_causes import cause_in_unsaved_state
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.number_checks import images_come_back, log_likelihoods_are_finite
 from nf_mnist.diagnostics.sample_checks import samples_are_finite
@@ -32,8 +32,8 @@ def norm_of_z(task: DiagnosisTask) -> Measurement:
     prior = task.prior
     norms, expected = radius(prior.standardized(task.scores.z)), prior.norm.mean
     size, text = abs(norms.mean / expected - 1), f"{norms.mean:.4g} +- {norms.std:.3g}, expected {expected:.4g}"
-    if size > FAR and (permuted := cause_in_permutations(task)):
-        return Measurement(size, text, *permuted, is_shown=False)
+    if size > FAR and (unsaved := cause_in_unsaved_state(task)):
+        return Measurement(size, text, *unsaved, is_shown=False)
     if not prior.is_gaussian or not is_logistic(task.scores.z):
         return Measurement(size, text)
     cause = "latents have a standard logistic distribution, as if the flow was trained with that base and not this one"

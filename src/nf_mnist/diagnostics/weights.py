@@ -85,6 +85,15 @@ def random_permutations_not_saved(flow: nn.Module) -> list[str]:
     return found
 
 
+def constants_not_saved(flow: nn.Module) -> dict[str, float]:
+    """Return the numbers with a fraction that are all 0 or all 1 and not in the state of the flow, by their names.
+
+    A mean and a deviation begin so, and are so again after loading if they are not saved.
+    """
+    unsaved = {name: value for name, value in unsaved_tensors(flow).items() if value.is_floating_point()}
+    return {name: number for name, value in unsaved.items() for number in (0.0, 1.0) if _is_at(value, number)}
+
+
 def unsaved_tensors(flow: nn.Module) -> dict[str, Tensor]:
     """Return what a flow holds beside its state: buffers that are not persistent, and attributes.
 
