@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nf_mnist.bijectors import AffineCoupling
-from nf_mnist.diagnostics.number_checks import HUGE
+from nf_mnist.diagnostics.scale_checks import HUGE
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.metrics import radius, round_trip
