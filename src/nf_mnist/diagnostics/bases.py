@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement
-from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.prior import N_DRAWS, Prior, excess_by_sums
+from nf_mnist.diagnostics.prior import Prior, draws, excess_by_sums, in_double
 
 LOGISTIC_STD = math.pi / math.sqrt(3)
 MIN_GAIN = 0.005  # nats per dimension; a logistic distribution gains 0.014 on the normal of its deviation
@@ -40,19 +39,26 @@ def wrong_base(base: Any, dims: int, prior: Prior) -> Measurement | None:
         dims: Number of dimensions of a latent.
         prior: What is known of it.
     """
+    if prior.excess is not None:
+        return _not_normalized(prior.excess, dims, 1e-4)
     if n_silent := uncounted_dimensions(base, dims):
         text = f"{n_silent} of {dims} dimensions of z do not change the density of the base"
         return Measurement(n_silent / dims, text, *NOT_COUNTED)
-    excess = prior.excess if prior.is_gaussian else excess_by_sums(base)
-    off = abs(excess or 0.0) / dims
-    if off > (1e-4 if prior.is_gaussian else SUM_ERROR):
-        text = f"the density of the base integrates to exp({off * dims:.4g}), {off:.3g} nats per dimension off"
-        return Measurement(off, text, *NOT_NORMALIZED)
-    moment = None if prior.is_gaussian else moment_of_the_score(base)
+    if wrong := _not_normalized(excess_by_sums(base) or 0.0, dims, SUM_ERROR):
+        return wrong
+    moment = moment_of_the_score(base)
     if moment is None or abs(moment.mean + dims) <= max(STANDARD_ERRORS * moment.error, MOMENT_ERROR * dims):
         return None
     text = f"over draws of the base, z times the slope of its log-density has the mean {moment.mean:.4g}, not {-dims}"
     return Measurement(abs(moment.mean / dims + 1), text, *NOT_OF_THE_DRAWS)
+
+
+def _not_normalized(excess: float, dims: int, error: float) -> Measurement | None:
+    off = abs(excess) / dims
+    if off <= error:
+        return None
+    text = f"the density of the base integrates to exp({off * dims:.4g}), {off:.3g} nats per dimension off"
+    return Measurement(off, text, *NOT_NORMALIZED)
 
 
 def is_logistic(z: Tensor) -> bool:
@@ -86,8 +92,8 @@ def moment_of_the_score(base: Any) -> Moment | None:
     Args:
         base: An object with ``log_prob(z)`` and ``sample(n, generator)``.
     """
-    base = copied(base).double() if hasattr(base, "double") else base
-    z = base.sample(N_DRAWS, torch.Generator().manual_seed(0)).detach().double().requires_grad_()
+    base = in_double(base)
+    z = draws(base).requires_grad_()
     try:
         (score,) = torch.autograd.grad(base.log_prob(z).sum(), z)
     except RuntimeError:  # a log-density that autograd does not see
@@ -106,8 +112,8 @@ def uncounted_dimensions(base: Any, dims: int) -> int:
         base: An object with ``log_prob(z)`` and ``sample(n, generator)``.
         dims: Number of dimensions of a latent.
     """
-    base = copied(base).double() if hasattr(base, "double") else base
-    z = base.sample(1, torch.Generator().manual_seed(0)).double()
+    base = in_double(base)
+    z = draws(base, 1)
     steps = torch.eye(dims).to(z)
     is_same = [(base.log_prob(z + sign * steps) == base.log_prob(z)) for sign in (0.5, -0.3)]
     return int(torch.stack(is_same).all(0).sum())

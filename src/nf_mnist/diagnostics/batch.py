@@ -27,10 +27,9 @@ class Batch(NamedTuple):
 
     def first(self, n: int) -> "Batch":
         """Return the first n images."""
-        context = None if self.context is None else self.context[:n]
-        return Batch(self.x[:n], self.log_q[:n], self.levels[:n], context)
+        return self.rows(slice(n))
 
-    def rows(self, chosen: Tensor) -> "Batch":
+    def rows(self, chosen: Tensor | slice) -> "Batch":
         """Return the images at some indices."""
         context = None if self.context is None else self.context[chosen]
         return Batch(self.x[chosen], self.log_q[chosen], self.levels[chosen], context)

@@ -67,19 +67,19 @@ def cause_in_float32(task: DiagnosisTask, few: Batch) -> Cause | None:
         task: The flow and its images.
         few: Images whose latents or log-likelihoods are not finite in float32.
     """
-    precise, _ = task.precise
+    (precise, _), in_double = task.precise, few.double()
+    if task.slack != 1:
+        return None
     try:
-        z, log_prob = precise(few.double().x, few.double().context)
+        z, log_prob = precise(in_double.x, in_double.context)
     except Exception:  # a user's flow may fail in any way
         return None
-    if task.slack != 1 or not (z.isfinite().all() and log_prob.isfinite().all()):
+    if not (z.isfinite().all() and log_prob.isfinite().all()):
         return None
     operation = first_operation_not_finite(WithContext(copied(task.flow.bijector), few.context), few.x)
-    how = (
-        ""
-        if operation is None
-        else f", in {operation.name} of numbers from {operation.least:.3g} to {operation.largest:.3g}"
-    )
+    how = ""
+    if operation is not None:
+        how = f", in {operation.name} of numbers from {operation.least:.3g} to {operation.largest:.3g}"
     return Cause(
         f"all is finite in float64, so that numbers leave the range of float32{how}: a product or an exponential "
         "becomes 0 or infinite",

@@ -28,7 +28,7 @@ def telling_events(flow: Flow, batch: Batch, seed: int) -> list[Batch]:
     layers = [layer.x for layer in reached_layers(flow.bijector, batch.x, batch.context)[1:]]
     inner = [_largest(values) for values in layers if len(values) == len(batch.x)]
     often = max(inner, key=inner.count) if inner else 0
-    events = [_row(batch, row) for row in dict.fromkeys([0, _largest(z), often])]
+    events = [batch.rows(slice(row, row + 1)) for row in dict.fromkeys([0, _largest(z), often])]
     events += _sample(flow, events[0], seed)
     return events if flow.bijector.is_continuous else [event._replace(x=_mid_level(event.x)) for event in events]
 
@@ -46,12 +46,6 @@ def _sample(flow: Flow, like: Batch, seed: int) -> list[Batch]:
     except Exception:  # the checks of the inverse report it
         return []
     return [like._replace(x=x)] if x.shape == like.x.shape and ((x > CLOSEST) & (x < 1 - CLOSEST)).all() else []
-
-
-def _row(batch: Batch, row: int) -> Batch:
-    rows = slice(row, row + 1)
-    context = None if batch.context is None else batch.context[rows]
-    return Batch(batch.x[rows], batch.log_q[rows], batch.levels[rows], context)
 
 
 def _largest(values: Tensor) -> int:

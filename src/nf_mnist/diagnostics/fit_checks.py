@@ -49,12 +49,13 @@ def images_lie_as_learned(task: DiagnosisTask) -> Measurement:
     if task.is_untrained:
         raise NotMeasured("the flow is not trained")
     bits = _bits(task.log_prob(few), few)
-    is_known, learned = bool(bits.median() <= UNIFORM) or not task.is_discrete, bits_of_one_gaussian(few)
+    is_known = bool(bits.median() <= UNIFORM) or not task.is_discrete
+    learned = math.inf if is_known else bits_of_one_gaussian(few)
     found: dict[Change, tuple[float, Tensor]] = {}
     for change in _tried(task, few, bits.median().item()):
         after = _bits(task.log_prob(changed(few, change)), few, change)
         gains = bits - after
-        if gains.median() >= MIN_GAIN and (is_known or after.median() <= learned):
+        if gains.median() >= MIN_GAIN and after.median() <= learned:
             found[change] = (gains > 0).double().mean().item() if is_known else gains.median().item(), after
     if not found:
         if not is_known:
@@ -112,7 +113,7 @@ def _where_values_grow(task: DiagnosisTask) -> str:
     grown = ("", 100.0)
     with torch.no_grad():
         for layer in innermost(reached_layers(copied(task.flow.bijector), few.x.clone(), few.context)):
-            factor = (_size(layer.map.forward_and_log_det(layer.x)[0]) / max(_size(layer.x), 1e-9)) or 0.0
+            factor = _size(layer.map.forward_and_log_det(layer.x)[0]) / _size(layer.x)
             grown = max(grown, (f"; values grow {factor:.3g} times in {layer.title}", factor), key=lambda pair: pair[1])
     return grown[0]
 

@@ -48,12 +48,13 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             "the map magnifies too much, as after divergence",
             "go back to an earlier checkpoint, then a lower learning rate; bound the scales",
         )
-    if sees_itself(bijector, x[:1], jacobian_of(bijector, x[:1])):
+    jacobian = jacobian_of(bijector, x[:1])
+    if sees_itself(bijector, x[:1], jacobian):
         return SEES_ITSELF
     if is_many_to_one(bijector, x):
         return Cause(
             "the map is not one to one: an event comes back as another one that has the same latent. It folds space or "
-            f"cuts values off{_how_steep(bijector, x)}",
+            f"cuts values off{_how_steep(bijector, x[:1], jacobian)}",
             "constrain the layer so that it cannot fold: a residual block to a contraction, a planar layer to w u > -1",
         )
     one_sided = one_sided_parameters(bijector, x)
@@ -64,7 +65,7 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
             f"{name} changes {direction} but not {other}, which uses an older copy of it or leaves it out",
             f"compute what {other} needs from {name} in each call, and keep no copy of it",
         )
-    return _cause_in_a_solver(bijector, x)
+    return _cause_in_a_solver(bijector, x, jacobian)
 
 
 SEES_ITSELF = Cause(
@@ -85,15 +86,14 @@ def is_permuted(bijector: Invertible, x: Tensor) -> bool:
     return bool(((back.sort(1).values - values).abs() <= scale).all() and has_moved and (scale > 0).all())
 
 
-def _how_steep(bijector: Invertible, x: Tensor) -> str:
+def _how_steep(bijector: Invertible, x: Tensor, jacobian: Tensor) -> str:
     """Say that the map less the identity is no contraction at an event; empty if it is, or if elements form an order.
 
     An autoregression computes elements in an order, and needs no contraction. If its elements see one another all the
     same, its log-determinant is wrong, too.
     """
-    jacobian = jacobian_of(bijector, x[:1])
     steepness = torch.linalg.matrix_norm(jacobian - torch.eye(len(jacobian)).to(jacobian), 2).item()
-    if steepness <= 1 or not depend_in_a_circle(jacobian) or has_wrong_log_det(bijector, x[:1], jacobian):
+    if steepness <= 1 or not depend_in_a_circle(jacobian) or has_wrong_log_det(bijector, x, jacobian):
         return ""
     return f": as x + g(x), its g is no contraction, with a Lipschitz constant of at least {steepness:.3g}"
 
@@ -117,7 +117,7 @@ def is_many_to_one(bijector: Invertible, x: Tensor) -> bool:
     return bool((is_other & is_same).any())
 
 
-def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
+def _cause_in_a_solver(bijector: Invertible, x: Tensor, jacobian: Tensor) -> Cause | None:
     if not is_solver(bijector, x):
         return None
     if network_calls(bijector, x) >= MANY:
@@ -129,7 +129,7 @@ def _cause_in_a_solver(bijector: Invertible, x: Tensor) -> Cause | None:
             f"error {errors[0]:.2g} in z, then {errors[1]:.2g}, then {errors[2]:.2g}",
             "iterate until the residual is small enough, not a fixed number of times",
         )
-    if steep := _how_steep(bijector, x):
+    if steep := _how_steep(bijector, x[:1], jacobian):
         return Cause(
             f"the inverse iterates and does not converge{steep}",
             "normalise each layer of g to a spectral norm below 1, and save the vectors of the power iterations",

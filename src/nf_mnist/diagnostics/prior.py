@@ -53,14 +53,14 @@ def read_prior(base: Any, dims: int, device: torch.device) -> Prior:
     gaussian = _as_gaussian(base, dims, device)
     if gaussian is not None:
         return gaussian
-    z = base.sample(N_DRAWS, torch.Generator().manual_seed(0)).double()
+    z = draws(base)
     mean, std = z.mean(0), z.std(0).clamp(min=1e-12)
     return Prior(mean, std, radius((z - mean) / std), None)
 
 
 def _as_gaussian(base: Any, dims: int, device: torch.device) -> Prior | None:
     """Return the prior if the log-density is a sum of concave parabolas, one for each dimension."""
-    base = copied(base).double() if hasattr(base, "double") else base
+    base = in_double(base)
     zero, steps = torch.zeros(1, dims, dtype=torch.float64, device=device), torch.eye(dims).double().to(device)
     at_zero, above, below = base.log_prob(zero), base.log_prob(steps), base.log_prob(-steps)
     slope, curvature = (above - below) / 2, above + below - 2 * at_zero
@@ -75,6 +75,17 @@ def _as_gaussian(base: Any, dims: int, device: torch.device) -> Prior | None:
     return Prior(slope * variance, variance.sqrt(), Radius(*chi_moments(dims)), excess.item())
 
 
+def in_double(base: Any) -> Any:
+    """Return a copy of a base distribution in float64; the base itself if it has no parameters to convert."""
+    return copied(base).double() if hasattr(base, "double") else base
+
+
+def draws(base: Any, n: int = N_DRAWS) -> Tensor:
+    """Return n draws of a base distribution in float64, always the same, shape (n, dims)."""
+    z: Tensor = base.sample(n, torch.Generator().manual_seed(0))
+    return z.detach().double()
+
+
 @torch.no_grad()
 def excess_by_sums(base: Any) -> float | None:
     """Return by how many nats a log-density exceeds a normalized one; None if its dimensions are not independent.
@@ -85,8 +96,8 @@ def excess_by_sums(base: Any) -> float | None:
     Args:
         base: An object with ``log_prob(z)`` and ``sample(n, generator)``.
     """
-    base = copied(base).double() if hasattr(base, "double") else base
-    z = base.sample(N_DRAWS, torch.Generator().manual_seed(0)).double()
+    base = in_double(base)
+    z = draws(base)
     if not _is_independent(base, z):
         return None
     point, reference = z[:1], base.log_prob(z[:1])
