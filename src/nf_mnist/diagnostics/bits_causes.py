@@ -4,12 +4,15 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.causes import Cause
+from nf_mnist.diagnostics.tails import beyond_bounds
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.diagnostics.weights import constants_not_saved, random_permutations_not_saved
 from nf_mnist.flows import StandardNormal
 from nf_mnist.metrics import bits_per_dim
 
 NEARLY = 0.05  # relative difference of bits per dimension
+MOST = 0.5  # of the values that layers transform
+N_LOOKED_AT = 32  # images
 WIDE = 2.0  # deviations of the base, beyond which latents are too wide
 
 
@@ -22,12 +25,18 @@ def cause_of_many_bits(task: DiagnosisTask, bits: float) -> Cause | None:
     """
     if wide := _cause_in_wide_latents(task):
         return wide
+    layer, share = beyond_bounds(task.flow, task.batch.first(N_LOOKED_AT))
+    if share > MOST:
+        return Cause(
+            f"{share:.0%} of the values lie beyond the bounds within which {layer} changes them, as those of a spline: "
+            "it leaves them as they are and cannot learn them",
+            "standardise the values before the splines, as by ActNorm after the logit, or widen the bounds",
+        )
     plain = bits_of_a_logit_alone(task.batch)
     if abs(bits - plain) < NEARLY * plain:
         return Cause(
             f"the flow does hardly more than a logit and a standard normal alone, {plain:.4g} bpd: its weights are "
-            "nearly the initial ones, as of a moving average that has just begun, or its layers leave most values as "
-            "they are, as splines do beyond their bounds",
+            "nearly the initial ones, as of a moving average that has just begun",
             "train longer; for a moving average, a decay that fits the steps",
         )
     return None

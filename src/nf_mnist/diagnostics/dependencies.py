@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nf_mnist.diagnostics.experiments import MANY, network_calls
 from nf_mnist.diagnostics.invertible import Invertible
 
 
@@ -63,3 +64,40 @@ def depend_in_a_circle(jacobian: Tensor) -> bool:
     for _ in range(len(depends).bit_length()):
         reached = ((reached + reached @ reached) > 0).double()
     return bool((reached.diagonal() > 0).any())
+
+
+@torch.no_grad()
+def passes_that_are_right(bijector: Invertible, x: Tensor, jacobian: Tensor) -> int:
+    """Return after how many passes the inverse of an autoregression stops, if that is too early; 0 otherwise.
+
+    Elements that depend on no other one are known after one pass, those that depend on these after two, and so on. An
+    inverse that stops too early returns what needs more passes than it takes wrongly. One that goes through the
+    elements in another order may do so, too, but it takes many passes.
+
+    Args:
+        bijector: The map.
+        x: One event, shape (1, *event), that does not come back.
+        jacobian: Its Jacobian, shape (dims, dims).
+    """
+    needed = passes_needed(jacobian)
+    if needed is None or needed.max() < MANY:
+        return 0
+    z, _ = bijector.forward_and_log_det(x)
+    off = (bijector.inverse_and_log_det(z)[0].flatten() - x.flatten()).abs()
+    is_wrong = off > 1e-9 * (1 + x.abs().max())
+    n_right = int(needed[is_wrong].min()) - 1 if is_wrong.any() else 0
+    n_calls = network_calls(bijector, z, is_inverse=True)
+    is_early = n_right <= n_calls <= n_right + 1 and is_wrong[needed > n_right].double().mean() > 0.5
+    return n_right if is_early else 0
+
+
+def passes_needed(jacobian: Tensor) -> Tensor | None:
+    """Return after how many passes each element of an autoregression is known, shape (dims,); None without an order."""
+    depends = _dependencies(jacobian)
+    needed = torch.zeros(len(depends), dtype=torch.long, device=depends.device)
+    for n in range(1, len(depends) + 1):
+        is_known = (needed == 0) & ~depends[:, needed == 0].any(1)
+        if not is_known.any():
+            break
+        needed[is_known] = n
+    return None if (needed == 0).any() else needed
