@@ -352,3 +352,7 @@ def test_splines_that_end_before_most_values_are_named_with_the_share_of_the_val
     title, share = beyond_bounds(flow, batch)
     assert share == pytest.approx(float(is_said))
     assert ("Spline" in title) == is_said
+
+
+def test_values_that_a_mask_lets_pass_are_not_beyond_any_bound():
+    assert beyond_bounds(flow_of(Coupling()), images())[1] == 0.0
