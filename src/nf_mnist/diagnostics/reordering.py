@@ -1,9 +1,9 @@
-"""A flow whose layers are put into other orders, in which their weights may have been trained."""
+"""A flow that is put together otherwise, as it may have been when its weights were trained."""
 
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nf_mnist.diagnostics.isolation import copied
 from nf_mnist.flows import Flow
@@ -12,20 +12,67 @@ Order = Callable[[list[str]], list[str]]
 
 
 def reordered(flow: Flow) -> Iterator[tuple[str, Flow]]:
-    """Yield copies of a flow in which weights of like layers are exchanged, each with what that says if it helps.
+    """Yield copies of a flow that was put together otherwise, each with what that says if it helps.
+
+    Weights of like layers are exchanged, masks become their complements, and permutations are undone where they were
+    done.
 
     Args:
         flow: The flow, which is left unchanged.
     """
-    ways: dict[str, Order] = {
-        "layers have been loaded in the order of their names as text (1, 10, 11, 2)": _from_text,
-        "layers have been stored in the order of their names as text (1, 10, 11, 2)": _to_text,
-        "layers have been loaded in the opposite order": lambda names: names[::-1],
+    ways: dict[str, Callable[[nn.Module], bool]] = {
+        "layers have been loaded in the order of their names as text (1, 10, 11, 2)": _in_order(_from_text),
+        "layers have been stored in the order of their names as text (1, 10, 11, 2)": _in_order(_to_text),
+        "layers have been loaded in the opposite order": _in_order(lambda names: names[::-1]),
+        "couplings have the complements of the masks of the training": _complement_masks,
+        "permutations are done where the training undid them": _invert_permutations,
     }
-    for how, order in ways.items():
+    for how, change in ways.items():
         other = copied(flow)
-        if sum(_exchange(module, order) for module in other.modules()):
+        if change(other):
             yield how, other.train().eval()
+
+
+def _in_order(order: Order) -> Callable[[nn.Module], bool]:
+    return lambda flow: sum(_exchange(module, order) for module in flow.modules()) > 0
+
+
+@torch.no_grad()
+def _complement_masks(flow: nn.Module) -> bool:
+    """Exchange 0 and 1 in tensors that are called masks; return whether there are any."""
+    masks = [value for name, value in _constants(flow) if "mask" in name and _is_binary(value)]
+    for mask in masks:
+        mask.copy_(1 - mask.to(torch.uint8))
+    return bool(masks)
+
+
+@torch.no_grad()
+def _invert_permutations(flow: nn.Module) -> bool:
+    """Replace tensors that are permutations by their inverses; return whether one has changed."""
+    orders = [value for _, value in _constants(flow) if _is_permutation(value)]
+    are_new = [not torch.equal(order, order.argsort()) for order in orders]
+    for order in orders:
+        order.copy_(order.argsort())
+    return any(are_new)
+
+
+def _constants(flow: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return names and values of the tensors of all layers that are not trained: buffers and attributes, each once."""
+    found = {}
+    for module in flow.modules():
+        for name, value in (*module.named_buffers(recurse=False), *vars(module).items()):
+            if isinstance(value, Tensor) and not value.requires_grad:
+                found[id(value)] = (name, value)
+    return [*found.values()]
+
+
+def _is_binary(value: Tensor) -> bool:
+    return value.numel() > 1 and value.unique().tolist() == [0, 1]
+
+
+def _is_permutation(value: Tensor) -> bool:
+    is_index = value.dim() == 1 and len(value) > 1 and value.dtype in (torch.int32, torch.int64)
+    return is_index and torch.equal(value.sort().values, torch.arange(len(value)).to(value))
 
 
 def _from_text(names: list[str]) -> list[str]:
