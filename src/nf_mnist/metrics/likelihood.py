@@ -1,6 +1,7 @@
 """Bits per dimension, and the units of a log-likelihood."""
 
 import math
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,15 @@ from nf_mnist.bijectors import Bijector
 from nf_mnist.data import Dequantizer
 
 
-def bits_per_dim(log_prob: Tensor, log_q: Tensor | float, dims: int) -> Tensor:
+@overload
+def bits_per_dim(log_prob: Tensor, log_q: Tensor | float, dims: int) -> Tensor: ...
+
+
+@overload
+def bits_per_dim(log_prob: float, log_q: float, dims: int) -> float: ...
+
+
+def bits_per_dim(log_prob: Tensor | float, log_q: Tensor | float, dims: int) -> Tensor | float:
     """Return bits per dimension of a discrete image, from the density of its dequantized version.
 
     ``log P(v) >= E[log p(x) - log q(x | v)]`` for x drawn from a dequantizer ``q`` (Theis et al. 2016, section 3.1;
@@ -17,12 +26,12 @@ def bits_per_dim(log_prob: Tensor, log_q: Tensor | float, dims: int) -> Tensor:
     scaling of levels. The uniform model, ``log p = 0``, scores 8.
 
     Args:
-        log_prob: log p(x) in nats with every log-determinant counted, shape (batch,).
+        log_prob: log p(x) in nats with every log-determinant counted, shape (batch,) or a number.
         log_q: log q(x | v) in nats, a number or shape (batch,).
         dims: Number of dimensions, 784 for MNIST.
 
     Returns:
-        Bits per dimension, shape (batch,).
+        Bits per dimension, shape (batch,) or a number.
     """
     return -(log_prob - log_q) / (dims * math.log(2))
 
