@@ -21,6 +21,7 @@ from nf_mnist.diagnostics import DiagnosisTask, make_batch
 from nf_mnist.errors import DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
+from nf_mnist.training.lookup import all_callbacks
 from nf_mnist.training.module import FlowModule
 
 RIDDLES = Path(__file__).parent / "riddles.yaml"
@@ -161,7 +162,7 @@ def _train(config: str, prepare: Callable[[FlowModule], None] | None) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         cfg.trainer.default_root_dir = folder
         trainer = build_trainer(cfg)
-        trainer.callbacks.insert(0, record)
+        all_callbacks(trainer).insert(0, record)
         try:
             trainer.fit(module, datamodule=data)
             if trainer.global_step not in record.curve:

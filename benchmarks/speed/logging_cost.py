@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import lightning as L
+from lightning.pytorch.profilers import SimpleProfiler
 
 from benchmarks.measuring import (
     Metrics,
@@ -23,6 +24,7 @@ from benchmarks.measuring import (
 )
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.checkpoints.writing import write_json
+from nf_mnist.training.lookup import all_callbacks
 
 RESULT = Path(__file__).parents[2] / "results" / "logging_cost.json"
 TINY = ["model.flow.n_scales=2", "model.flow.hidden_channels=4", "model.flow.mlp_features=4"]
@@ -54,7 +56,7 @@ def seconds_of_tiny_step(overrides: list[str], n_steps: int) -> float:
         data.setup()
         trainer = build_trainer(cfg)
         trainer.limit_val_batches = 0
-        trainer.callbacks.append(clock)
+        all_callbacks(trainer).append(clock)
         trainer.fit(build_module(cfg), datamodule=data)
         return clock.seconds_per_step()
 
@@ -68,7 +70,8 @@ def seconds_of_views() -> float:
         data.setup()
         trainer = build_trainer(cfg)
         trainer.validate(build_module(cfg), datamodule=data, verbose=False)
-        durations = trainer.profiler.recorded_durations
+        profiler: SimpleProfiler = trainer.profiler  # type: ignore[attr-defined]  # Lightning does not declare it
+        durations = profiler.recorded_durations
         return sum(sum(taken) for name, taken in durations.items() if name.endswith(".on_validation_epoch_end"))
 
 

@@ -14,7 +14,7 @@ from nf_mnist.errors import DivergenceError
 from nf_mnist.training.callbacks import SaveBest
 from nf_mnist.training.checkpoint_io import how_to_resume
 from nf_mnist.training.datamodule import ImageDataModule
-from nf_mnist.training.lookup import callbacks_of
+from nf_mnist.training.lookup import all_callbacks, callbacks_of
 from nf_mnist.training.module import FlowModule
 
 
@@ -47,7 +47,7 @@ def fit(
     """
     last, best = run_dir / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "best.ckpt"
     beginning = _Beginning(begin)
-    trainer.callbacks.insert(0, beginning)  # type: ignore[attr-defined]  # Lightning does not declare it
+    all_callbacks(trainer).insert(0, beginning)
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     beginning.begin()
     last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
