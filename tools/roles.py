@@ -24,7 +24,7 @@ def _replace(thing: griffe.Object) -> None:
     if thing.docstring is not None:
         thing.docstring.value = ROLE.sub(lambda role: _link(thing, role), thing.docstring.value)
     for member in thing.members.values():
-        if not member.is_alias:
+        if isinstance(member, griffe.Object):  # not an alias
             _replace(member)
     if thing.is_init_module and thing.exports is not None:
         for name in thing.exports:
