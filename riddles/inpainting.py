@@ -1,28 +1,30 @@
 """Riddles about inpainting: climbing in pixel space, a second tanh, epoch 0, and enough time."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics import make_batch
 from nf_mnist.inpainting import logit_adam, logit_ascent, pixel_ascent
 from nf_mnist.inpainting.logits import log_prob_of_images
-from riddles.measures import errors_without_flow, inpaint, sample_quality
+from riddles.measures import Method, errors_without_flow, inpaint, sample_quality
 from riddles.runs import SEED, Outcome, Riddle, Run, released, train
 
 PIXEL_STEPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 N_STEPS = 200
 CLIMBS = (10, 50, 200)
 TIMES = (10, 100, 1000, 10_000)
-ADAM = {"step": 0.1}  # the settings of conf/method
-ASCENT = {"step": 0.2, "clip": 10.0}
-WAYS = {"adam": (logit_adam, ADAM), "ascent": (logit_ascent, ASCENT)}
+ADAM: Method = partial(logit_adam, step=0.1)  # the settings of conf/method
+ASCENT: Method = partial(logit_ascent, step=0.2, clip=10.0)
+WAYS = {"adam": ADAM, "ascent": ASCENT}
 
 
 def inpainting_in_pixel_space(riddle: Riddle) -> Outcome:
     """Answer riddle 8: plain steps in x at five rates, Adam in y, and the gradients at black and grey pixels."""
     run = train(riddle.name)
     pixel = {f"{step:g}": inpaint(run, pixel_ascent, n_steps=N_STEPS, step=step) for step in PIXEL_STEPS}
-    logit = inpaint(run, logit_adam, n_steps=N_STEPS, **ADAM)
+    logit = inpaint(run, ADAM, n_steps=N_STEPS)
     without = errors_without_flow(run)
     gradients = _gradients(run)
     errors = [row["squared_error"] for row in pixel.values()]
@@ -40,9 +42,9 @@ def double_tanh(riddle: Riddle) -> Outcome:
     """Answer riddle 9: Adam and plain steps in logit space, with one tanh and with two."""
     runs = {"double_tanh": train(riddle.name), "tanh": train(riddle.name, riddle.remedy)}
     table = {
-        f"{scale} {name}": {steps: inpaint(run, method, n_steps=steps, **settings) for steps in CLIMBS}
+        f"{scale} {name}": {steps: inpaint(run, method, n_steps=steps) for steps in CLIMBS}
         for scale, run in runs.items()
-        for name, (method, settings) in WAYS.items()
+        for name, method in WAYS.items()
     }
     without = errors_without_flow(runs["tanh"])
     last = {name: rows[CLIMBS[-1]]["squared_error"] for name, rows in table.items()}
@@ -61,11 +63,9 @@ def inpaints_at_once(riddle: Riddle) -> Outcome:
         "untrained": train(riddle.name, ["trainer.max_steps=1", "optimizer.lr=0.0"]),
         "200 steps": train(riddle.name),
     }
-    rows = {
-        name: {**inpaint(run, logit_ascent, n_steps=100, **ASCENT), **sample_quality(run)} for name, run in runs.items()
-    }
+    rows = {name: {**inpaint(run, ASCENT, n_steps=100), **sample_quality(run)} for name, run in runs.items()}
     rows["pretrained:cp3"] = {
-        **inpaint(released("cp3"), logit_ascent, n_images=10, n_steps=50, **ASCENT),
+        **inpaint(released("cp3"), ASCENT, n_images=10, n_steps=50),
         **sample_quality(released("cp3")),
     }
     without = errors_without_flow(runs["200 steps"])
@@ -86,7 +86,7 @@ def inpaints_given_time(riddle: Riddle) -> Outcome:
     run = train(riddle.name)
     rows = {}
     for steps in TIMES:
-        rows[steps] = inpaint(run, logit_adam, n_steps=steps, **ADAM)
+        rows[steps] = inpaint(run, ADAM, n_steps=steps)
         print(f"  {steps} steps: {rows[steps]}", flush=True)
     without = errors_without_flow(run)
     gains = [f"{row['log_prob'] - row['log_prob_of_truth']:+.0f}" for row in rows.values()]

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nf_mnist.bijectors import AffineCoupling
 from nf_mnist.diagnostics.scale_checks import HUGE
@@ -140,7 +141,7 @@ def _units(run: Run) -> dict[str, dict[str, float]]:
     log_prob, of_logits = run.flow.log_prob(x).double(), log_prob_of_logits(run.flow, to_logits(x))[1].double()
     squashed = 1e-5 + (1 - 2e-5) * x.double()
     slope = (squashed.log() + torch.log1p(-squashed) - math.log(1 - 2e-5)).flatten(1).sum(1)  # log dx/dy
-    rows = {
+    rows: dict[str, tuple[Tensor, Tensor | float]] = {
         "x": (log_prob, 0.0),
         "grey level": (log_prob - 784 * math.log(256), 784 * math.log(256)),
         "2x - 1": (log_prob - 784 * math.log(2), 784 * math.log(2)),

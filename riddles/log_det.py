@@ -62,7 +62,7 @@ def _plant(module: FlowModule) -> None:
 
 @contextmanager
 def _repaired(flow: Flow) -> Iterator[None]:
-    faulty = [part for part in flow.modules() if type(part) is LogDetWithoutMask]
+    faulty: list[AffineCoupling] = [part for part in flow.modules() if type(part) is LogDetWithoutMask]
     for part in faulty:
         part.__class__ = AffineCoupling
     yield

@@ -15,6 +15,7 @@ from riddles.runs import SEED, Run
 
 N_SAMPLES = 500
 N_COMPLETED = 25
+Method = Callable[..., Completions]
 
 
 def sample_quality(run: Run) -> dict[str, float]:
@@ -29,9 +30,7 @@ def sample_quality(run: Run) -> dict[str, float]:
     }
 
 
-def inpaint(
-    run: Run, method: Callable[..., Completions], n_images: int = N_COMPLETED, **settings: Any
-) -> dict[str, float]:
+def inpaint(run: Run, method: Method, n_images: int = N_COMPLETED, **settings: Any) -> dict[str, float]:
     """Complete the lower half of validation images.
 
     Returns:

@@ -10,7 +10,7 @@ from nf_mnist.flows import Flow
 from nf_mnist.inpainting import logit_adam
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.metrics import count_parameters
-from nf_mnist.nets import ResidualNet
+from nf_mnist.nets import MLPHead, ResidualBlock, ResidualNet
 from nf_mnist.training.module import FlowModule
 from riddles.measures import errors_without_flow, inpaint, sample_quality
 from riddles.runs import SEED, Outcome, Riddle, Run, train
@@ -66,9 +66,9 @@ def initialization(riddle: Riddle) -> Outcome:
         f"{name} {row['first_loss']:.3g} nats at first, {row['bpd']:.2f} bits per dimension"
         for name, row in rows.items()
     )
-    best = min(rows, key=lambda name: rows[name]["bpd"])
+    best = min(runs, key=lambda name: runs[name].bpd)
     found = f"{said}; Xavier with ActNorm {cured.bpd:.2f}"
-    is_no_cause = rows["Xavier"]["bpd"] - rows[best]["bpd"] <= 0.5
+    is_no_cause = runs["Xavier"].bpd - runs[best].bpd <= 0.5
     result = {2: "confirmed", 1: "partly", 0: "refuted"}[is_no_cause + (best == "zero last layers")]
     return Outcome(result, found, {**rows, "Xavier, actnorm": {"bpd": cured.bpd}})
 
@@ -130,5 +130,12 @@ def _zero(module: FlowModule) -> None:
     for net in module.flow.modules():
         if isinstance(net, ResidualNet):
             first, _, last = net
-            nn.init.zeros_(first.layers[4].weight)
-            nn.init.zeros_(last.layers[-1].layers[-1].weight)
+            assert isinstance(first, ResidualBlock)
+            assert isinstance(last, ResidualBlock)
+            norm, head = first.layers[4], last.layers[-1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert isinstance(head, MLPHead)
+            linear = head.layers[-1]
+            assert isinstance(linear, nn.Linear)
+            nn.init.zeros_(norm.weight)
+            nn.init.zeros_(linear.weight)

@@ -2,12 +2,13 @@
 
 import tempfile
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nf_mnist.bijectors import ActNorm, BatchNorm, Permutation
+from nf_mnist.bijectors import ActNorm, BatchNorm, Permutation, Sequential
 from nf_mnist.data import mnist
 from nf_mnist.diagnostics import DiagnosisTask, reached_layers
 from nf_mnist.metrics import bits_per_dim
@@ -38,6 +39,26 @@ POLICIES = {
 FLAT = "riddle_07_batchnorm_explodes", ["data.dequantizer=uniform"]  # statistics of single pixels: one value an image
 
 
+class Explosion(TypedDict):
+    """Losses of a run in nats, and how far its normalisations magnify.
+
+    Attributes:
+        train_loss: Mean loss of the last ten training steps.
+        validation_loss: Loss of validation images.
+        predicted_loss: What :func:`predicted_loss` returns.
+        constant_share: Share of pixels with the same grey level in all of 64 training images.
+        largest_after_layers: Largest absolute value after each normalisation.
+        largest_factors: Largest factor of each normalisation.
+    """
+
+    train_loss: float
+    validation_loss: float
+    predicted_loss: float
+    constant_share: float
+    largest_after_layers: list[float]
+    largest_factors: list[float]
+
+
 def batchnorm_explodes(riddle: Riddle) -> Outcome:
     """Answer riddle 7: validation loss against layers and constant pixels, its prediction, and each remedy."""
     by_depth = {depth: _explosion(train(riddle.name, [f"model.flow.n_couplings={depth}"])) for depth in DEPTHS}
@@ -48,18 +69,19 @@ def batchnorm_explodes(riddle: Riddle) -> Outcome:
             by_crop[side] = _explosion(train(riddle.name, ["data=array", f"path={path}"]))
     by_crop[28] = by_depth[4]
     runs = {name: train(riddle.name, overrides) for name, overrides in REMEDIES.items()}
-    remedies = {name: {"curve": run.curve, **_explosion(run)} for name, run in runs.items()}
+    explosions = {name: _explosion(run) for name, run in runs.items()}
+    remedies = {name: {"curve": runs[name].curve, **explosion} for name, explosion in explosions.items()}
     losses = [row["validation_loss"] for row in by_depth.values()]
     cropped = [row["validation_loss"] for row in by_crop.values()]
     misses = [abs(np.log10(row["predicted_loss"] / row["validation_loss"])) for row in by_depth.values()]
-    said = ", ".join(f"{name} {row['validation_loss']:.2g}" for name, row in remedies.items())
+    said = ", ".join(f"{name} {row['validation_loss']:.2g}" for name, row in explosions.items())
     found = (
         f"validation loss with {', '.join(map(str, DEPTHS))} layers {', '.join(f'{loss:.1g}' for loss in losses)} "
         f"nats, predicted within {max(misses):.1f} decades; with {_shares(by_crop)} constant pixels "
         f"{', '.join(f'{loss:.1g}' for loss in cropped)}; remedies: {said}"
     )
     grows = losses[-1] > losses[0] and by_crop[28]["validation_loss"] > by_crop[CROPS[0]]["validation_loss"]
-    is_cured = {name: row["validation_loss"] < CURED for name, row in remedies.items() if name != "nothing"}
+    is_cured = {name: row["validation_loss"] < CURED for name, row in explosions.items() if name != "nothing"}
     holds = max(misses) <= 2 and grows and is_cured["dequantization"]
     result = "refuted" if not holds else "confirmed" if all(is_cured.values()) else "partly"
     return Outcome(result, found, {"by_layers": by_depth, "by_crop": by_crop, "remedies": remedies})
@@ -94,17 +116,18 @@ def _excess(name: str, overrides: list[str], batch_size: int) -> dict[str, float
     return {"bpd": run.bpd, "excess": bits_per_dim(sum(last) / len(last) - run.loss, 0.0, run.flow.dims)}
 
 
-def _explosion(run: Run) -> dict[str, object]:
+def _explosion(run: Run) -> Explosion:
     """Return losses of a run, the predicted loss, and the largest value after each normalisation."""
     task = run.task(N_SCORED)
-    reached = [one for one in reached_layers(run.flow.bijector, task.batch.x) if isinstance(one.layer, NORMS)]
+    reached = reached_layers(run.flow.bijector, task.batch.x)
+    norms = [(one.layer, one.x) for one in reached if isinstance(one.layer, NORMS)]
     return {
         "train_loss": sum(run.losses[-10:]) / len(run.losses[-10:]),
         "validation_loss": -task.scores.log_ratio.mean().item(),
         "predicted_loss": predicted_loss(task),
         "constant_share": _constant_share(run),
-        "largest_after_layers": [one.layer(one.x)[0].abs().max().item() for one in reached],
-        "largest_factors": [_factors(one.layer).max().item() for one in reached],
+        "largest_after_layers": [norm(x)[0].abs().max().item() for norm, x in norms],
+        "largest_factors": [_factors(norm).max().item() for norm, _ in norms],
     }
 
 
@@ -123,8 +146,11 @@ def predicted_loss(task: DiagnosisTask) -> float:
     This is half the squared norm of the images' deviations from the training mean, times the factors. Couplings are
     left out: they multiply by e at most, and add a bounded shift.
     """
-    logit, flatten, *layers = task.flow.bijector.layers()
-    deviations, of_training = (flatten(logit(part.x)[0])[0].double() for part in (task.batch, task.train))
+    bijector, training = task.flow.bijector, task.train
+    assert isinstance(bijector, Sequential)
+    assert training is not None
+    logit, flatten, *layers = bijector.layers()
+    deviations, of_training = (flatten(logit(part.x)[0])[0].double() for part in (task.batch, training))
     deviations = deviations - of_training.mean(0)
     for layer in layers:
         if isinstance(layer, Permutation):
@@ -150,5 +176,5 @@ def _crop(side: int, folder: Path) -> Path:
     return path
 
 
-def _shares(rows: dict[int, dict]) -> str:
+def _shares(rows: dict[int, Explosion]) -> str:
     return ", ".join(f"{row['constant_share']:.0%}" for row in rows.values())
