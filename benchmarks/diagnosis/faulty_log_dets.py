@@ -15,10 +15,10 @@ from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, FactorOut, Lo
 class LogDetWithoutMask(AffineCoupling):
     """Summed the network's log-scales over all elements, including those that the mask keeps."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward_and_log_det(x, context)[0], self._raw(x)
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().inverse_and_log_det(z, context)[0], -self._raw(z)
 
     def _raw(self, values: Tensor) -> Tensor:
@@ -29,18 +29,18 @@ class LogDetWithoutMask(AffineCoupling):
 class LogDetOfWrongSign(ActNorm):
     """Took the log-determinant of dividing by the scale, but multiplies by it."""
 
-    def _log_det(self, like):
+    def _log_det(self, like: Tensor) -> Tensor:
         return -super()._log_det(like)
 
 
 class LogDetMeanOverDims(AffineCoupling):
     """Took the mean over the event instead of the sum."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = super().forward_and_log_det(x, context)
         return z, log_det / x[0].numel()
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = super().inverse_and_log_det(z, context)
         return x, log_det / z[0].numel()
 
@@ -48,11 +48,11 @@ class LogDetMeanOverDims(AffineCoupling):
 class LogDetMeanOverBatch(AffineCoupling):
     """Reduced the log-determinant over all axes and expanded it again, so that the shape looked right."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = super().forward_and_log_det(x, context)
         return z, log_det.mean().expand(len(x))
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = super().inverse_and_log_det(z, context)
         return x, log_det.mean().expand(len(z))
 
@@ -60,18 +60,18 @@ class LogDetMeanOverBatch(AffineCoupling):
 class LogDetWithoutPixels(BatchNorm):
     """Summed the log-scales of the channels, but did not multiply by height and width."""
 
-    def _log_det(self, log_scale, like):
+    def _log_det(self, log_scale: Tensor, like: Tensor) -> Tensor:
         return log_scale.sum().expand(len(like))
 
 
 class LogDetOfRestTwice(FactorOut):
     """Added the log-determinant of the coarser scales to a total that already held it."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = super().forward_and_log_det(x, context)
         return z, 2 * log_det
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = super().inverse_and_log_det(z, context)
         return x, 2 * log_det
 
@@ -79,7 +79,7 @@ class LogDetOfRestTwice(FactorOut):
 class LogDetOverwritten(Sequential):
     """Assigned to the total inside the loop instead of adding to it."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(len(x))
         for bijector in self.layers():
             x, total = bijector(x, context)
@@ -89,7 +89,7 @@ class LogDetOverwritten(Sequential):
 class TotalMeanOverDims(Sequential):
     """Took the mean over the event instead of the sum, for the whole flow."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = super().forward_and_log_det(x, context)
         return z, log_det / x[0].numel()
 
@@ -97,14 +97,14 @@ class TotalMeanOverDims(Sequential):
 class LogDetInFloat32(Sequential):
     """Started the total with torch.zeros(n) and added in place, which gives float32 for any input."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = torch.zeros(len(x), dtype=torch.float32)
         for bijector in self.layers():
             x, log_det = bijector(x, context)
             total += log_det
         return x, total
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = torch.zeros(len(z), dtype=torch.float32)
         for bijector in reversed(self.layers()):
             z, log_det = bijector.inverse_and_log_det(z, context)
@@ -115,7 +115,7 @@ class LogDetInFloat32(Sequential):
 class LogDetDetached(AffineCoupling):
     """Computed the log-determinant under no_grad to save memory."""
 
-    def forward_and_log_det(self, x, context=None):
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = super().forward_and_log_det(x, context)
         return z, log_det.detach()
 
@@ -123,7 +123,7 @@ class LogDetDetached(AffineCoupling):
 class InverseLogDetOfForward(AffineCoupling):
     """Returned the forward log-determinant from the inverse, without its minus."""
 
-    def inverse_and_log_det(self, z, context=None):
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = super().inverse_and_log_det(z, context)
         return x, -log_det
 
@@ -131,5 +131,5 @@ class InverseLogDetOfForward(AffineCoupling):
 class LogitWithoutMargin(Logit):
     """Counted the logit, but not the scaling by 1 - 2a before it."""
 
-    def _log_det_of_sigmoid(self, y):
+    def _log_det_of_sigmoid(self, y: Tensor) -> Tensor:
         return super()._log_det_of_sigmoid(y) + y[0].numel() * math.log(1 - 2 * self.alpha)

@@ -9,7 +9,7 @@ import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.diagnosis import faulty_layers as layers
 from benchmarks.diagnosis import faulty_log_dets as log_dets
@@ -23,14 +23,14 @@ from nf_mnist.flows import Flow
 class DitherInWrongUnits(UniformDequantizer):
     """Dithers over one 256th of a level."""
 
-    def __call__(self, levels, noise):
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         return super().__call__(levels, noise // 256)
 
 
 class UncountedScaling(UniformDequantizer):
     """Dithers correctly, but does not count the division by 256."""
 
-    def __call__(self, levels, noise):
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x, log_q = super().__call__(levels, noise)
         return x, 0 * log_q
 
@@ -38,7 +38,7 @@ class UncountedScaling(UniformDequantizer):
 class Standardized(UniformDequantizer):
     """Dithers correctly, then subtracts the mean of MNIST and divides by its standard deviation."""
 
-    def __call__(self, levels, noise):
+    def __call__(self, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x, log_q = super().__call__(levels, noise)
         return (x - 0.1307) / 0.3081, log_q
 
@@ -101,8 +101,9 @@ def unbounded_scale(flow: Flow) -> Planted:
     flow = multiscale("none")
     for layer in flow.modules():
         if isinstance(layer, AffineCoupling):
-            nn.init.zeros_(layer.scale_net[-2].weight)
-            nn.init.zeros_(layer.scale_net[-2].bias)
+            assert isinstance(layer.scale_net, nn.Sequential)
+            for parameter in layer.scale_net[-2].parameters():
+                nn.init.zeros_(parameter)
     return trained_on(flow)
 
 
