@@ -126,6 +126,7 @@ class Child:
     """
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
+        self.arguments = arguments
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
@@ -146,7 +147,7 @@ class Child:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(self.process.args[1:])} has ended with status {self.process.wait()}")
+            raise RuntimeError(f"{' '.join(self.arguments)} has ended with status {self.process.wait()}")
         return json.loads(line)
 
     def end(self) -> None:

@@ -22,4 +22,6 @@ def rows(plan: Plan) -> Rows:
             yield MODEL, {"batch_size": None}
             return
         config = Path(folder, "run", "config.yaml").read_text()
-        yield MODEL, {"batch_size": int(re.search(r"^  batch_size: (\d+)$", config, re.MULTILINE)[1])}
+        found = re.search(r"^  batch_size: (\d+)$", config, re.MULTILINE)
+        assert found is not None
+        yield MODEL, {"batch_size": int(found[1])}

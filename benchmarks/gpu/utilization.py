@@ -14,7 +14,8 @@ class Utilization:
     """Samples utilization while its block runs; on a CPU, or without ``nvidia-smi``, there is nothing to sample."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self._process, self._text = device, None, ""
+        self.device, self._text = device, ""
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Utilization":
         if self.device.type == "cuda":
@@ -25,7 +26,7 @@ class Utilization:
     def __exit__(self, *_: Any) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._text, _ = self._process.communicate()
+            self._text = self._process.communicate()[0]
 
     def mean(self) -> float | None:
         """Return the mean in percent, or None if it is not known."""

@@ -119,19 +119,18 @@ def compare(models: list[str], repeats: int, n_steps: int) -> dict[str, Metrics]
 def optimizer_milliseconds(repeats: int) -> dict[str, Metrics]:
     """Return milliseconds of a step of Adam on the shipped flow's parameters, for each of torch's implementations."""
     parameters = shipped_parameters()
-    ways: dict[str, dict[str, bool]] = {
-        "loop": {"foreach": False},
-        "foreach": {"foreach": True},
-        "fused": {"fused": True},
+    adams = {
+        "loop": torch.optim.Adam(parameters, lr=0.0, foreach=False),
+        "foreach": torch.optim.Adam(parameters, lr=0.0, foreach=True),
+        "fused": torch.optim.Adam(parameters, lr=0.0, fused=True),
     }
-    adams = {name: torch.optim.Adam(parameters, lr=0.0, **way) for name, way in ways.items()}
     for adam in adams.values():
         adam.step()
     found = [
         {name: 1e3 * seconds_per_call(adam.step, 5, default_device()) for name, adam in adams.items()}
         for _ in range(repeats)
     ]
-    return {name: spread([each[name] for each in found]) for name in ways}
+    return {name: spread([each[name] for each in found]) for name in adams}
 
 
 def shipped_parameters() -> list[Tensor]:

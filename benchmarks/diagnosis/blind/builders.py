@@ -39,7 +39,7 @@ def dense_flow(
         layers += [norm((DIMS,)), coupling(mask, *nets(i), "soft_clamp")]
     flow = Flow(Sequential(layers), SHAPE, n_classes)
     if base is not None:
-        flow.base = base
+        flow.add_module("base", base)  # any density of vectors
     return flow
 
 

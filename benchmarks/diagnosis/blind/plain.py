@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class PlainFlow(nn.Module):
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map images, shape (batch, 1, 28, 28), to vectors."""
         z, total = x.flatten(1), x.new_zeros(len(x))
-        for layer in self.layers:
+        for layer in self._maps():
             z, log_det = layer.forward_and_log_det(z)
             total = total + log_det
         return z, total
@@ -45,10 +46,13 @@ class PlainFlow(nn.Module):
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map vectors to images."""
         total = z.new_zeros(len(z))
-        for layer in reversed(self.layers):
+        for layer in reversed(self._maps()):
             z, log_det = layer.inverse_and_log_det(z)
             total = total + log_det
         return z.reshape(-1, 1, 28, 28), total
+
+    def _maps(self) -> list[Layer]:
+        return [cast(Layer, layer) for layer in self.layers]
 
 
 class ToLogits(Layer):
@@ -84,10 +88,10 @@ class Affine(Layer):
 
 def perceptron(n_in: int, n_out: int, hidden: int = 64) -> nn.Sequential:
     """Build a perceptron whose output is small at first."""
-    net = nn.Sequential(nn.Linear(n_in, hidden), nn.Tanh(), nn.Linear(hidden, n_out))
-    nn.init.normal_(net[2].weight, std=0.01)
-    nn.init.zeros_(net[2].bias)
-    return net
+    first, last = nn.Linear(n_in, hidden), nn.Linear(hidden, n_out)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(first, nn.Tanh(), last)
 
 
 class Coupling(Layer):
@@ -138,7 +142,8 @@ class Residual(Layer):
         if self.bound is None:
             return into, out
         half = self.bound**0.5
-        return tuple(half * m / torch.linalg.matrix_norm(m, 2).clamp(min=half) for m in (into, out))  # type: ignore
+        into, out = (half * m / torch.linalg.matrix_norm(m, 2).clamp(min=half) for m in (into, out))
+        return into, out
 
     def _branch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         into, out = self._matrices()

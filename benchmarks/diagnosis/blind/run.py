@@ -43,7 +43,7 @@ def diagnose(blind: BlindSet, name: str) -> dict[str, Any]:
             yield result
             began = now
 
-    nf_mnist.diagnostics.diagnose = notebook.diagnose = timed  # type: ignore[attr-defined]
+    nf_mnist.diagnostics.diagnose = notebook.diagnose = timed
     began = time.monotonic(), time.process_time()
     answer, results = _command(blind, name) if name in blind.by_command else _call(blind, name)
     seconds, cpu_seconds = time.monotonic() - began[0], time.process_time() - began[1]
