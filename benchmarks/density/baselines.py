@@ -1,10 +1,10 @@
 """Compare all models at an equal budget of time: ``python -m benchmarks.density.baselines [--minutes 5]``.
 
 Trains each model by its own recipe, but in batches of 64, for the same time on one thread. Measures the checkpoint that
-validates best: the likelihood of all official test images, or of a random sample for flows that solve an equation for
-each, and the quality of samples at temperature 1.0. Writes
-``results/baselines.json`` after each model; models that are there with the same budget are skipped. ``--models NAME``
-selects models; ``--seeds 0 1 2 --out results/seeds.json`` adds a row for each seed.
+validates best: the likelihood of all official test images, or of a random sample where a likelihood takes many passes,
+and the quality of samples at temperature 1.0. Writes ``results/baselines.json`` after each model; models that are there
+with the same budget are skipped. ``--models NAME`` selects models, and several commands may run at once, each on a core
+of its own; ``--seeds 0 1 2 --out results/seeds.json`` adds a row for each seed.
 """
 
 import argparse
@@ -28,6 +28,7 @@ MODELS = {
     "glow": [],
     "spline": [],
     "tarflow": [],
+    "jet": [],
     "flow_matching": ["model=flow_matching", "data.eval_batch_size=10"],
     "ffjord": ["model=ffjord", "data.eval_batch_size=10"],
     "uva_simple": [],
@@ -40,7 +41,7 @@ MODELS = {
     "conditional": [],
     "quickstart": ["experiment=quickstart", "trainer.max_steps=-1"],  # resflow, smaller, after gaussianize
 }
-N_IMAGES = {"flow_matching": 200, "ffjord": 200}  # whose likelihoods take long; all test images for other models
+N_IMAGES = {"flow_matching": 200, "ffjord": 200, "iaf": 1000, "residual_flow": 1000}  # all test images for other models
 RECIPE = [
     "data.batch_size=64",
     "trainer.gradient_clip_val=200",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist.bijectors import Bijector
+from nf_mnist.bijectors import ActNorm, Bijector
 from nf_mnist.diagnostics import CHECKS, Batch, DiagnosisTask, Result, diagnose
 from nf_mnist.diagnostics.weights import read_weights
 from nf_mnist.flows import Flow
@@ -189,6 +189,20 @@ def test_weights_at_initial_values_are_told_from_trained_ones():
     assert read_weights(half).are_mixed
     result = first_failure(task_of(*half))
     assert (result.check, "was not loaded" in result.cause) == (LOADED, True)
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_normalisations_that_were_loaded_without_their_networks_are_told_from_ones_that_data_set(is_loaded):
+    torch.manual_seed(0)
+    flow = flow_of(ActNorm((DIMS,)), Networks(), ActNorm((DIMS,)), Networks(1))
+    flow.train()(images(seed=2).x)
+    flow.eval()
+    if is_loaded:
+        for norm in (flow.bijector.bijectors[2], flow.bijector.bijectors[4]):
+            norm.shift.data = 3 * torch.rand(DIMS)
+            norm.log_scale.data = torch.randn(DIMS)
+    result = results(DiagnosisTask(flow, images()), [LOADED])[LOADED]
+    assert (result.status, "ActNorm" in result.measured) == ("fail" if is_loaded else "pass", is_loaded), result
 
 
 def test_a_lack_of_training_is_the_cause_of_what_only_trained_flows_have():

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import ActNorm
+from nf_mnist.diagnostics.initial_values import is_constant
+from nf_mnist.diagnostics.isolation import copied
+from nf_mnist.diagnostics.layers import innermost, reached_layers
 from nf_mnist.flows import Flow
+
+STANDARD = 0.5  # mean of a channel in deviations, and logarithm of its deviation, that count as standardised
 
 
 class NormStatistics(NamedTuple):
@@ -82,6 +87,43 @@ def magnification(flow: nn.Module) -> Magnification | None:
     torch's own BatchNorm is left out: it stands inside networks, where a dead channel does no harm.
     """
     return max(_magnifications(flow), key=lambda layer: layer.factor, default=None)
+
+
+@torch.no_grad()
+def norms_of_other_images(flow: Flow, x: Tensor, context: Tensor | None = None) -> list[str]:
+    """Return the names of trainable normalisations that hold numbers and leave these images far from standardised.
+
+    A normalisation that its first batch has set standardises other images nearly, too. If it does not, its numbers are
+    those of a training, or of networks other than the ones before it.
+
+    Args:
+        flow: The flow, in evaluation mode.
+        x: Images, shape (batch, *event).
+        context: Context of the flow, or None.
+    """
+    try:
+        layers = innermost(reached_layers(copied(flow.bijector), x.clone(), context))
+    except Exception:  # other checks report that the flow cannot be called
+        return []
+    found = []
+    for reached in layers:
+        vectors = [*reached.layer.parameters()]
+        if vectors and all(_is_set(value) for value in vectors):
+            z, _ = reached.map.forward_and_log_det(reached.x)
+            found += [] if _are_standard(z, vectors[0].numel()) else [reached.title]
+    return found
+
+
+def _is_set(value: Tensor) -> bool:
+    """Return whether a parameter is a vector of different numbers."""
+    return value.numel() > 1 and max(value.shape) == value.numel() and not is_constant(value)
+
+
+def _are_standard(z: Tensor, n_channels: int) -> bool:
+    """Return whether the means and deviations of most channels of a batch are nearly 0 and 1."""
+    values = z.double().transpose(0, 1) if z.dim() > 2 and z.shape[1] == n_channels else z.double().flatten(1).T
+    channels = values.flatten(1)
+    return bool(channels.mean(1).abs().median() < STANDARD and channels.std(1).log().abs().median() < STANDARD)
 
 
 def _compare(name: str, norm: Any, channels: Tensor) -> NormStatistics:

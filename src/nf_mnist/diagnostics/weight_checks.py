@@ -5,6 +5,7 @@ import torch
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
 from nf_mnist.diagnostics.initial_values import is_random
 from nf_mnist.diagnostics.isolation import copied, seeded
+from nf_mnist.diagnostics.norms import norms_of_other_images
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.diagnostics.weights import unregistered_parts, unsaved_tensors
 
@@ -57,6 +58,10 @@ def all_weights_are_loaded(task: DiagnosisTask) -> Measurement:
         )
         cause = "statistics (buffers) were not saved or not loaded, or the flow was never called in training mode"
         return Measurement(1.0, text, cause, "save state_dict(), not parameters(), and load it with strict=True")
+    few = task.batch.first(task.batch_size)
+    if weights.are_initial and (norms := norms_of_other_images(task.flow, few.x, few.context)):
+        text = f"networks are at their initial values, and {norms[0]} holds numbers that do not fit these images"
+        return Measurement(1.0, text)
     if not weights.are_mixed:
         return Measurement(0.0, "all alike" if weights.initial or weights.moved else "not known of any layer")
     share = len(weights.initial) / (len(weights.initial) + len(weights.moved))
