@@ -55,6 +55,7 @@ tensorboard: setup  ## Look at all runs under outputs/
 	$(BIN)/tensorboard --logdir outputs
 
 notebooks: setup  ## Run the notebooks; pages with their output go to docs/notebooks
+	$(PIP) install -c constraints.txt -e '.[peers]'
 	$(BIN)/python -m tools.notebooks
 
 docs: setup  ## Build the documentation as a site in build/site, with a search and a reference of all public names

@@ -83,6 +83,27 @@ def test_the_command_trains_the_same_weights(trained, folder):
     assert first_difference(trained.flow.state_dict(), flow.state_dict()) == ""
 
 
+OWN_FLOW = """
+from nf_mnist.bijectors import ActNorm, Flatten, Logit, Sequential
+from nf_mnist.flows import Flow
+
+def build():
+    return Flow(Sequential([Logit(), ActNorm((1, 14, 14)), Flatten((1, 14, 14))]), (1, 14, 14))
+"""
+
+
+def test_a_flow_of_ones_own_is_returned_by_the_trust_that_it_was_trained_with(tmp_path, monkeypatch):
+    (tmp_path / "flow_of_mine.py").write_text(OWN_FLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = [text for text in short(tmp_path) if not text.startswith(("model.", "+model."))]
+    images = np.random.default_rng(0).integers(256, size=(60, 14, 14), dtype=np.uint8)
+    target = {"_target_": "flow_of_mine.build"}
+    settings = {"flow": target, "trust": ["flow_of_mine"], "output_dir": tmp_path / "run"}
+    trained = nf_mnist.train(None, *given, images=images, data={"batch_size": 16}, **settings)
+    assert trained.flow.event_shape == (1, 14, 14)
+    assert trained.flow.bijector.bijectors[1].log_scale.abs().sum() > 0
+
+
 IMAGES = np.zeros((12, 14, 14), dtype=np.uint8)
 REFUSED = [
     (("nosuch",), {}, ConfigError, "Could not find 'model/nosuch'"),

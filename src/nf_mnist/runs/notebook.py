@@ -115,7 +115,7 @@ def _trained(overrides: Sequence[str]) -> Trained:
         warnings.filterwarnings("ignore", module="lightning")
         prepare(cfg, "train")
         run_training(cfg, overrides)
-    return load_trained(Path(cfg.run_dir) / "checkpoints" / "best.ckpt")
+    return load_trained(Path(cfg.run_dir) / "checkpoints" / "best.ckpt", cfg.trust)
 
 
 def _trained_on(images: Images, overrides: Sequence[str]) -> Trained:
