@@ -12,7 +12,26 @@ SPEEDS = {"training": "training images/s", "log_prob": "densities/s", "samples":
 
 def speed_machine() -> str:
     """Return a description of the machine on which the libraries were compared."""
-    found = read_result("peers")
+    return _machine_of(read_result("peers"))
+
+
+def speed_ratios() -> str:
+    """Return how much faster we train than the fastest other library: medians and ranges over repeats."""
+    return _ratios_of(read_result("peers"))
+
+
+def peers() -> str:
+    """Return the speed, memory and errors of every library at each setting."""
+    return _peers_of(read_result("peers"))
+
+
+def peer_families() -> str:
+    """Return the same three for residual, autoregressive and continuous flows, which were compared on their own."""
+    found = read_result("peer_families")
+    return "\n\n".join((_machine_of(found), _ratios_of(found), _peers_of(found)))
+
+
+def _machine_of(found: dict[str, Any]) -> str:
     _, _, _, metrics = next(_variants(found))
     return (
         f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {found['batch_size']}; medians, "
@@ -20,21 +39,18 @@ def speed_machine() -> str:
     )
 
 
-def speed_ratios() -> str:
-    """Return how much faster we train than the fastest other library: medians and ranges over repeats."""
+def _ratios_of(found: dict[str, Any]) -> str:
     columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
     best = ("shipped", "tuned", "compiled")
     pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
-    architectures = read_result("peers")["architectures"]
-    rows = [(f"`{name}`", *(_ratio(found, *pair) for pair in pairs)) for name, found in architectures.items()]
+    rows = [(f"`{name}`", *(_ratio(each, *pair) for pair in pairs)) for name, each in found["architectures"].items()]
     return table(columns, rows)
 
 
-def peers() -> str:
-    """Return the speed, memory and errors of every library at each setting."""
+def _peers_of(found: dict[str, Any]) -> str:
     columns = ("architecture", "library", "settings", "parameters", *SPEEDS.values(), "peak MiB", "round-trip error")
     rows = []
-    for architecture, library, setting, metrics in _variants(read_result("peers")):
+    for architecture, library, setting, metrics in _variants(found):
         said = "as users run it" if setting == "shipped" and library != OURS else setting
         if setting == "compiled" and not metrics["compiled"]:
             said = "cannot be compiled"
