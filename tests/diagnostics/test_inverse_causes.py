@@ -295,11 +295,21 @@ def test_a_map_that_is_not_onto_is_told_from_one_that_cuts_values_off(layer, wor
     assert (result.status, words in result.cause) == ("fail", True), result
 
 
+class Refusing(Coupling):
+    """Takes numbers below 1,000 only."""
+
+    def forward_and_log_det(self, x, context=None):
+        if x.abs().max() > 1e3:
+            raise ValueError("outside of the domain")
+        return x, x.new_zeros(len(x))
+
+
 def test_only_a_map_that_squashes_has_ends():
     x = torch.randn(4, DIMS, dtype=torch.float64)
     assert ends_of(Squash(), x) == pytest.approx((-1, 1))
     assert ends_of(Coupling().double(), x) is None
     assert ends_of(Logit(), x.sigmoid()) is None, "a logit has no values at numbers beyond 1"
+    assert ends_of(Refusing(), x) is None
 
 
 class NotOrthogonal(Bijector):

@@ -11,6 +11,7 @@ from nf_mnist.flows import Flow
 
 FAR = (1e3, 1e5)  # times the values that reach a layer
 SETTLED = 1e-3  # of the range of the outputs, by which they may still grow
+LEAST_TRANSFORMED = 0.1  # of the values, by a layer that is asked about
 NEAR = 0.1  # times the values that reach a spline: most are within its bounds
 
 
@@ -24,8 +25,10 @@ def ends_of(bijector: Invertible, x: Tensor) -> tuple[float, float] | None:
         bijector: The map.
         x: Events, shape (batch, *event).
     """
-    z, _ = bijector.forward_and_log_det(x)
-    far, farther = (bijector.forward_and_log_det(factor * x)[0] for factor in FAR)
+    try:
+        z, far, farther = (bijector.forward_and_log_det(factor * x)[0] for factor in (1.0, *FAR))
+    except Exception:  # a user's layer may refuse values beyond its domain
+        return None
     if not (far.isfinite().all() and farther.isfinite().all()):
         return None
     ends = far.min().item(), far.max().item()
@@ -48,15 +51,17 @@ def beyond_bounds(flow: Flow, batch: Batch) -> tuple[str, float]:
     found = ("", 0.0)
     for layer in innermost(reached_layers(copied(flow.bijector), batch.x.clone(), batch.context)):
         passes = [_passes(layer.map, factor * layer.x) for factor in (1.0, NEAR)]
-        if passes[0] is None or passes[1] is None:
+        if passes[0] is None or passes[1] is None or (~passes[1]).double().mean() < LEAST_TRANSFORMED:
             continue
-        is_transformed = ~passes[1]
-        share = (passes[0] & is_transformed).sum() / is_transformed.sum().clamp(min=1)
-        found = max(found, (layer.title, share.item()), key=lambda pair: pair[1])
+        share = passes[0][~passes[1]].double().mean().item()
+        found = max(found, (layer.title, share), key=lambda pair: pair[1])
     return found
 
 
 def _passes(bijector: Invertible, x: Tensor) -> Tensor | None:
-    """Return which values a map leaves as they are; None if its outputs have another shape."""
-    z, _ = bijector.forward_and_log_det(x)
+    """Return which values a map leaves as they are; None if its outputs have another shape, or if it refuses them."""
+    try:
+        z, _ = bijector.forward_and_log_det(x)
+    except Exception:  # a user's layer may refuse values beyond its domain
+        return None
     return z == x if z.shape == x.shape else None
