@@ -18,6 +18,7 @@ COLUMNS = (
     "confident share",
     "ms per 64 samples",
     "images seen",
+    "core",
 )
 
 
@@ -34,11 +35,17 @@ def baselines() -> str:
             *_quality(row),
             f"{row['milliseconds_per_64_samples']:.0f}",
             f"{row['training']['images']:,}",
+            _core(row),
         )
         for row in sorted(rows, key=lambda row: row["bpd"])
     ]
-    lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", ""))
+    lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", "", ""))
     return table(COLUMNS, lines)
+
+
+def _core(row: dict[str, Any]) -> str:
+    """Return the instructions for matrices that the CPU of a row has, such as AMX; AVX2 for none in bfloat16."""
+    return row["training"]["hardware"].partition("(")[2].partition(")")[0]
 
 
 def _score(row: dict[str, Any]) -> str:
