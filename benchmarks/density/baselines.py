@@ -23,7 +23,7 @@ MODELS = {
     "nice": [],
     "maf": [],
     "iaf": [],
-    "residual_flow": [],
+    "residual_flow": ["model=residual_flow", "data.eval_batch_size=50"],
     "realnvp": [],
     "glow": [],
     "spline": [],
