@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.diagnostics.isolation import copied
+from nf_mnist.diagnostics.weights import is_permutation
 from nf_mnist.flows import Flow
 
 Order = Callable[[list[str]], list[str]]
@@ -49,7 +50,7 @@ def _complement_masks(flow: nn.Module) -> bool:
 @torch.no_grad()
 def _invert_permutations(flow: nn.Module) -> bool:
     """Replace tensors that are permutations by their inverses; return whether one has changed."""
-    orders = [value for _, value in _constants(flow) if _is_permutation(value)]
+    orders = [value for _, value in _constants(flow) if is_permutation(value)]
     are_new = [not torch.equal(order, order.argsort()) for order in orders]
     for order in orders:
         order.copy_(order.argsort())
@@ -68,11 +69,6 @@ def _constants(flow: nn.Module) -> list[tuple[str, Tensor]]:
 
 def _is_binary(value: Tensor) -> bool:
     return value.numel() > 1 and value.unique().tolist() == [0, 1]
-
-
-def _is_permutation(value: Tensor) -> bool:
-    is_index = value.dim() == 1 and len(value) > 1 and value.dtype in (torch.int32, torch.int64)
-    return is_index and torch.equal(value.sort().values, torch.arange(len(value)).to(value))
 
 
 def _from_text(names: list[str]) -> list[str]:

@@ -77,12 +77,15 @@ def random_permutations_not_saved(flow: nn.Module) -> list[str]:
     """Return the names of index tensors that permute in no evident order and are not in the state of the flow."""
     found = []
     for name, value in unsaved_tensors(flow).items():
-        if value.is_floating_point() or value.dim() != 1 or len(value) < 16:
-            continue
-        is_permutation = torch.equal(value.sort().values, torch.arange(len(value)).to(value))
-        if is_permutation and len(value.diff().unique()) > len(value) / 4:
+        if is_permutation(value) and len(value) >= 16 and len(value.diff().unique()) > len(value) / 4:
             found.append(name)
     return found
+
+
+def is_permutation(value: Tensor) -> bool:
+    """Return whether a tensor is a vector that has each of the first whole numbers once."""
+    is_index = value.dim() == 1 and len(value) > 1 and not value.is_floating_point() and value.dtype != torch.bool
+    return is_index and torch.equal(value.sort().values, torch.arange(len(value)).to(value))
 
 
 def constants_not_saved(flow: nn.Module) -> dict[str, float]:
