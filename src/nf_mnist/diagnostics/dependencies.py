@@ -59,11 +59,7 @@ def _dependencies(jacobian: Tensor) -> Tensor:
 
 def depend_in_a_circle(jacobian: Tensor) -> bool:
     """Return whether an element depends on itself by way of others. A map that computes in an order has none."""
-    depends = _dependencies(jacobian)
-    reached = depends.double()
-    for _ in range(len(depends).bit_length()):
-        reached = ((reached + reached @ reached) > 0).double()
-    return bool((reached.diagonal() > 0).any())
+    return passes_needed(jacobian) is None
 
 
 @torch.no_grad()
