@@ -4,7 +4,7 @@ import torch
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
 from nf_mnist.diagnostics.contract_checks import SOUND
-from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.layers import innermost_layers
 from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.task import DiagnosisTask
@@ -39,7 +39,7 @@ def latents_have_not_collapsed(task: DiagnosisTask) -> Measurement:
         return Measurement(0.0, text)
     contraction = 0.0
     with torch.no_grad():
-        for layer in innermost(reached_layers(task.flow.bijector, few.x, few.context)):
+        for layer in innermost_layers(task.flow, few):
             log_det = layer.map.forward_and_log_det(layer.x)[1]
             contraction += max(-log_det.mean().item() / task.flow.dims, 0.0)
     text += f", after layers that contract by {contraction:.3g} nats per dimension"

@@ -13,8 +13,7 @@ from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.bits_causes import bits_of_one_gaussian
 from nf_mnist.diagnostics.changes import HALVES, SCALES, TURNS, Change, changed, fits, shifts
 from nf_mnist.diagnostics.contract_checks import SOUND
-from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.layers import innermost_layers
 from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.reordering import reordered
@@ -124,7 +123,7 @@ def _where_values_grow(task: DiagnosisTask) -> str:
     few = task.batch.first(N_TRIED)
     grown = ("", 100.0)
     with torch.no_grad():
-        for layer in innermost(reached_layers(copied(task.flow.bijector), few.x.clone(), few.context)):
+        for layer in innermost_layers(task.flow, few):
             factor = _size(layer.map.forward_and_log_det(layer.x)[0]) / _size(layer.x)
             grown = max(grown, (f"; values grow {factor:.3g} times in {layer.title}", factor), key=lambda pair: pair[1])
     return grown[0]

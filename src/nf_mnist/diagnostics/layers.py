@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import Bijector
+from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.forms import Bound, Direction, observed
+from nf_mnist.diagnostics.isolation import copied
+from nf_mnist.flows import Flow
 
 WRAPPER = "inner"  # name of a user's whole map within the bijector that wraps it
 
@@ -102,7 +105,8 @@ def first_layer(
     return None
 
 
-def innermost(layers: list[ReachedLayer]) -> list[ReachedLayer]:
-    """Return the layers that have no other one of the list inside."""
+def innermost_layers(flow: Flow, batch: Batch) -> list[ReachedLayer]:
+    """Return the layers of a copy of a flow that have no other layer inside, each with the values that reach it."""
+    layers = reached_layers(copied(flow.bijector), batch.x.clone(), batch.context)
     names = [layer.name for layer in layers]
     return [layer for layer in layers if not any(name.startswith(f"{layer.name}.") for name in names)]

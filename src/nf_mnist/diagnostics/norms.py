@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nf_mnist.bijectors import ActNorm
+from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.initial_values import is_constant
-from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.layers import innermost_layers
 from nf_mnist.flows import Flow
 
 STANDARD = 0.5  # mean of a channel in deviations, and logarithm of its deviation, that count as standardised
@@ -90,7 +90,7 @@ def magnification(flow: nn.Module) -> Magnification | None:
 
 
 @torch.no_grad()
-def norms_of_other_images(flow: Flow, x: Tensor, context: Tensor | None = None) -> list[str]:
+def norms_of_other_images(flow: Flow, batch: Batch) -> list[str]:
     """Return the names of trainable normalisations that hold numbers and leave these images far from standardised.
 
     A normalisation that its first batch has set standardises other images nearly, too. If it does not, its numbers are
@@ -98,11 +98,10 @@ def norms_of_other_images(flow: Flow, x: Tensor, context: Tensor | None = None) 
 
     Args:
         flow: The flow, in evaluation mode.
-        x: Images, shape (batch, *event).
-        context: Context of the flow, or None.
+        batch: Images.
     """
     try:
-        layers = innermost(reached_layers(copied(flow.bijector), x.clone(), context))
+        layers = innermost_layers(flow, batch)
     except Exception:  # other checks report that the flow cannot be called
         return []
     found = []

@@ -9,7 +9,7 @@ from torch import Tensor
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
 from nf_mnist.diagnostics.contract_checks import SOUND
 from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.layers import innermost_layers
 from nf_mnist.diagnostics.map_checks import inverse_undoes_forward
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import Flow
@@ -63,7 +63,7 @@ def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
 def couplings_have_their_own_networks(task: DiagnosisTask) -> Measurement:
     """The number of parameters that belong to more than one of the innermost layers that data pass through."""
     few = task.batch.first(2)
-    layers = innermost(reached_layers(copied(task.flow).bijector, few.x, few.context))
+    layers = innermost_layers(task.flow, few)
     if len(layers) < 2:
         raise NotMeasured("there are no layers to compare")
     owners: dict[Tensor, dict[int, str]] = defaultdict(dict)

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.batch import Batch
 from nf_mnist.diagnostics.invertible import Invertible
-from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.layers import innermost, reached_layers
+from nf_mnist.diagnostics.layers import innermost_layers
 from nf_mnist.flows import Flow
 
 FAR = (1e3, 1e5)  # times the values that reach a layer
@@ -49,7 +48,7 @@ def beyond_bounds(flow: Flow, batch: Batch) -> tuple[str, float]:
         batch: Images.
     """
     found = ("", 0.0)
-    for layer in innermost(reached_layers(copied(flow.bijector), batch.x.clone(), batch.context)):
+    for layer in innermost_layers(flow, batch):
         passes = [_passes(layer.map, factor * layer.x) for factor in (1.0, NEAR)]
         if passes[0] is None or passes[1] is None or (~passes[1]).double().mean() < LEAST_TRANSFORMED:
             continue

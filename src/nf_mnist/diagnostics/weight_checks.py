@@ -58,8 +58,7 @@ def all_weights_are_loaded(task: DiagnosisTask) -> Measurement:
         )
         cause = "statistics (buffers) were not saved or not loaded, or the flow was never called in training mode"
         return Measurement(1.0, text, cause, "save state_dict(), not parameters(), and load it with strict=True")
-    few = task.batch.first(task.batch_size)
-    if weights.are_initial and (norms := norms_of_other_images(task.flow, few.x, few.context)):
+    if weights.are_initial and (norms := norms_of_other_images(task.flow, task.batch.first(task.batch_size))):
         text = f"networks are at their initial values, and {norms[0]} holds numbers that do not fit these images"
         return Measurement(1.0, text)
     if not weights.are_mixed:
