@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nf_mnist.bijectors import AffineCoupling
-from nf_mnist.diagnostics.scale_checks import HUGE
+from nf_mnist.diagnostics.checks.scales import HUGE
 from nf_mnist.flows import Flow
 from nf_mnist.inpainting.logits import log_prob_of_logits, to_logits
 from nf_mnist.metrics import radius, round_trip

@@ -29,6 +29,9 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Beside the floors: conditioners of couplings are given to bijectors, which know no network.
 NEVER = {("bijectors", "nets"), ("bijectors", "data"), ("nets", "data"), ("data", "bijectors"), ("data", "nets")}
+# The same inside of nf_mnist.diagnostics, whose task is what checks look at and whose base is what a check is.
+DIAGNOSIS_FLOORS = [{"running", "report"}, {"checks"}, {"causes"}, {"base"}, {"task"}, {"measures"}, {"access"}]
+DIAGNOSIS_FLOOR = {name: number for number, names in enumerate(DIAGNOSIS_FLOORS) for name in names}
 LIBRARIES = {
     "lightning": {"training"},
     "hydra": {"app", "runs", "commands"},
@@ -82,6 +85,13 @@ def test_imports_point_one_way(module):
         assert (own, other) not in NEVER
     for library, users in LIBRARIES.items():
         assert own in users or library not in {name.split(".")[0] for name in found}, f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("nf_mnist.diagnostics.")])
+def test_the_rooms_of_the_diagnosis_import_one_way(module):
+    own = DIAGNOSIS_FLOOR[module.split(".")[2]]
+    for target in (name for name in imports(MODULES[module]) if name.startswith("nf_mnist.diagnostics.")):
+        assert own <= DIAGNOSIS_FLOOR[target.split(".")[2]], f"{module} imports {target}, which is on a higher floor"
 
 
 def test_no_two_files_import_each_other():

@@ -8,8 +8,8 @@ from torch import nn
 from torch.distributions import Categorical, Cauchy, Laplace, MixtureSameFamily, Normal, StudentT, Uniform
 
 from nf_mnist.diagnostics import DiagnosisTask
-from nf_mnist.diagnostics.bases import SUM_ERROR, is_logistic, moment_of_the_score, wrong_base
-from nf_mnist.diagnostics.prior import excess_by_sums, read_prior
+from nf_mnist.diagnostics.causes.bases import SUM_ERROR, is_logistic, moment_of_the_score, wrong_base
+from nf_mnist.diagnostics.measures.prior import excess_by_sums, read_prior
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import DIMS, Coupling, flow_of, images
 

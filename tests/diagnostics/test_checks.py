@@ -12,22 +12,30 @@ import nf_mnist.diagnostics
 from nf_mnist.diagnostics import CHECKS, Check
 from tests.support.diagnosis_tasks import NAMES
 
+FOLDER = Path(nf_mnist.diagnostics.__file__).parent
 MODULES = sorted(
-    f"nf_mnist.diagnostics.{path.stem}"
-    for path in Path(nf_mnist.diagnostics.__file__).parent.glob("*.py")
+    ".".join(("nf_mnist.diagnostics", *path.relative_to(FOLDER).with_suffix("").parts))
+    for path in FOLDER.rglob("*.py")
     if path.stem not in {"__init__", "pictures"}  # which draws, and imports torchvision for it
 )
+
+# A package that is there already does not run its __init__, so that the files are imported in the order of the test.
+SHUFFLED = """
+import importlib, sys, types
+for name, folder in (("nf_mnist.diagnostics", {folder!r}), ("nf_mnist.diagnostics.checks", {folder!r} + "/checks")):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+for name in {modules}:
+    importlib.import_module(name)
+del sys.modules["nf_mnist.diagnostics.checks"]
+print(*(check.name for check in importlib.import_module("nf_mnist.diagnostics.checks").CHECKS), sep=chr(10))
+"""
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_the_checks_does_not_depend_on_the_order_of_imports(seed):
     modules = random.Random(seed).sample(MODULES, len(MODULES))
-    imports = "; ".join(f"import {module}" for module in modules)
-    # A package that is there already does not run its __init__, so that the files are imported in this order.
-    package = "import sys, types; p = types.ModuleType('nf_mnist.diagnostics'); sys.modules[p.__name__] = p"
-    path = f"p.__path__ = [{str(Path(nf_mnist.diagnostics.__file__).parent)!r}]"
-    show = "print(*(check.name for check in sys.modules['nf_mnist.diagnostics.checks'].CHECKS), sep=chr(10))"
-    code = f"{package}; {path}; {imports}; {show}"
+    code = SHUFFLED.format(folder=str(FOLDER), modules=modules)
     printed = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True)
     assert printed.stdout.splitlines() == NAMES
 

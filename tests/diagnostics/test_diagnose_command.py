@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nf_mnist.bijectors import Bijector, Sequential
 from nf_mnist.diagnostics import CHECKS, Result, diagnose
-from nf_mnist.diagnostics.report import page
+from nf_mnist.diagnostics.report.html import page
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.training.callbacks import LogHealth

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from benchmarks.diagnosis.blind.changed_images import binarised, blurred, noisy, repeated, to_bytes, without_margin
 from nf_mnist.data import mnist
 from nf_mnist.diagnostics import DiagnosisTask, Result
-from nf_mnist.diagnostics.image_statistics import (
+from nf_mnist.diagnostics.measures.image_statistics import (
     COLUMN,
     HEIGHT,
     LIT,
@@ -25,7 +25,7 @@ from nf_mnist.diagnostics.image_statistics import (
     differences,
     distance_of_means,
 )
-from nf_mnist.diagnostics.summary import answer
+from nf_mnist.diagnostics.report.summary import answer
 from nf_mnist.flows import Flow
 from tests.diagnostics.test_other_images import SAME, batch_of, gaussian
 from tests.support.diagnosis_tasks import bars, results

@@ -8,9 +8,9 @@ from torch import nn
 
 from nf_mnist.bijectors import Bijector, Logit
 from nf_mnist.diagnostics import DiagnosisTask
-from nf_mnist.diagnostics.dependencies import passes_needed
-from nf_mnist.diagnostics.inverse_causes import is_permuted
-from nf_mnist.diagnostics.tails import beyond_bounds, ends_of
+from nf_mnist.diagnostics.causes.dependencies import passes_needed
+from nf_mnist.diagnostics.causes.inverses import is_permuted
+from nf_mnist.diagnostics.measures.tails import beyond_bounds, ends_of
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import DIMS, Coupling, flow_of, images, network, task_of
 

@@ -22,9 +22,9 @@ from nf_mnist.diagnostics import (
     reached_layers,
     undithered_gain,
 )
-from nf_mnist.diagnostics.jacobian import differences
-from nf_mnist.diagnostics.layers import WithContext
-from nf_mnist.diagnostics.log_det_checks import log_det_is_that_of_the_jacobian
+from nf_mnist.diagnostics.access.layers import WithContext
+from nf_mnist.diagnostics.checks.log_det import log_det_is_that_of_the_jacobian
+from nf_mnist.diagnostics.measures.jacobian import differences
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.metrics import round_trip
 from tests.support.registry import make_flow

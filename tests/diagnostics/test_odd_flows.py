@@ -8,8 +8,8 @@ from torch import nn
 
 from nf_mnist.bijectors import Bijector
 from nf_mnist.diagnostics import Check, DiagnosisTask, Measurement, diagnose
-from nf_mnist.diagnostics.initial_values import may_be_drawn
-from nf_mnist.diagnostics.weights import read_weights
+from nf_mnist.diagnostics.measures.initial_values import may_be_drawn
+from nf_mnist.diagnostics.measures.weights import read_weights
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import Coupling, Residual, flow_of, images, task_of

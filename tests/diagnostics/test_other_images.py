@@ -8,10 +8,10 @@ from torch import nn
 
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.diagnostics import Batch, DiagnosisTask
-from nf_mnist.diagnostics.changes import CURVES, HALVES, SCALES, TURNS, changed, shifts
-from nf_mnist.diagnostics.isolation import copied
-from nf_mnist.diagnostics.reordering import reordered
-from nf_mnist.diagnostics.sameness_checks import closest_change, difference
+from nf_mnist.diagnostics.access.isolation import copied
+from nf_mnist.diagnostics.causes.reordering import reordered
+from nf_mnist.diagnostics.checks.sameness import closest_change, difference
+from nf_mnist.diagnostics.measures.changes import CURVES, HALVES, SCALES, TURNS, changed, shifts
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import Coupling, flow_of

@@ -9,10 +9,10 @@ from torch import nn
 
 from nf_mnist.bijectors import Bijector, Flatten, Logit, Sequential
 from nf_mnist.diagnostics import Batch, DiagnosisTask, undithered_gain
-from nf_mnist.diagnostics.bits_causes import cause_in_unsaved_state, cause_of_many_bits
-from nf_mnist.diagnostics.label_experiments import cause_in_labels
-from nf_mnist.diagnostics.rounding import log_dets_round_to, rounds_to
-from nf_mnist.diagnostics.weights import constants_not_saved, random_permutations_not_saved
+from nf_mnist.diagnostics.causes.bits import cause_in_unsaved_state, cause_of_many_bits
+from nf_mnist.diagnostics.causes.label_experiments import cause_in_labels
+from nf_mnist.diagnostics.measures.rounding import log_dets_round_to, rounds_to
+from nf_mnist.diagnostics.measures.weights import constants_not_saved, random_permutations_not_saved
 from nf_mnist.flows import Flow
 from tests.support.diagnosis_tasks import results
 from tests.support.strangers import (

@@ -9,7 +9,7 @@ from torch import nn
 
 from nf_mnist.bijectors import ActNorm, Bijector
 from nf_mnist.diagnostics import CHECKS, Batch, DiagnosisTask, Result, diagnose
-from nf_mnist.diagnostics.weights import read_weights
+from nf_mnist.diagnostics.measures.weights import read_weights
 from nf_mnist.flows import Flow
 from tests.support import strangers
 from tests.support.diagnosis_tasks import NAMES, first_failure, results

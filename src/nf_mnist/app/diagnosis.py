@@ -20,7 +20,7 @@ from nf_mnist.app.trained import load_trained
 from nf_mnist.checkpoints.writing import write_json, write_text
 from nf_mnist.data import Dequantizer
 from nf_mnist.diagnostics import DiagnosisTask, Result, answer, as_flow, make_batch
-from nf_mnist.diagnostics.report import page
+from nf_mnist.diagnostics.report.html import page
 from nf_mnist.errors import ConfigError, ShapeError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import resolve_device
@@ -90,7 +90,7 @@ def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Resul
     Returns:
         The folder.
     """
-    from nf_mnist.diagnostics.pictures import report_pictures  # imports torchvision and matplotlib
+    from nf_mnist.diagnostics.report.pictures import report_pictures  # imports torchvision and matplotlib
 
     pictures = report_pictures(task)
     with new_folder(folder) as made:

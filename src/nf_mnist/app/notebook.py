@@ -11,7 +11,7 @@ from torch import Tensor
 from nf_mnist.app.diagnosis import WIDTH, print_results
 from nf_mnist.data import Images, UniformDequantizer
 from nf_mnist.diagnostics import CHECKS, DiagnosisTask, Result, answer, as_flow, diagnose, make_batch
-from nf_mnist.diagnostics.report import page
+from nf_mnist.diagnostics.report.html import page
 from nf_mnist.errors import ShapeError
 
 

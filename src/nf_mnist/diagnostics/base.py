@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nf_mnist.diagnostics.messages import raised
+from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.task import DiagnosisTask
 
 PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"

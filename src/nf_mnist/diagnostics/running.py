@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from nf_mnist.diagnostics.access.isolation import TimeUp, time_limit
 from nf_mnist.diagnostics.base import FAIL, Check, Result
-from nf_mnist.diagnostics.isolation import TimeUp, time_limit
 from nf_mnist.diagnostics.task import DiagnosisTask
 
 SECONDS = 60.0  # that a check may take

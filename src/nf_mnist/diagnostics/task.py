@@ -8,14 +8,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.diagnostics.batch import Batch
-from nf_mnist.diagnostics.forms import Bound
-from nf_mnist.diagnostics.isolation import copied, seeded
-from nf_mnist.diagnostics.layers import ReachedLayer, WithContext, first_layer
-from nf_mnist.diagnostics.moved_weights import unsettled
-from nf_mnist.diagnostics.precision import WithoutLogDet, differs_by_chance, in_float64
-from nf_mnist.diagnostics.prior import Prior, read_prior
-from nf_mnist.diagnostics.weights import Weights, read_weights
+from nf_mnist.diagnostics.access.batch import Batch
+from nf_mnist.diagnostics.access.forms import Bound
+from nf_mnist.diagnostics.access.isolation import copied, seeded
+from nf_mnist.diagnostics.access.layers import ReachedLayer, WithContext, first_layer
+from nf_mnist.diagnostics.access.precision import WithoutLogDet, differs_by_chance, in_float64
+from nf_mnist.diagnostics.measures.moved_weights import unsettled
+from nf_mnist.diagnostics.measures.prior import Prior, read_prior
+from nf_mnist.diagnostics.measures.weights import Weights, read_weights
 from nf_mnist.flows import Flow
 
 N_PRECISE = 4  # images that are examined in float64

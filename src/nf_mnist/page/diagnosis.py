@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.diagnosis import load_diagnosis_task
 from nf_mnist.diagnostics import CHECKS, answer, diagnose
-from nf_mnist.diagnostics.report import page
+from nf_mnist.diagnostics.report.html import page
 
 N_IMAGES, BATCH = 100, 50
 

@@ -1,0 +1,164 @@
+"""Checks of numbers: what rounding does to the map, and what its layers do to the size of values."""
+
+import math
+
+import torch
+
+from nf_mnist.diagnostics.access.layers import WithContext
+from nf_mnist.diagnostics.access.messages import first_line, raised
+from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from nf_mnist.diagnostics.causes.values import cause_in_float32
+from nf_mnist.diagnostics.checks.contract import SOUND, inputs_are_left_alone, same_input_same_output, shapes
+from nf_mnist.diagnostics.checks.map import HARMLESS, inverse_undoes_forward, worst_round_trip
+from nf_mnist.diagnostics.measures.jacobian import stretch
+from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.metrics.invertibility import RoundTrip, round_trip
+
+N_RETURNED = 32  # images that are decoded again
+FEW = 1e-4  # of the pixels
+
+
+@check(
+    "log-likelihoods are finite",
+    unit="of the images",
+    warn=0.0,
+    fail=0.0,
+    cause="a number overflows or is outside the domain of a function; frequently scales have no bound, or pixels of "
+    "exactly 0 or 1 meet a logit",
+    remedy="bound the log-scales, dequantize, or train at a lower rate with clipped gradients",
+    overrides=(
+        "model.flow.scale_activation=tanh",
+        "data.dequantizer=uniform",
+        "trainer.gradient_clip_val=100",
+    ),
+    needs=(shapes, inputs_are_left_alone),
+    is_cheap=True,
+)
+def log_likelihoods_are_finite(task: DiagnosisTask) -> Measurement:
+    """The share of images with a latent or a log-likelihood that is not finite."""
+    scores = task.scores
+    finite = scores.log_prob.isfinite() & scores.z.isfinite().all(1)
+    size = 1 - finite.double().mean().item()
+    cause = cause_in_float32(task, task.batch.rows((~finite).nonzero().flatten()[:N_RETURNED])) if size else None
+    return Measurement(size, f"{size:.3g} of the images have none", *(cause or ()))
+
+
+@check(
+    "images come back in float32",
+    unit="of the pixels come back on another level",
+    warn=FEW,
+    fail=0.01,
+    cause="the inverse magnifies rounding: scales or normalisations stretch too far",
+    remedy="bound the log-scales, and normalise by ActNorm",
+    overrides=(
+        "model.flow.scale_activation=tanh",
+        "model.norm=actnorm",
+    ),
+    needs=(*SOUND, inverse_undoes_forward),
+    is_cheap=True,
+)
+def images_come_back(task: DiagnosisTask) -> Measurement:
+    """An error of half a level changes a pixel. 1 pixel in 10,000 is 1 in a dozen images; 1 in 100 is visible."""
+    few = task.batch.first(N_RETURNED)
+    found = changed_pixels(round_trip(task.flow, few.x, few.context))
+    if found.size <= FEW:
+        return found
+    exact = worst_round_trip(task, N_RETURNED)
+    return exact._replace(size=found.size, text=f"{found.text}; {exact.text}") if exact.size > HARMLESS else found
+
+
+@check(
+    "images come back in bfloat16",
+    unit="of the pixels come back on another level",
+    warn=0.03,
+    fail=math.inf,
+    is_usual=True,
+    cause="networks in bfloat16 answer differently to values that differ by rounding, and couplings magnify it",
+    remedy="sample and invert in float32; nothing else is needed",
+    needs=(*SOUND, inverse_undoes_forward, images_come_back),
+)
+def images_come_back_in_bfloat16(task: DiagnosisTask) -> Measurement:
+    """Training needs the forward direction only, so this is never more than a warning."""
+    few = task.batch.first(16)
+    try:
+        return changed_pixels(round_trip(task.flow, few.x, few.context, "bf16"))
+    except Exception as error:  # a user's flow may fail in any way, and need not run in this precision
+        raise NotMeasured(f"under autocast to bfloat16 the flow {raised(error)}") from error
+
+
+@check(
+    "inputs that are no images stay finite",
+    unit="of the pixels are not finite or beyond [-1, 2]",
+    warn=0.1,
+    fail=0.1,
+    cause="outside the data, scales or normalisations overflow",
+    remedy="bound the log-scales, or train at a lower rate with clipped gradients",
+    overrides=(
+        "model.flow.scale_activation=tanh",
+        "trainer.gradient_clip_val=100",
+    ),
+    needs=(*SOUND, inverse_undoes_forward, images_come_back),
+)
+def inputs_that_are_no_images_stay_finite(task: DiagnosisTask) -> Measurement:
+    """The inputs are 14 images of uniform noise, a black one and a white one. They need not come back exactly.
+
+    A flow may refuse them by an exception, which is no answer that somebody could take for a likelihood.
+    """
+    few = task.batch.first(16)
+    noise = torch.rand(few.x.shape, generator=torch.Generator().manual_seed(task.seed)).to(few.x)
+    noise[0], noise[1] = 0.5 / 256, 255.5 / 256
+    try:
+        with torch.no_grad():
+            back = task.flow.decode(task.flow.encode(noise, few.context), few.context)
+    except Exception as error:  # a user's flow may fail in any way
+        raise NotMeasured(f"for noise, black or white images the flow {raised(error)}") from error
+    size = 1 - ((back >= -1) & (back <= 2)).double().mean().item()
+    changed = ((back - noise).abs() > 0.5 / 256).double().mean().item()
+    return Measurement(size, f"{size:.2g} of the pixels not finite or beyond [-1, 2]; {changed:.2g} on another level")
+
+
+@check(
+    "neither direction explodes",
+    unit="decades of stretch",
+    warn=7.0,
+    fail=10.0,
+    cause="a scale or a normalisation divides by almost 0: an exploding inverse or forward map",
+    remedy="bound the log-scales, normalise by ActNorm, and dequantize",
+    overrides=(
+        "model.flow.scale_activation=tanh",
+        "model.norm=actnorm",
+        "data.dequantizer=uniform",
+    ),
+    needs=(*SOUND, same_input_same_output),
+)
+def neither_direction_explodes(task: DiagnosisTask) -> Measurement:
+    """The largest singular value of the Jacobians of both directions at one image, as a power of ten.
+
+    Float32 has seven digits: after a stretch by more than 1e7, rounding changes z or x by 1. A logit alone stretches a
+    black pixel by up to 1e5.
+    """
+    flow, few = task.precise
+    event = few.first(1)
+    try:
+        both = stretch(WithContext(flow.bijector, event.context), event.x, n_iterations=10)
+    except (RuntimeError, NotImplementedError) as error:
+        raise NotMeasured(f"autograd cannot take products with this Jacobian: {first_line(error)}") from error
+    if math.isnan(both.forward) or math.isnan(both.inverse):
+        raise NotMeasured("autograd sees nothing of one direction")
+    size = torch.tensor(both).clamp(min=1e-300).log10().max().item()
+    return Measurement(size, f"forward {both.forward:.2g}, inverse {both.inverse:.2g}")
+
+
+def changed_pixels(errors: RoundTrip) -> Measurement:
+    """Return the share of pixels that change their level as a measurement, with the largest error."""
+    text = f"{errors.changed:.2g} of the pixels, the largest error {errors.largest:.2g} levels"
+    return Measurement(errors.changed, text)
+
+
+NUMBERS = (
+    log_likelihoods_are_finite,
+    images_come_back,
+    images_come_back_in_bfloat16,
+    inputs_that_are_no_images_stay_finite,
+    neither_direction_explodes,
+)

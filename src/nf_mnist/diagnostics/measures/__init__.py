@@ -1,0 +1,1 @@
+"""What is measured of a flow, its weights and its images, without saying what follows from it."""
