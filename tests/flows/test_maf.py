@@ -1,5 +1,7 @@
 """Masked autoregressive flows: what an element's map may see, and that both directions agree."""
 
+import csv
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -8,7 +10,7 @@ from nf_mnist.bijectors import AffineMap, MaskedAutoregression
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow, maf, normalization, preprocessing
 from nf_mnist.nets import MaskedMLP
-from tests.support.helpers import integral_over_two_pixels
+from tests.support.helpers import VIEWS, fit, integral_over_two_pixels
 from tests.support.registry import events, make_flow, small_maf, unsettle
 
 ORDER = torch.tensor([3, 0, 4, 1, 2])
@@ -109,3 +111,15 @@ def test_an_untrained_layer_is_the_identity():
     z = flow.encode(x)
     logit = flow.bijector.parts()[0](x)[0].flatten(1)
     assert_close(z, logit, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_settings_of_the_model_train_it(tmp_path):
+    settings = ["model=maf", "model.flow.hidden_features=256", "trainer.max_steps=600", "scheduler=constant"]
+    settings += ["trainer.val_check_interval=200", "callbacks.statistics.n_batches=20", "trainer.limit_val_batches=2"]
+    settings += [f"callbacks.{view}=null" for view in (*VIEWS, "health")]
+    trained = fit([*settings, f"output_dir={tmp_path}", "name=maf", "logger.tensorboard=null"])
+    with next(tmp_path.rglob("metrics.csv")).open() as file:
+        bpd = [float(row["val/bpd"]) for row in csv.DictReader(file) if row["val/bpd"]]
+    assert bpd == sorted(bpd, reverse=True), "each validation is better than the last"
+    assert trained.trainer.global_step == 600

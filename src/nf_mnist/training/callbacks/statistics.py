@@ -20,6 +20,7 @@ class RecomputeStatistics(L.Callback):
     Running averages lag behind the weights, and a flow amplifies small errors in them. The new statistics are plain
     averages over batches (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", section 3.2), for BatchNorm as a layer
     of the flow and inside its networks. Images are dequantized and conditioned as in training, and not augmented.
+    Nothing is done for a flow without BatchNorm.
 
     Args:
         n_batches: Number of training batches to average over; None takes the whole training set.
@@ -38,6 +39,8 @@ class RecomputeStatistics(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module, datamodule = flow_module(pl_module), cast(Any, trainer).datamodule
         norms = [m for m in module.flow.modules() if isinstance(m, BatchNorm | nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return
         momenta = [norm.momentum for norm in norms]
         module.flow.train()
         with seeded(self.seed):
