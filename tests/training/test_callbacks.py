@@ -166,6 +166,25 @@ def test_progress_says_loss_speed_and_time_left(images, tmp_path, capsys):
         assert part in line
 
 
+class Shake(L.Callback):
+    """Moves the last parameters of the flow at a step, so that its latents leave the prior."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 8:
+            with torch.no_grad():
+                list(pl_module.flow.parameters())[-1].add_(10)
+
+
+@pytest.mark.parametrize(("callbacks", "is_unstable"), [([Shake()], True), ([], False)])
+def test_progress_says_that_validation_has_become_far_worse(callbacks, is_unstable, images, tmp_path, capsys):
+    settings = ["trainer.max_steps=12", "trainer.val_check_interval=4", "callbacks.progress.every_n_steps=1"]
+    settings += ["+callbacks.progress.seconds_between_lines=0", "optimizer.lr=1e-6", "model.norm=actnorm"]
+    fit([*tiny_overrides(images, tmp_path / "run", "nice"), *settings], callbacks)
+    lines = capsys.readouterr().err.splitlines()
+    assert ("above the best: unstable; try a lower optimizer.lr" in lines[-1]) == is_unstable
+    assert "above the best" not in lines[5], "which is between two good validations"
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -10,19 +10,24 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
+from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.callbacks.cores import ShareCores
+from nf_mnist.training.callbacks.resumable import SaveBest
 from nf_mnist.training.gpu import GPULoad
 from nf_mnist.training.lookup import callbacks_of
+from nf_mnist.training.module import FlowModule
 from nf_mnist.training.scheduled_module import ScheduledModule
+
+UNSTABLE_RISE = 1.0  # bits per dimension; flows of images that overfit lose a tenth of it
 
 
 class RunProgress(ProgressBar):
     """Shows the share of the budget that is spent, the loss, images per second and the time left.
 
     On a GPU it also shows the largest memory so far and the utilization, and on a CPU that others use, too, the number
-    of threads. On a terminal and in a notebook it is a bar; elsewhere, as in a log file, it is a line every
-    ``seconds_between_lines``. Images per second and the learning rate are also logged, as ``train/images_per_second``
-    and ``train/lr``.
+    of threads. A validation that is far worse than the best one so far is called unstable. On a terminal and in a
+    notebook it is a bar; elsewhere, as in a log file, it is a line every ``seconds_between_lines``. Images per second
+    and the learning rate are also logged, as ``train/images_per_second`` and ``train/lr``.
 
     Args:
         every_n_steps: Number of steps between two refreshes.
@@ -126,4 +131,14 @@ def _loss(trainer: L.Trainer) -> str:
             if f"{stage}/{name}" in metrics:
                 parts.append(f"{stage} {name} {metrics[f'{stage}/{name}']:.{digits}f}")
                 break
-    return ", ".join(parts)
+    return ", ".join(parts) + _rise(trainer)
+
+
+def _rise(trainer: L.Trainer) -> str:
+    """Return by how much the last validation is worse than the best one, if by more than overfitting explains."""
+    best = next((callback.best_model_score for callback in callbacks_of(trainer, SaveBest)), None)
+    if best is None or "val/bpd" not in trainer.callback_metrics:
+        return ""
+    module = cast(FlowModule, trainer.lightning_module)
+    rise = float(bits_per_dim(best - trainer.callback_metrics["val/loss"], 0.0, module.flow.dims))
+    return f" ({rise:.1f} above the best: unstable; try a lower optimizer.lr)" if rise > UNSTABLE_RISE else ""
