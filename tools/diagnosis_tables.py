@@ -39,6 +39,20 @@ def planted_faults() -> str:
     return f"{named_faults()}\n\n{table(('what is wrong', 'first violation', 'named rightly'), rows)}"
 
 
+def cures() -> str:
+    """Return what a diagnosis says of trainings with a bad setting, and after its own command was run."""
+    rows = [
+        (f"`{row['setting']}`", _said(row["before"]), f"`{row['cure']}`", _said(row["after"]))
+        for row in read_result("cures")["rows"].values()
+    ]
+    return table(("training", "diagnosis", "command that it prints", "diagnosis of what that trains"), rows)
+
+
+def _said(diagnosed: dict[str, Any]) -> str:
+    alarms_of_it = ", ".join(diagnosed["fail"]) or "no check"
+    return f"{diagnosed['answer']} Fails: {alarms_of_it}; {len(diagnosed['warn'])} warnings."
+
+
 def blind_diagnosis() -> str:
     """Return what was said of the flows of each set of the blind trial, and how a reader judged each answer."""
     return "\n\n".join(_blind_set(name, **flows) for name, flows in read_result("blind_diagnosis").items())

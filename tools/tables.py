@@ -22,7 +22,7 @@ from tools.baseline_tables import (
     quality,
     seeds,
 )
-from tools.diagnosis_tables import blind_diagnosis, checks, diagnosed_flows, diagnosis, planted_faults
+from tools.diagnosis_tables import blind_diagnosis, checks, cures, diagnosed_flows, diagnosis, planted_faults
 from tools.from_results import ROOT
 from tools.gpu_tables import gpu_cases, gpu_checks, gpu_machine, gpu_round_trips, gpu_speed
 from tools.inpainting_tables import completing, inpainting
@@ -48,7 +48,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/grey_levels.md": [level_prior, bits_by_kind, odd_images],
     "docs/blind_trial.md": [blind_diagnosis],
     "docs/density.md": [bits_by_coupling, density_ablation],
-    "docs/diagnose.md": [checks, planted_faults, diagnosed_flows],
+    "docs/diagnose.md": [checks, planted_faults, cures, diagnosed_flows],
     "docs/gpu.md": [gpu_machine, gpu_cases, gpu_round_trips, gpu_speed, gpu_checks],
     "docs/inpainting.md": [inpainting],
     "docs/quality.md": [quality, guided_quality],

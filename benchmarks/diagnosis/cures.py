@@ -1,0 +1,79 @@
+"""Do the commands that a diagnosis prints cure what it found? ``python -m benchmarks.diagnosis.cures [--minutes 2]``.
+
+Each training below has one bad setting. Its checkpoint is diagnosed, and the first command that the diagnosis prints is
+run as it stands, with a budget of time and a folder added to it. What it trains is diagnosed again. All trainings have
+one thread and the same time. Writes ``results/cures.json`` after each training; trainings that are there are skipped.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.density.baselines import train
+from benchmarks.measuring import add_row, rows_of, time_budget
+from nf_mnist.diagnostics import Result, answer
+
+RESULT = Path(__file__).parents[2] / "results" / "cures.json"
+BAD_SETTINGS = {
+    "no dither": ["model=resflow", "data.dequantizer=none"],
+    "an uncounted logit": ["model=resflow", "data.count_log_det=false"],
+    "slow running statistics": ["model=resflow", "model.norm=batchnorm", "model.flow.norm.momentum=0.001"],
+    "unbounded scales": ["model=resflow", "model.flow.scale_activation=none", "trainer.gradient_clip_val=100"],
+    "no logit": ["model=realnvp", "model.preprocess=none"],
+}
+N_IMAGES = 200
+
+
+def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
+    """Diagnose a training with a bad setting, run the printed command, and diagnose what it trains."""
+    budget = [time_budget(minutes), "trainer.val_check_interval=100", "trainer.limit_val_batches=2"]
+    before = diagnose(train([*BAD_SETTINGS[name], *budget], folder / "before"), folder / "before_diagnosis")
+    command = before.pop("command")
+    after = diagnose(train([*shlex.split(command)[3:], *budget], folder / "after"), folder / "after_diagnosis")
+    del after["command"]
+    return {
+        "setting": " ".join(BAD_SETTINGS[name]),
+        "minutes": minutes,
+        "cure": command,
+        "before": before,
+        "after": after,
+    }
+
+
+def diagnose(ckpt: Path, folder: Path) -> dict[str, Any]:
+    """Return the answer, the checks that fail, those that warn, and the first command of a diagnosis."""
+    overrides = [f"ckpt={ckpt}", f"out={folder}", f"n_images={N_IMAGES}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nf_mnist.diagnose", *overrides], check=True, capture_output=True, text=True
+    )
+    results = json.loads((folder / "report.json").read_text())["results"]
+    _, _, command = done.stdout.partition("as a command: ")
+    return {
+        "answer": answer([Result(**each) for each in results]),
+        **{status: [each["check"] for each in results if each["status"] == status] for status in ("fail", "warn")},
+        "command": command.splitlines()[0] if command else "",
+    }
+
+
+def main() -> None:
+    """Measure the missing cures, one by one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    for name in BAD_SETTINGS:
+        if rows_of(options.out).get(name, {}).get("minutes") == options.minutes:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            row = measure(name, options.minutes, Path(folder))
+        add_row(options.out, name, row)
+        print(f"{name}: {row['before']['answer']}\n  {row['cure']}\n  {row['after']['answer']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
