@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from nf_mnist.bijectors import BatchNorm
 from nf_mnist.data import draw_noise
 from nf_mnist.training.callbacks import RecomputeStatistics
-from nf_mnist.training.callbacks.averaging import move_average
+from nf_mnist.training.callbacks.averaging import decay_after, move_average
 from tests.support.helpers import Fit, Recorder, first_difference, fit, tiny_overrides, write_images
 
 
@@ -48,6 +48,9 @@ def test_statistics_are_measured_in_the_context_of_training(tmp_path):
     trained = fit([*tiny_overrides(images, tmp_path / "run", "conditional"), *settings])
     contexts = []
     trained.module.flow.register_forward_pre_hook(lambda flow, inputs: contexts.append(inputs[1]))
+    RecomputeStatistics(n_batches=2).on_validation_start(trained.trainer, trained.module)
+    assert contexts == [], "there are no statistics to measure"
+    trained.module.flow.add_module("norm", BatchNorm((1,)))
     RecomputeStatistics(n_batches=2).on_validation_start(trained.trainer, trained.module)
     assert [context.shape for context in contexts] == [(16, 2, 16, 16)] * 2, "the image and what is observed of it"
 
@@ -113,9 +116,14 @@ def test_the_saved_average_is_the_recursion_over_the_weights_of_the_steps(overri
     assert len(others) == 3
     for name, value in first.items():
         if value.is_floating_point():
-            for weights in others:
-                value = 0.9 * value + 0.1 * weights[name]
+            for decay, weights in zip((2 / 11, 3 / 12, 4 / 13), others, strict=True):
+                value = decay * value + (1 - decay) * weights[name]
             assert_close(saved[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(("n_steps", "decay"), [(0, 0.0), (8, 0.5), (8990, 0.999), (10**6, 0.999)])
+def test_an_average_remembers_little_at_first_and_no_more_than_its_decay_later(n_steps, decay):
+    assert decay_after(n_steps, 0.999) == pytest.approx(decay)
 
 
 def test_the_averaged_weights_are_validated_and_saved(overrides, tmp_path):

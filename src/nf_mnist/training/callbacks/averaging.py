@@ -20,8 +20,11 @@ class AverageWeights(WeightAveraging):
     integers take their present values. It also reads a counter from the device in every step and updates each tensor on
     its own. Here the counter is one of the host's, and all tensors are updated together.
 
+    The average remembers little at first (:func:`decay_after`). Otherwise it would hold initial weights for thousands
+    of steps, and a short training would be validated by them.
+
     Args:
-        decay: Share of the old average that each step keeps.
+        decay: Share of the old average that each step keeps, once training has gone on for long enough.
 
     Raises:
         ConfigError: If ``decay`` is outside [0, 1].
@@ -38,7 +41,7 @@ class AverageWeights(WeightAveraging):
     ) -> None:
         if trainer.global_step > self._latest_update_step:
             average = cast(AveragedModel, self._average_model)
-            decay = self.decay if self._latest_update_step else 0.0  # the first update takes over the weights
+            decay = decay_after(self._latest_update_step, self.decay)
             move_average(_values(average.module), _values(pl_module), decay)
             average.n_averaged += 1
             self._latest_update_step = trainer.global_step
@@ -57,6 +60,14 @@ class AverageWeights(WeightAveraging):
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         if trainer.state.fn != TrainerFn.FITTING and self._last_weights is not None:
             checkpoint["current_model_state"] = self._last_weights
+
+
+def decay_after(n_steps: int, decay: float) -> float:
+    """Return the share of the old average that the next step keeps: ``min(decay, (1 + n) / (10 + n))`` after n steps.
+
+    This is the schedule of TensorFlow's ``ExponentialMovingAverage``. The first step takes over the weights.
+    """
+    return min(decay, (1 + n_steps) / (10 + n_steps)) if n_steps else 0.0
 
 
 @torch.no_grad()
