@@ -1,6 +1,6 @@
 """The sets of the trial by name."""
 
-from benchmarks.diagnosis.blind import first, fourth, second, third
+from benchmarks.diagnosis.blind import fifth, first, fourth, second, third
 from benchmarks.diagnosis.blind.cases import BlindSet
 
 SETS = {
@@ -8,4 +8,5 @@ SETS = {
     "second": BlindSet("second", second.FAULTY, second.FINE, second.BY_COMMAND),
     "third": BlindSet("third", third.FAULTY, third.FINE, third.BY_COMMAND),
     "fourth": BlindSet("fourth", fourth.FAULTY, fourth.FINE, fourth.BY_COMMAND),
+    "fifth": BlindSet("fifth", fifth.FAULTY, fifth.FINE, fifth.BY_COMMAND),
 }
