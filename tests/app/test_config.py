@@ -18,6 +18,7 @@ from nf_mnist.app.settings import check_ranges
 from nf_mnist.bijectors import AffineCoupling, DiscretizedMixture, GroupedMixture
 from nf_mnist.errors import DivergenceError
 from tests.support.helpers import NOISE, SMALL, compose_config, fit, merge, tiny_overrides, write_idx, write_images
+from tests.support.sampling import sampled
 
 CONF = Path(config_dir())
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -211,7 +212,7 @@ def test_a_model_with_labels_takes_a_step_and_shows_its_views(tmp_path):
     assert steps(tmp_path, "model.flow.n_classes=10", *views, model="hierarchical").trainer.global_step == 1
 
 
-@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize("experiment", sampled(options("experiment")))
 def test_every_experiment_takes_a_step(experiment, tmp_path):
     model = compose_config([f"experiment={experiment}"]).model.flow._target_.rpartition(".")[2]
     overrides = [

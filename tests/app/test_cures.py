@@ -10,6 +10,7 @@ from nf_mnist.app.composing import config_dir
 from nf_mnist.app.cures import cure_command, fitting, model_name
 from nf_mnist.diagnostics import CHECKS
 from tests.support.helpers import compose_config
+from tests.support.sampling import sampled
 
 MODELS = sorted(path.stem for path in Path(config_dir(), "model").glob("*.yaml"))
 OVERRIDES = sorted({override for check in CHECKS for override in check.overrides})
@@ -21,7 +22,7 @@ def resolved(overrides: list[str]) -> DictConfig:
     return OmegaConf.create({key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("model", "data")})
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", sampled(MODELS))
 def test_every_cure_composes_with_every_model_that_it_is_offered_for(model):
     cfg = resolved([f"model={model}"])
     offered = fitting(OVERRIDES, cfg)
