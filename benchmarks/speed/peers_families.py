@@ -150,4 +150,4 @@ FAMILIES: dict[str, dict[str, Builder]] = {
     "maf": {"nf_mnist": ours_maf, "normflows": maf_with_normflows, "zuko": maf_with_zuko},
     "continuous": {"nf_mnist": ours_continuous, "zuko": continuous_with_zuko},
 }
-PLAIN_LAYOUT = [("residual", "normflows")]  # its power iterations view weights in the default layout
+PLAIN = [("residual", "normflows")]  # its power iterations take float32 and weights in the default layout only

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.measuring import default_device, seconds_per_call, shipped_autocast, training_levels
 from benchmarks.speed.depth import begin_memory, peak_memory
-from benchmarks.speed.peers_families import PLAIN_LAYOUT
+from benchmarks.speed.peers_families import PLAIN
 from benchmarks.speed.peers_models import build, conditioners
 from nf_mnist.data import UniformDequantizer, draw_noise
 from nf_mnist.hardware import keep_freed_memory
@@ -33,12 +33,14 @@ class PeerFlow:
         self.is_tuned, is_ours = variant.setting != "shipped", variant.library == OURS
         self.device = default_device()
         self.batch_size = batch_size
-        self.trains_in_bfloat16 = self.is_tuned or is_ours
+        is_plain = variant[:2] in PLAIN
+        self.trains_in_bfloat16 = (self.is_tuned or is_ours) and not is_plain
+        self.scores_in_bfloat16 = self.is_tuned and not is_plain
         if self.is_tuned or is_ours:
             keep_freed_memory()
         self.base_memory = begin_memory(self.device)
         self.flow = build(variant.architecture, variant.library).to(self.device)
-        if (self.is_tuned or is_ours) and variant[:2] not in PLAIN_LAYOUT:
+        if self.trains_in_bfloat16:
             self.flow = self.flow.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=1e-3, fused=self.is_tuned or is_ours or None)
         self.dequantizer = UniformDequantizer()
@@ -63,20 +65,20 @@ class PeerFlow:
     @torch.no_grad()
     def log_prob(self) -> None:
         """Score the next batch."""
-        with shipped_autocast(self.is_tuned):
+        with shipped_autocast(self.scores_in_bfloat16):
             self.flow.log_prob(self.batch()[0])
 
     @torch.no_grad()
     def samples(self) -> None:
         """Draw a batch of samples."""
-        with shipped_autocast(self.is_tuned):
+        with shipped_autocast(self.scores_in_bfloat16):
             self.flow.sample(self.batch_size)
 
     @torch.no_grad()
     def round_trip_error(self) -> float:
         """Return the largest error of images in (0, 1) after encoding and decoding."""
         x, _ = self.batch()
-        with shipped_autocast(self.is_tuned):
+        with shipped_autocast(self.scores_in_bfloat16):
             return (self.flow.decode(self.flow.encode(x)) - x).abs().max().item()
 
     def warm_up(self, compiles: bool) -> dict[str, Any]:
