@@ -150,4 +150,7 @@ FAMILIES: dict[str, dict[str, Builder]] = {
     "maf": {"nf_mnist": ours_maf, "normflows": maf_with_normflows, "zuko": maf_with_zuko},
     "continuous": {"nf_mnist": ours_continuous, "zuko": continuous_with_zuko},
 }
-PLAIN = [("residual", "normflows")]  # its power iterations take float32 and weights in the default layout only
+PLAIN = [
+    ("residual", "normflows"),  # its power iterations take float32 and weights in the default layout only
+    ("continuous", "zuko"),  # its solver does not reach its tolerance in bfloat16, and takes ever smaller steps
+]
