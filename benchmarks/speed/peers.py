@@ -13,6 +13,7 @@ Settings:
 """
 
 import argparse
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,10 +74,18 @@ def main() -> None:
     if options.child:
         serve(answers(Variant(*options.child), options.batch_size, options.steps))
         return
-    settings, rows = {"batch_size": options.batch_size, "steps": options.steps}, {}
+    about = {**machine(), "batch_size": options.batch_size, "steps": options.steps}
+    rows = _measured_alike(options.out, about)
     for name in options.architectures:
         rows[name] = compare(name, options.repeats, options.batch_size, options.steps)
-        write_json(options.out, {**machine(), **settings, "architectures": rows})
+        write_json(options.out, {**about, "architectures": rows})
+
+
+def _measured_alike(result: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of a file of results if they are of this machine and these settings, else none."""
+    published = json.loads(result.read_text()) if result.exists() else {}
+    is_alike = all(published.get(key) == value for key, value in about.items())
+    return published.get("architectures", {}) if is_alike else {}
 
 
 if __name__ == "__main__":
