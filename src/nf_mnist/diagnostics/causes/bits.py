@@ -1,8 +1,10 @@
 """Why images need more bits than under the uniform model: the first cause that an experiment shows or makes likely."""
 
+import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.access.batch import Batch
+from nf_mnist.diagnostics.access.layers import innermost_layers
 from nf_mnist.diagnostics.causes.values import Cause
 from nf_mnist.diagnostics.measures.tails import beyond_bounds
 from nf_mnist.diagnostics.measures.weights import constants_not_saved, random_permutations_not_saved
@@ -13,6 +15,7 @@ from nf_mnist.metrics import bits_per_dim
 NEARLY = 0.05  # relative difference of bits per dimension
 MOST = 0.5  # of the values that layers transform
 N_LOOKED_AT = 32  # images
+STILL = 1e-6  # nats, below which a log-determinant is 0
 WIDE = 2.0  # deviations of the base, beyond which latents are too wide
 
 
@@ -32,6 +35,8 @@ def cause_of_many_bits(task: DiagnosisTask, bits: float) -> Cause | None:
             "it leaves them as they are and cannot learn them",
             "standardise the values before the splines, as by ActNorm after the logit, or widen the bounds",
         )
+    if still := _cause_in_constant_volume(task):
+        return still
     plain = bits_of_a_logit_alone(task.batch)
     if abs(bits - plain) < NEARLY * plain:
         return Cause(
@@ -76,6 +81,21 @@ def _cause_in_wide_latents(task: DiagnosisTask) -> Cause | None:
         f"gave the log-determinant {width.square():.3g} times the weight of the log-density of the base, as a sum over "
         f"{dims} dimensions beside a mean has {dims} times the weight",
         "minimise -(base.log_prob(z) + log_det), both summed over the event, and train anew",
+    )
+
+
+def _cause_in_constant_volume(task: DiagnosisTask) -> Cause | None:
+    """Return that no layer with parameters scales anything, if their log-determinants are 0 for all images."""
+    few = task.batch.first(N_LOOKED_AT)
+    learned = [layer for layer in innermost_layers(task.flow, few) if [*layer.layer.parameters()]]
+    with torch.no_grad():
+        scaling = [layer for layer in learned if layer.map.forward_and_log_det(layer.x)[1].abs().max() > STILL]
+    if len(learned) < 2 or scaling:
+        return None
+    return Cause(
+        f"no layer scales: the log-determinants of all {len(learned)} layers with parameters are 0, as those of "
+        "additive couplings, so that latents keep the spread of what the layers before them return",
+        "end with a learned scale of each dimension, as NICE does, normalise by ActNorm, or take affine couplings",
     )
 
 

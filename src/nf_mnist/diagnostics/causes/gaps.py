@@ -50,7 +50,7 @@ def _in_a_range(pairs: Sequence[LogDet], largest: Sequence[float], is_right: Cal
     """Say that the log-determinant is wrong for large values only, such as those beyond the bound of a spline."""
     right = [value for value, pair in zip(largest, pairs, strict=True) if is_right(pair)]
     wrong = [value for value, pair in zip(largest, pairs, strict=True) if not is_right(pair)]
-    counts = f"it is right for {len(right)} of {len(pairs)} events"
+    counts = f"the log-determinant is right for {len(right)} of {len(pairs)} events"
     if min(wrong) > max(right):
         return (
             f"{counts} and wrong where values are large: right up to {max(right):.3g}, wrong at {min(wrong):.3g}; "
@@ -66,16 +66,17 @@ def _relation(pairs: Sequence[LogDet], dims: int) -> str:
         return all(abs(pair.claimed * factor - pair.exact) <= 1e-5 * abs(pair.exact) for pair in pairs)
 
     if close(-1):
-        return "its sign is wrong: it is that of the other direction"
+        return "the log-determinant's sign is wrong: it is that of the other direction"
     if all(pair.claimed == 0 for pair in pairs):
-        return "it is not counted: 0 is returned"
+        return "the log-determinant is not counted: 0 is returned"
     if close(dims):
-        return f"it is averaged over the {dims} dimensions where it has to be summed: mean in place of sum"
+        return f"the log-determinant is averaged over the {dims} dimensions, and has to be summed: mean in place of sum"
     for factor in range(2, dims + 1):
         if close(factor):
-            return f"it is {factor} times too small: not summed over {factor} elements, or a mean in place of a sum"
+            how = f"not summed over {factor} elements, or a mean in place of a sum"
+            return f"the log-determinant is {factor} times too small: {how}"
         if close(1 / factor):
-            return f"it is {factor} times too large: counted {factor} times"
+            return f"the log-determinant is {factor} times too large: counted {factor} times"
     return ""
 
 
@@ -86,7 +87,7 @@ def _constant(pairs: Sequence[LogDet], dims: int) -> str:
     if len(gaps) < 2 or max(gaps) - min(gaps) > 1e-4 * abs(mean):
         return ""
     return (
-        f"it is {abs(mean):.6g} nats too {'small' if mean > 0 else 'large'} for each image, {abs(mean) / dims:.3g} a "
-        "dimension: a term in which the image does not occur is wrong, such as the scale of a normalisation, the "
-        "determinant of a matrix, or a factor in front of one"
+        f"the log-determinant is {abs(mean):.6g} nats too {'small' if mean > 0 else 'large'} for each image, "
+        f"{abs(mean) / dims:.3g} a dimension: a term in which the image does not occur is wrong, such as the scale of "
+        "a normalisation, the determinant of a matrix, or a factor in front of one"
     )

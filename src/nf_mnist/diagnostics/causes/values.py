@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.access.batch import Batch
 from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.access.layers import ReachedLayer, WithContext
 from nf_mnist.diagnostics.causes.experiments import first_operation_not_finite
@@ -44,6 +43,12 @@ def cause_of_values_not_finite(task: DiagnosisTask, reached: ReachedLayer | None
         what = {"sqrt": "a square root"}.get(operation.name, "a logarithm")
         if operation.least == 0:
             return Cause(f"{what} is taken of 0", "keep its argument away from 0")
+        if _is_finite_forwards(whole, few.x):
+            return Cause(
+                f"the inverse does not undo forward: {what} is taken of a negative number, {operation.least:.3g}, "
+                "where it decodes latents of images, and forward is fine",
+                "let both directions call one function for their parameters, and compare them step by step",
+            )
         return Cause(
             f"{what} is taken of a negative number, {operation.least:.3g}. If it is a determinant, the map turns space "
             "over, which is allowed, and the log-determinant is that of the absolute value",
@@ -60,31 +65,9 @@ def cause_of_values_not_finite(task: DiagnosisTask, reached: ReachedLayer | None
 
 
 @torch.no_grad()
-def cause_in_float32(task: DiagnosisTask, few: Batch) -> Cause | None:
-    """Return that numbers leave the range of float32; None if results are not finite in float64 either.
-
-    Args:
-        task: The flow and its images.
-        few: Images whose latents or log-likelihoods are not finite in float32.
-    """
-    (precise, _), in_double = task.precise, few.double()
-    if task.slack != 1:
-        return None
-    try:
-        z, log_prob = precise(in_double.x, in_double.context)
-    except Exception:  # a user's flow may fail in any way
-        return None
-    if not (z.isfinite().all() and log_prob.isfinite().all()):
-        return None
-    operation = first_operation_not_finite(WithContext(copied(task.flow.bijector), few.context), few.x)
-    how = ""
-    if operation is not None:
-        how = f", in {operation.name} of numbers from {operation.least:.3g} to {operation.largest:.3g}"
-    return Cause(
-        f"all is finite in float64, so that numbers leave the range of float32{how}: a product or an exponential "
-        "becomes 0 or infinite",
-        "add logarithms instead of taking the logarithm of a product, and bound what is exponentiated",
-    )
+def _is_finite_forwards(bijector: WithContext, x: Tensor) -> bool:
+    z, log_det = bijector.forward_and_log_det(x)
+    return bool(z.isfinite().all() and log_det.isfinite().all())
 
 
 def cause_of_large_values(task: DiagnosisTask, largest: float) -> Cause | None:
@@ -94,17 +77,29 @@ def cause_of_large_values(task: DiagnosisTask, largest: float) -> Cause | None:
         task: The flow and its images.
         largest: What :func:`largest_latent` returns for the images as they are.
     """
-    levels = task.batch.first(N_LOOKED_AT).levels
-    undithered = min(largest_latent(task, levels / 255), largest_latent(task, levels / 256))
-    if undithered < SHARE * largest:
-        return Cause(
-            "the flow was trained on grey levels without noise, and its density sits on them: without dither latents "
-            f"reach {undithered:.3g} only",
-            "train on dithered images, x = (v + u) / 256 with u in (0, 1)",
-        )
+    if bare := cause_in_bare_levels(task, largest):
+        return bare
     if task.weights.is_empty or not is_fine_when_tamed(task):
         return None
     return Cause(f"the training diverged, or scales ran away: {_largest(task)}. With small weights z is small", BACK)
+
+
+def cause_in_bare_levels(task: DiagnosisTask, largest: float) -> Cause | None:
+    """Return that the flow was trained on levels without noise, if latents of such are far smaller; None otherwise.
+
+    Args:
+        task: The flow and its images.
+        largest: What :func:`largest_latent` returns for the images as they are.
+    """
+    levels = task.batch.first(N_LOOKED_AT).levels
+    undithered = min(largest_latent(task, x) for x in (levels / 255, levels / 256, (levels + 0.5) / 256))
+    if undithered >= SHARE * largest:
+        return None
+    return Cause(
+        "the flow was trained on grey levels without noise, and its density sits on them: without dither latents "
+        f"reach {undithered:.3g} only, with it {largest:.3g}",
+        "train on dithered images, x = (v + u) / 256 with u in (0, 1)",
+    )
 
 
 @torch.no_grad()

@@ -61,13 +61,27 @@ def sets_share_no_image(task: DiagnosisTask) -> Measurement:
 
 
 @check(
+    "images show something",
+    unit="of the images have one level only",
+    warn=0.001,
+    fail=0.01,
+    cause="images are empty",
+    remedy="look at where the array is filled, and leave out images that could not be read",
+    needs=(),
+)
+def images_show_something(task: DiagnosisTask) -> Measurement:
+    """The share of images, to score or of the training, all of whose pixels have one level. MNIST has none."""
+    return worst([_empty(levels, whose) for levels, whose in _sets(task)])
+
+
+@check(
     "images do not repeat",
     unit="of the images are copies of others",
     warn=0.2,
     fail=0.4,
     cause="images are repeated",
     remedy="look at how images are chosen and joined: an index of a batch may be taken for one of an image",
-    needs=(),
+    needs=(images_show_something,),
 )
 def images_do_not_repeat(task: DiagnosisTask) -> Measurement:
     """The share of images, to score or of the training, that are copies of earlier ones, level by level.
@@ -75,8 +89,25 @@ def images_do_not_repeat(task: DiagnosisTask) -> Measurement:
     MNIST has none, and a set in which each image is there twice has a half. Of 100 images that are as simple as a bar
     at one of four places in one of 156 greys, some 8% repeat by chance.
     """
+    return worst([_copies(levels, whose) for levels, whose in _sets(task)])
+
+
+def _sets(task: DiagnosisTask) -> list[tuple[Tensor, str]]:
+    """Return the grey levels of the whole sets, or else of the images at hand, and whose they are."""
     sets = task.sets or (task.batch.levels, *(() if task.train is None else (task.train.levels,)))
-    return worst([_copies(levels, whose) for levels, whose in zip(sets, ("images", "training images"), strict=False)])
+    return list(zip(sets, ("images", "training images"), strict=False))
+
+
+def _empty(levels: Tensor, whose: str) -> Measurement:
+    """Return the share of images of shape (n, *event) that have one level only, with the cause."""
+    flat = levels.flatten(1)
+    least = flat.amin(1)
+    found = least[least == flat.amax(1)]
+    share = len(found) / len(levels)
+    if not len(found):
+        return Measurement(share, f"all {whose} have several levels")
+    cause = f"{whose} are empty, as where an array was not filled to its end: all pixels have level {int(found[0])}"
+    return Measurement(share, f"{len(found)} of {len(levels)} {whose}", cause)
 
 
 def _contents(levels: Tensor) -> list[bytes]:
@@ -152,6 +183,7 @@ def dither_fills_a_level(task: DiagnosisTask) -> Measurement:
 DATA = (
     images_use_the_grey_levels,
     sets_share_no_image,
+    images_show_something,
     images_do_not_repeat,
     data_lie_in_the_unit_interval,
     data_are_dithered,

@@ -11,8 +11,9 @@ from torch import Tensor
 from nf_mnist.diagnostics.access.batch import Batch
 from nf_mnist.diagnostics.access.layers import innermost_layers
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
-from nf_mnist.diagnostics.causes.bits import bits_of_one_gaussian
+from nf_mnist.diagnostics.causes.bits import bits_of_one_gaussian, cause_in_unsaved_state
 from nf_mnist.diagnostics.causes.reordering import reordered
+from nf_mnist.diagnostics.causes.values import cause_in_bare_levels, largest_latent
 from nf_mnist.diagnostics.checks.contract import SOUND
 from nf_mnist.diagnostics.checks.log_det import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.checks.map import inverse_undoes_forward
@@ -101,12 +102,15 @@ def weights_fit(task: DiagnosisTask) -> Measurement:
     for how, flow in reordered(task.flow):
         after = _median_bits(flow, few)
         if after < min(UNIFORM, bits - CLEARLY_LESS, 0.9 * bits):
+            if unsaved := cause_in_unsaved_state(task):  # of which other weights may be right by chance
+                return Measurement(max(size, MISPLACED), text, *unsaved, is_shown=False)
             cause = f"the weights do not fit the code: {how}"
             remedy = "build the flow that was trained, load each layer by its name, and sort names by their numbers"
             return Measurement(max(size, MISPLACED), f"{text}; {after:.4g} as they were trained", cause, remedy)
-    if bits > ABSURD:
-        text = f"{text}, as no training leaves them{_where_values_grow(task)}"
-    return Measurement(size, text)
+    if bits <= ABSURD:
+        return Measurement(size, text)
+    text = f"{text}, as no training leaves them{_where_values_grow(task)}"
+    return Measurement(size, text, *(cause_in_bare_levels(task, largest_latent(task)) or ()))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.access.messages import first_line, raised
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
-from nf_mnist.diagnostics.causes.values import cause_in_float32
+from nf_mnist.diagnostics.causes.numbers import cause_in_float32, cause_in_low_precision, cause_in_probability_zero
 from nf_mnist.diagnostics.checks.contract import SOUND, inputs_are_left_alone, same_input_same_output, shapes
 from nf_mnist.diagnostics.checks.map import HARMLESS, inverse_undoes_forward, worst_round_trip
 from nf_mnist.diagnostics.measures.jacobian import stretch
@@ -39,8 +39,12 @@ def log_likelihoods_are_finite(task: DiagnosisTask) -> Measurement:
     scores = task.scores
     finite = scores.log_prob.isfinite() & scores.z.isfinite().all(1)
     size = 1 - finite.double().mean().item()
-    cause = cause_in_float32(task, task.batch.rows((~finite).nonzero().flatten()[:N_RETURNED])) if size else None
-    return Measurement(size, f"{size:.3g} of the images have none", *(cause or ()))
+    text = f"{size:.3g} of the images have none"
+    if not size:
+        return Measurement(size, text)
+    few = task.batch.rows((~finite).nonzero().flatten()[:N_RETURNED])
+    cause = cause_in_float32(task, few) or cause_in_probability_zero(task, few)
+    return Measurement(size, text, *(cause or ()))
 
 
 @check(
@@ -64,7 +68,9 @@ def images_come_back(task: DiagnosisTask) -> Measurement:
     if found.size <= FEW:
         return found
     exact = worst_round_trip(task, N_RETURNED)
-    return exact._replace(size=found.size, text=f"{found.text}; {exact.text}") if exact.size > HARMLESS else found
+    if exact.size > HARMLESS:
+        return exact._replace(size=found.size, text=f"{found.text}; {exact.text}")
+    return Measurement(found.size, found.text, *(cause_in_low_precision(task) or ()))
 
 
 @check(

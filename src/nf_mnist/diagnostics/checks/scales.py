@@ -41,6 +41,7 @@ def scales_are_bounded(task: DiagnosisTask) -> Measurement:
     overrides=("callbacks=recompute_statistics",),
     needs=SOUND,
     is_cheap=True,
+    of_trained=True,
 )
 def running_statistics_fit(task: DiagnosisTask) -> Measurement:
     """A batch of training images against running statistics, root mean square over the channels of the worst layer.
