@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Timer
 
 from nf_mnist.checkpoints.writing import atomic_write
 from nf_mnist.errors import DivergenceError
 from nf_mnist.training.callbacks import SaveBest
 from nf_mnist.training.checkpoint_io import how_to_resume
 from nf_mnist.training.datamodule import ImageDataModule
-from nf_mnist.training.lookup import all_callbacks, callbacks_of
+from nf_mnist.training.lookup import all_callbacks, best_savers, callbacks_of, least_validation_loss
 from nf_mnist.training.module import FlowModule
 
 
@@ -51,10 +51,10 @@ def fit(
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     beginning.begin()
     last_loss = trainer.validate(module, datamodule=datamodule, verbose=False)[0]["val/loss"]
-    best_loss = _least_validation_loss(trainer)
+    best_loss = least_validation_loss(trainer)
     is_best = last_loss < best_loss
     if is_best:
-        for callback in _savers(trainer):
+        for callback in best_savers(trainer):
             if isinstance(callback, SaveBest):
                 callback.take(best, last_loss)
     trainer.save_checkpoint(last)  # after the validation, which may have renewed BatchNorm's statistics
@@ -93,14 +93,3 @@ def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()
-
-
-def _savers(trainer: L.Trainer) -> list[ModelCheckpoint]:
-    """Return the callbacks that save the checkpoint with the least validation loss."""
-    savers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    return [callback for callback in savers if callback.monitor == "val/loss"]
-
-
-def _least_validation_loss(trainer: L.Trainer) -> float:
-    scores = [callback.best_model_score for callback in _savers(trainer)]
-    return min((float(score) for score in scores if score is not None), default=float("inf"))

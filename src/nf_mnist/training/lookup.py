@@ -1,8 +1,9 @@
-"""The callbacks of a trainer, by their kind."""
+"""The callbacks of a trainer, by their kind, and the best validation that they know of."""
 
 from typing import TypeVar
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 Kind = TypeVar("Kind", bound=L.Callback)
 
@@ -16,3 +17,14 @@ def all_callbacks(trainer: L.Trainer) -> list[L.Callback]:
 def callbacks_of(trainer: L.Trainer, kind: type[Kind]) -> list[Kind]:
     """Return the callbacks of a trainer that are of a kind, in their order."""
     return [callback for callback in all_callbacks(trainer) if isinstance(callback, kind)]
+
+
+def best_savers(trainer: L.Trainer) -> list[ModelCheckpoint]:
+    """Return the callbacks that save the checkpoint with the least validation loss."""
+    return [callback for callback in callbacks_of(trainer, ModelCheckpoint) if callback.monitor == "val/loss"]
+
+
+def least_validation_loss(trainer: L.Trainer) -> float:
+    """Return the least validation loss so far, in nats; infinite before the first validation."""
+    scores = [callback.best_model_score for callback in best_savers(trainer)]
+    return min((float(score) for score in scores if score is not None), default=float("inf"))

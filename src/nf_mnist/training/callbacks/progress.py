@@ -12,9 +12,8 @@ from nf_mnist.bars import Bar, open_bar
 from nf_mnist.errors import check_range
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.training.callbacks.cores import ShareCores
-from nf_mnist.training.callbacks.resumable import SaveBest
 from nf_mnist.training.gpu import GPULoad
-from nf_mnist.training.lookup import callbacks_of
+from nf_mnist.training.lookup import callbacks_of, least_validation_loss
 from nf_mnist.training.module import FlowModule
 from nf_mnist.training.scheduled_module import ScheduledModule
 
@@ -136,9 +135,8 @@ def _loss(trainer: L.Trainer) -> str:
 
 def _rise(trainer: L.Trainer) -> str:
     """Return by how much the last validation is worse than the best one, if by more than overfitting explains."""
-    best = next((callback.best_model_score for callback in callbacks_of(trainer, SaveBest)), None)
-    if best is None or "val/bpd" not in trainer.callback_metrics:
+    if "val/bpd" not in trainer.callback_metrics:
         return ""
-    module = cast(FlowModule, trainer.lightning_module)
-    rise = float(bits_per_dim(best - trainer.callback_metrics["val/loss"], 0.0, module.flow.dims))
+    gain = least_validation_loss(trainer) - float(trainer.callback_metrics["val/loss"])
+    rise = bits_per_dim(gain, 0.0, cast(FlowModule, trainer.lightning_module).flow.dims)
     return f" ({rise:.1f} above the best: unstable; try a lower optimizer.lr)" if rise > UNSTABLE_RISE else ""
