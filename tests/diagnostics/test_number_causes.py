@@ -9,7 +9,7 @@ from nf_mnist.diagnostics.causes.bits import cause_of_many_bits
 from nf_mnist.diagnostics.causes.values import cause_in_bare_levels, largest_latent
 from nf_mnist.diagnostics.checks import fit
 from tests.support.diagnosis_tasks import first_failure, results
-from tests.support.strangers import DIMS, Coupling, Matrix, flow_of, images, task_of
+from tests.support.strangers import DIMS, Coupling, Matrix, UnsavedPermutation, flow_of, images, task_of
 
 FLOAT32 = "images come back in float32"
 
@@ -49,20 +49,6 @@ class Table(Bijector):
 
     def inverse_and_log_det(self, z, context=None):
         return z, -self.forward_and_log_det(z)[1]
-
-
-class Shuffled(Bijector):
-    """A random permutation in an attribute, so that it is not saved."""
-
-    def __init__(self, seed):
-        super().__init__()
-        self.order = torch.randperm(DIMS, generator=torch.Generator().manual_seed(seed))
-
-    def forward_and_log_det(self, x, context=None):
-        return x[:, self.order], x.new_zeros(len(x))
-
-    def inverse_and_log_det(self, z, context=None):
-        return z[:, self.order.argsort()], z.new_zeros(len(z))
 
 
 class Spikes(Bijector):
@@ -139,7 +125,7 @@ def test_an_order_that_suits_by_chance_does_not_explain_permutations_that_are_no
     name = "weights fit the code and the images"
     monkeypatch.setattr(fit, "reordered", lambda flow: [("layers have been loaded in the opposite order", flow)])
     monkeypatch.setattr(fit, "_median_bits", lambda flow, few: 1.0)
-    plain, shuffled = (results(task_of(Coupling(), *rest), [name])[name] for rest in ((), (Shuffled(0),)))
+    plain, shuffled = (results(task_of(Coupling(), *rest), [name])[name] for rest in ((), (UnsavedPermutation(),)))
     assert "opposite order" in plain.cause
     assert "is a random permutation and not in state_dict()" in shuffled.cause
     assert (plain.is_shown, shuffled.is_shown) == (True, False)

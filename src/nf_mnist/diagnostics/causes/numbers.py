@@ -6,12 +6,10 @@ from torch import Tensor
 from nf_mnist.diagnostics.access.batch import Batch
 from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.access.layers import WithContext, innermost_layers
-from nf_mnist.diagnostics.access.precision import in_float64
 from nf_mnist.diagnostics.causes.experiments import first_operation_not_finite
 from nf_mnist.diagnostics.causes.values import Cause
-from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.diagnostics.task import N_PRECISE, DiagnosisTask
 
-N_PRECISE = 4  # images
 COARSE = 2e-4  # relative error of a layer in float32, which is 1e-6 for most layers and 2e-3 in bfloat16
 
 
@@ -67,9 +65,8 @@ def cause_in_low_precision(task: DiagnosisTask) -> Cause | None:
     """Return which layer computes in a lower precision than float32; None if none does, or if that cannot be told."""
     if task.slack != 1:
         return None
-    few = task.batch.first(N_PRECISE)
-    exact = {layer.name: layer.map for layer in innermost_layers(in_float64(task.flow), few.double())}
-    for layer in innermost_layers(task.flow, few):
+    exact = {layer.name: layer.map for layer in innermost_layers(*task.precise)}
+    for layer in innermost_layers(task.flow, task.batch.first(N_PRECISE)):
         z, _ = layer.map.forward_and_log_det(layer.x)
         forward = _relative_error(z, exact[layer.name].forward_and_log_det(layer.x.double())[0])
         x, _ = layer.map.inverse_and_log_det(z)
