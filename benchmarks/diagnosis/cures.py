@@ -32,10 +32,10 @@ N_IMAGES = 200
 def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
     """Diagnose a training with a bad setting, run the printed command, and diagnose what it trains."""
     budget = [time_budget(minutes), "trainer.val_check_interval=100", "trainer.limit_val_batches=2"]
-    before = diagnose(train([*BAD_SETTINGS[name], *budget], folder / "before"), folder / "before_diagnosis")
-    command = before.pop("command")
-    after = diagnose(train([*shlex.split(command)[3:], *budget], folder / "after"), folder / "after_diagnosis")
-    del after["command"]
+    before, command = diagnose(train([*BAD_SETTINGS[name], *budget], folder / "before"), folder / "before_diagnosis")
+    if not command:
+        raise RuntimeError(f"the diagnosis of {name} prints no command: {before['answer']}")
+    after, _ = diagnose(train([*shlex.split(command)[3:], *budget], folder / "after"), folder / "after_diagnosis")
     return {
         "setting": " ".join(BAD_SETTINGS[name]),
         "minutes": minutes,
@@ -45,19 +45,16 @@ def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
     }
 
 
-def diagnose(ckpt: Path, folder: Path) -> dict[str, Any]:
-    """Return the answer, the checks that fail, those that warn, and the first command of a diagnosis."""
+def diagnose(ckpt: Path, folder: Path) -> tuple[dict[str, Any], str]:
+    """Return what a diagnosis says (its answer, the checks that fail, those that warn), and its first command or ""."""
     overrides = [f"ckpt={ckpt}", f"out={folder}", f"n_images={N_IMAGES}"]
     done = subprocess.run(
         [sys.executable, "-m", "nf_mnist.diagnose", *overrides], check=True, capture_output=True, text=True
     )
     results = json.loads((folder / "report.json").read_text())["results"]
     _, _, command = done.stdout.partition("as a command: ")
-    return {
-        "answer": answer([Result(**each) for each in results]),
-        **{status: [each["check"] for each in results if each["status"] == status] for status in ("fail", "warn")},
-        "command": command.splitlines()[0] if command else "",
-    }
+    said = {status: [each["check"] for each in results if each["status"] == status] for status in ("fail", "warn")}
+    return {"answer": answer([Result(**each) for each in results]), **said}, command.partition("\n")[0]
 
 
 def main() -> None:
