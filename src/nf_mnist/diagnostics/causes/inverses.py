@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.access.invertible import Invertible
 from nf_mnist.diagnostics.causes.dependencies import has_wrong_log_det, passes_that_are_right, sees_itself
+from nf_mnist.diagnostics.causes.domains import ends_of_inverse, period_of
 from nf_mnist.diagnostics.causes.experiments import one_sided_parameters, rounding_error
 from nf_mnist.diagnostics.causes.solvers import cause_in_a_solver, how_steep
 from nf_mnist.diagnostics.causes.values import Cause
@@ -49,10 +50,22 @@ def cause_of_wrong_inverse(bijector: Invertible, x: Tensor) -> Cause | None:
     if sees_itself(bijector, x[:1], jacobian):
         return SEES_ITSELF
     if is_many_to_one(bijector, x):
+        if period := period_of(bijector, x):
+            return Cause(
+                f"the map is not one to one: it wraps values around, and they come back displaced by {period:.6g}, "
+                "as angles do",
+                "give circular layers angles only, within one turn, and all other values a map of the whole line",
+            )
         return Cause(
             "the map is not one to one: an event comes back as another one that has the same latent. It folds space or "
             f"cuts values off{how_steep(bijector, x[:1], jacobian)}",
             "constrain the layer so that it cannot fold: a residual block to a contraction, a planar layer to w u > -1",
+        )
+    if ends := ends_of_inverse(bijector, x):
+        return Cause(
+            f"the inverse returns values from {ends[0]:.6g} to {ends[1]:.6g} only: data beyond come back at its "
+            "ends, as of a search within fixed bounds",
+            "widen the bounds of the search until they hold all data and samples, or standardise what enters the layer",
         )
     if n_right := passes_that_are_right(bijector, x[:1], jacobian):
         return Cause(
