@@ -99,14 +99,13 @@ def weights_fit(task: DiagnosisTask) -> Measurement:
     if math.isinf(bits):
         raise NotMeasured("log-likelihoods are not finite, which another check looks into")
     size, text = max(bits, 0.0) / ABSURD, f"{bits:.4g} bpd"
-    for how, flow in reordered(task.flow):
-        after = _median_bits(flow, few)
-        if after < min(UNIFORM, bits - CLEARLY_LESS, 0.9 * bits):
-            if unsaved := cause_in_unsaved_state(task):  # of which other weights may be right by chance
-                return Measurement(max(size, MISPLACED), text, *unsaved, is_shown=False)
-            cause = f"the weights do not fit the code: {how}"
-            remedy = "build the flow that was trained, load each layer by its name, and sort names by their numbers"
-            return Measurement(max(size, MISPLACED), f"{text}; {after:.4g} as they were trained", cause, remedy)
+    after, how = min(((_median_bits(flow, few), how) for how, flow in reordered(task.flow)), default=(math.inf, ""))
+    if after < min(UNIFORM, bits - CLEARLY_LESS, 0.9 * bits):
+        if unsaved := cause_in_unsaved_state(task):  # of which other weights may be right by chance
+            return Measurement(max(size, MISPLACED), text, *unsaved, is_shown=False)
+        cause = f"the weights do not fit the code: {how}"
+        remedy = "build the flow that was trained, load each layer by its name, and sort names by their numbers"
+        return Measurement(max(size, MISPLACED), f"{text}; {after:.4g} as they were trained", cause, remedy)
     if bits <= ABSURD:
         return Measurement(size, text)
     text = f"{text}, as no training leaves them{_where_values_grow(task)}"
