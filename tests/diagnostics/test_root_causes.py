@@ -14,12 +14,13 @@ from nf_mnist.diagnostics.causes.label_experiments import cause_in_labels
 from nf_mnist.diagnostics.measures.rounding import log_dets_round_to, rounds_to
 from nf_mnist.diagnostics.measures.weights import constants_not_saved, random_permutations_not_saved
 from nf_mnist.flows import Flow
-from tests.support.diagnosis_tasks import results
+from tests.support.diagnosis_tasks import first_failure, results
 from tests.support.strangers import (
     DIMS,
     BiasedResidual,
     Coupling,
     EstimatedResidual,
+    Matrix,
     flow_of,
     images,
     network,
@@ -27,6 +28,7 @@ from tests.support.strangers import (
 )
 
 INVERSE, COLLAPSED = "inverse undoes forward", "latents have not collapsed"
+MODES = "training mode and back changes nothing"
 
 
 class Rounded(Bijector):
@@ -428,3 +430,33 @@ def test_a_log_determinant_of_too_much_weight_is_told_by_latents_of_one_width(we
         width = float(cause.text.split()[2])
         assert width == pytest.approx(4, rel=0.02), cause
         assert f"weight of the log-density of the base, as a sum over {DIMS} dimensions" in cause.text
+
+
+class CachedMatrix(Matrix):
+    """Keeps its matrix in evaluation, until it is put into training mode."""
+
+    kept = None
+
+    def train(self, mode=True):
+        self.kept = None if mode else self.kept
+        return super().train(mode)
+
+    def forward_and_log_det(self, x, context=None):
+        if self.kept is None:
+            self.kept = self.weight.detach().clone()
+        z = x.reshape(-1, self.places, 4) @ self.kept.T
+        return z.flatten(1), (self.places * torch.linalg.slogdet(self.kept).logabsdet).expand(len(x))
+
+    def inverse_and_log_det(self, z, context=None):
+        x = z.reshape(-1, self.places, 4) @ torch.linalg.inv(self.kept).T
+        return x.flatten(1), -(self.places * torch.linalg.slogdet(self.kept).logabsdet).expand(len(z))
+
+
+def test_matrices_that_were_cached_before_the_weights_were_loaded_are_named():
+    flow = flow_of(Coupling(), CachedMatrix(), Coupling(1))
+    flow.log_prob(images().x)
+    assert results(DiagnosisTask(flow, images()), [MODES])[MODES].status == "pass"
+    flow.bijector.bijectors[3].weight.data = torch.eye(4) + torch.rand(4, 4, generator=torch.Generator().manual_seed(1))
+    result = first_failure(DiagnosisTask(flow, images()))
+    assert (result.check, result.is_shown) == (MODES, True), result
+    assert "before the weights were loaded" in result.cause

@@ -2,8 +2,12 @@
 
 import math
 
+import torch
 from torch import Tensor
 
+from nf_mnist.diagnostics.access.batch import Batch
+from nf_mnist.diagnostics.access.invertible import same
+from nf_mnist.diagnostics.access.isolation import copied, seeded
 from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.access.precision import in_float64
@@ -13,7 +17,12 @@ from nf_mnist.diagnostics.causes.values import Cause, cause_of_large_values, cau
 from nf_mnist.diagnostics.checks.weights import all_parts_are_registered
 from nf_mnist.diagnostics.measures.contract import RULES, Rule, mixed_batch
 from nf_mnist.diagnostics.task import DiagnosisTask
+from nf_mnist.flows import Flow
 
+OUTDATED = (
+    "evaluation uses what it computed of other weights, and train() drops that: such as matrices that were cached "
+    "before the weights were loaded"
+)
 SOLVER_ERROR = 1e-3  # relative error of a solver, whose steps may depend on the rest of the batch
 
 
@@ -62,6 +71,33 @@ state_is_left_alone = _contract_check(
     remedy="update buffers only if self.training, and start sums anew in each call",
     needs=(),
 )
+
+
+@check(
+    "training mode and back changes nothing",
+    unit="",
+    warn=0.0,
+    fail=0.0,
+    cause=OUTDATED,
+    remedy="call flow.train() and flow.eval() once weights are loaded, or compute nothing with the flow before",
+    needs=(),
+)
+def training_mode_and_back(task: DiagnosisTask) -> Measurement:
+    """Latents and log-determinants of two images, before and after ``flow.train().eval()``, with the same seed."""
+    few = task.batch.first(2)
+    before, after = (_mapped(flow, few) for flow in (copied(task.flow), copied(task.flow).train().eval()))
+    if all(same(one, other) for one, other in zip(before, after, strict=True)):
+        return Measurement(0.0, "kept")
+    moved = (before[0] - after[0]).abs().max().item(), (before[1] - after[1]).abs().max().item()
+    return Measurement(1.0, "latents change by {:.3g}, log-determinants by {:.3g} nats".format(*moved), OUTDATED)
+
+
+@torch.no_grad()
+def _mapped(flow: Flow, few: Batch) -> tuple[Tensor, Tensor]:
+    with seeded(0):
+        return flow.bijector.forward_and_log_det(few.x.clone(), few.context)
+
+
 shapes = _contract_check(
     "shapes",
     cause="a direction loses or adds dimensions, or a log-determinant is not one number per event",
@@ -127,6 +163,7 @@ events_do_not_mix = _contract_check(
 
 CONTRACT = (
     state_is_left_alone,
+    training_mode_and_back,
     *SOUND,
     values_have_an_ordinary_size,
     dtypes,
