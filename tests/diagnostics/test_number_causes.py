@@ -6,6 +6,7 @@ import torch
 from nf_mnist.bijectors import ActNorm, Bijector
 from nf_mnist.diagnostics import Batch, DiagnosisTask, Result
 from nf_mnist.diagnostics.causes.bits import cause_of_many_bits
+from nf_mnist.diagnostics.causes.numbers import cause_in_low_precision
 from nf_mnist.diagnostics.causes.values import cause_in_bare_levels, largest_latent
 from nf_mnist.diagnostics.checks import fit
 from tests.support.diagnosis_tasks import first_failure, results
@@ -105,6 +106,16 @@ def test_a_layer_that_computes_in_bfloat16_is_named(layer, is_named):
     result: Result = results(task_of(Coupling(), layer), [FLOAT32])[FLOAT32]
     assert (result.status == "fail") == is_named
     assert ("LowPrecision) computes in a lower precision than float32: what forward" in result.cause) == is_named
+
+
+class NoInverse(Coupling):
+    def inverse_and_log_det(self, z, context=None):
+        raise NotImplementedError
+
+
+def test_layers_without_an_inverse_do_not_hide_one_of_low_precision():
+    assert "LowPrecision" in cause_in_low_precision(task_of(NoInverse(), LowPrecision(False))).text
+    assert cause_in_low_precision(task_of(NoInverse(), Matrix(False))) is None
 
 
 def test_a_table_that_gives_values_no_probability_is_named():

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.access.batch import Batch
+from nf_mnist.diagnostics.access.forms import Bound
 from nf_mnist.diagnostics.access.isolation import copied
-from nf_mnist.diagnostics.access.layers import WithContext, innermost_layers
+from nf_mnist.diagnostics.access.layers import ReachedLayer, WithContext, innermost_layers
 from nf_mnist.diagnostics.causes.experiments import first_operation_not_finite
 from nf_mnist.diagnostics.causes.values import Cause
 from nf_mnist.diagnostics.task import N_PRECISE, DiagnosisTask
@@ -67,10 +68,10 @@ def cause_in_low_precision(task: DiagnosisTask) -> Cause | None:
         return None
     exact = {layer.name: layer.map for layer in innermost_layers(*task.precise)}
     for layer in innermost_layers(task.flow, task.batch.first(N_PRECISE)):
-        z, _ = layer.map.forward_and_log_det(layer.x)
-        forward = _relative_error(z, exact[layer.name].forward_and_log_det(layer.x.double())[0])
-        x, _ = layer.map.inverse_and_log_det(z)
-        inverse = _relative_error(x, exact[layer.name].inverse_and_log_det(z.double())[0])
+        try:
+            forward, inverse = _errors_of_both(layer, exact[layer.name])
+        except Exception:  # a user's layer may fail in any way, or have no inverse of its own
+            continue
         if max(forward, inverse) > COARSE:
             way = "forward" if forward > COARSE else "its inverse"
             return Cause(
@@ -79,6 +80,14 @@ def cause_in_low_precision(task: DiagnosisTask) -> Cause | None:
                 "leave the map out of autocast, and compute networks alone in a low precision",
             )
     return None
+
+
+def _errors_of_both(layer: ReachedLayer, exact: Bound) -> tuple[float, float]:
+    """Return the relative errors of both directions of a layer, against those of the same layer in float64."""
+    z, _ = layer.map.forward_and_log_det(layer.x)
+    x, _ = layer.map.inverse_and_log_det(z)
+    exact_z, exact_x = exact.forward_and_log_det(layer.x.double())[0], exact.inverse_and_log_det(z.double())[0]
+    return _relative_error(z, exact_z), _relative_error(x, exact_x)
 
 
 def _relative_error(values: Tensor, exact: Tensor) -> float:
