@@ -33,9 +33,11 @@ def peer_families() -> str:
 
 def _machine_of(found: dict[str, Any]) -> str:
     _, _, _, metrics = next(_variants(found))
+    size = found["batch_size"]
     return (
-        f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {found['batch_size']}; medians, "
-        f"and in brackets the range, of {len(metrics['training']['repeats'])} repeats of {found['steps']} calls each."
+        f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {size} images, and "
+        f"{found.get('samples', size)} samples; medians, and in brackets the range, of "
+        f"{len(metrics['training']['repeats'])} repeats of {found['steps']} calls each."
     )
 
 

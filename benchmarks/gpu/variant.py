@@ -41,7 +41,7 @@ def make_step(name: str, batch_size: int, compiled: bool, rehearse: bool) -> Cal
     if kind != "peer":
         small = SMALL[name] if rehearse else []
         return training_step([f"model={name}", *small, f"data.batch_size={batch_size}", f"model.compile={compiled}"])
-    flow = PeerFlow(Variant("glow", library, "tuned"), batch_size)
+    flow = PeerFlow(Variant("glow", library, "tuned"), batch_size, batch_size)
     flow.training()  # sets activation normalizations before anything is compiled
     for network in conditioners(flow.flow) if compiled else ():
         network.compile()

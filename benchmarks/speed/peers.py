@@ -28,26 +28,31 @@ RESULT = Path(__file__).parents[2] / "results" / "peers.json"
 SETTINGS = ("shipped", "tuned", "compiled")
 
 
-def answers(variant: Variant, batch_size: int, n_steps: int) -> Iterator[dict[str, Any]]:
+def answers(variant: Variant, batch_size: int, n_samples: int, n_steps: int) -> Iterator[dict[str, Any]]:
     """Yield what is measured only once, then the metrics of one repeat after another."""
     warnings.filterwarnings("ignore")
-    flow = PeerFlow(variant, batch_size)
+    flow = PeerFlow(variant, batch_size, n_samples)
     try:
         first = flow.warm_up(compiles=variant.setting == "compiled")
     except Exception as error:  # a library's code can fail to compile in any way; then it runs as it is
         if variant.setting != "compiled":
             raise
-        flow = PeerFlow(variant, batch_size)
+        flow = PeerFlow(variant, batch_size, n_samples)
         first = {**flow.warm_up(compiles=False), "error": (str(error).splitlines() or [repr(error)])[0]}
     yield first
     while True:
         yield flow.measure(n_steps)
 
 
-def compare(architecture: str, repeats: int, batch_size: int, n_steps: int) -> dict[str, dict[str, Any]]:
-    """Measure the libraries and settings of an architecture in turn; return their metrics."""
+def compare(architecture: str, repeats: int, sizes: list[str]) -> dict[str, dict[str, Any]]:
+    """Measure the libraries and settings of an architecture in turn; return their metrics.
+
+    Args:
+        architecture: Its name.
+        repeats: Number of measurements of each.
+        sizes: Options of this command that every process gets.
+    """
     variants = [Variant(architecture, library, setting) for library in BUILDERS[architecture] for setting in SETTINGS]
-    sizes = ["--batch-size", str(batch_size), "--steps", str(n_steps)]
     children = {variant: Child(["-m", "benchmarks.speed.peers", "--child", *variant, *sizes]) for variant in variants}
     once = {variant: child.ask() for variant, child in children.items()}
     found = [{variant: child.ask() for variant, child in children.items()} for _ in range(repeats)]
@@ -68,16 +73,19 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", choices=BUILDERS, default=list(BUILDERS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.child:
-        serve(answers(Variant(*options.child), options.batch_size, options.steps))
+        serve(answers(Variant(*options.child), options.batch_size, options.samples, options.steps))
         return
-    about = {**machine(), "batch_size": options.batch_size, "steps": options.steps}
+    given = {"batch_size": options.batch_size, "samples": options.samples, "steps": options.steps}
+    sizes = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    about = {**machine(), **given}
     rows = _measured_alike(options.out, about)
     for name in options.architectures:
-        rows[name] = compare(name, options.repeats, options.batch_size, options.steps)
+        rows[name] = compare(name, options.repeats, sizes)
         write_json(options.out, {**about, "architectures": rows})
 
 

@@ -27,12 +27,18 @@ class Variant(NamedTuple):
 
 
 class PeerFlow:
-    """A flow that is trained, scored and sampled one batch at a time."""
+    """A flow that is trained, scored and sampled one batch at a time.
 
-    def __init__(self, variant: Variant, batch_size: int) -> None:
+    Args:
+        variant: Architecture, library and setting.
+        batch_size: Number of images of a training step and of a call that scores.
+        n_samples: Number of samples of a call.
+    """
+
+    def __init__(self, variant: Variant, batch_size: int, n_samples: int) -> None:
         self.is_tuned, is_ours = variant.setting != "shipped", variant.library == OURS
         self.device = default_device()
-        self.batch_size = batch_size
+        self.batch_size, self.n_samples = batch_size, n_samples
         is_plain = variant[:2] in PLAIN
         self.trains_in_bfloat16 = (self.is_tuned or is_ours) and not is_plain
         self.scores_in_bfloat16 = self.is_tuned and not is_plain
@@ -70,14 +76,14 @@ class PeerFlow:
 
     @torch.no_grad()
     def samples(self) -> None:
-        """Draw a batch of samples."""
+        """Draw samples."""
         with shipped_autocast(self.scores_in_bfloat16):
-            self.flow.sample(self.batch_size)
+            self.flow.sample(self.n_samples)
 
     @torch.no_grad()
     def round_trip_error(self) -> float:
-        """Return the largest error of images in (0, 1) after encoding and decoding."""
-        x, _ = self.batch()
+        """Return the largest error of as many images in (0, 1) as samples are drawn, after encoding and decoding."""
+        x = self.batch()[0][: self.n_samples]
         with shipped_autocast(self.scores_in_bfloat16):
             return (self.flow.decode(self.flow.encode(x)) - x).abs().max().item()
 
@@ -107,7 +113,8 @@ class PeerFlow:
         metrics = {}
         for name in SPEEDS:
             self.flow.train(name == "training")
-            metrics[name] = self.batch_size / seconds_per_call(getattr(self, name), n_steps, self.device)
+            n_images = self.n_samples if name == "samples" else self.batch_size
+            metrics[name] = n_images / seconds_per_call(getattr(self, name), n_steps, self.device)
         return {**metrics, "round_trip_error": self.round_trip_error()}
 
     def _evaluate(self) -> None:
