@@ -1,7 +1,7 @@
 """Draw bits per dimension against training: ``python -m tools.learning_curve RUN NAME [--against epochs]``.
 
 Reads the TensorBoard scalars of a run's folder, writes them to ``results/learning_curve_NAME.json`` and draws
-``docs/images/learning_curve_NAME.png``.
+``docs/images/learning_curve_NAME.png``. ``--published MODEL ...`` names the published results to draw beside them.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tools.from_results import ROOT, TRAINING_IMAGES
 from tools.result_tables import read_published
 
+PUBLISHED = ["Residual Flow", "FFJORD", "multi-scale flow"]  # the best flows
 WINDOW = 20  # logged steps over which the training metric is averaged
 
 Curves = dict[str, list[tuple[float, float]]]
@@ -39,16 +40,16 @@ def read(run: Path, against: str) -> Curves:
     return curves
 
 
-def draw(curves: Curves, against: str) -> Figure:
-    """Draw the curves, and the published flows as horizontal lines."""
+def draw(curves: Curves, against: str, published: list[str]) -> Figure:
+    """Draw the curves, and published models as horizontal lines."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for stage, label in (("train", "training images"), ("val", "validation images")):
         axes.plot(*zip(*curves[stage], strict=True), label=label)
     end = 1.25 * curves["train"][-1][0]  # room for the names of lines
     for entry in read_published():
-        bpd = float(entry.get("bpd", "inf"))
-        if "flow" in entry["kind"] and bpd < 1.03:
+        if entry["model"] in published:
+            bpd = float(entry["bpd"])
             axes.axhline(bpd, color="grey", linewidth=0.8, linestyle=":")
             axes.text(end, bpd, f"{entry['model']} {entry['bpd']} ", va="bottom", ha="right", fontsize=8, color="grey")
     highest = max(1.3, 1.1 * curves["val"][0][1])
@@ -63,10 +64,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--against", choices=("minutes", "epochs"), default="minutes")
+    parser.add_argument("--published", nargs="*", default=PUBLISHED)
     options = parser.parse_args()
     curves = read(options.run, options.against)
     (ROOT / "results" / f"learning_curve_{options.name}.json").write_text(json.dumps(curves) + "\n")
-    draw(curves, options.against).savefig(ROOT / "docs" / "images" / f"learning_curve_{options.name}.png", dpi=100)
+    picture = ROOT / "docs" / "images" / f"learning_curve_{options.name}.png"
+    draw(curves, options.against, options.published).savefig(picture, dpi=100)
 
 
 if __name__ == "__main__":
