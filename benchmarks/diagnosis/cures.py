@@ -1,8 +1,8 @@
 """Do the commands that a diagnosis prints cure what it found? ``python -m benchmarks.diagnosis.cures [--minutes 2]``.
 
 Each training below has one bad setting. Its checkpoint is diagnosed, and the first command that the diagnosis prints is
-run as it stands, with a budget of time and a folder added to it. What it trains is diagnosed again. All trainings have
-one thread and the same time. Writes ``results/cures.json`` after each training; trainings that are there are skipped.
+run as it stands, with a budget of time, smaller sizes and a folder added to it. What it trains is diagnosed again. All
+trainings have one thread and the same time. Writes ``results/cures.json`` after each training; trainings that are there are skipped.
 """
 
 import argparse
@@ -24,14 +24,15 @@ BAD_SETTINGS = {
     "an uncounted logit": ["model=resflow", "data.count_log_det=false"],
     "slow running statistics": ["model=resflow", "model.norm=batchnorm", "model.flow.norm.momentum=0.001"],
     "unbounded scales": ["model=resflow", "model.flow.scale_activation=none", "trainer.gradient_clip_val=100"],
-    "no logit": ["model=realnvp", "model.preprocess=none"],
+    "no logit": ["model=resflow", "model.preprocess=none"],
 }
+SMALL = ["model.flow.hidden_channels=32", "model.flow.mlp_features=128", "data.batch_size=64"]
 N_IMAGES = 200
 
 
 def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
     """Diagnose a training with a bad setting, run the printed command, and diagnose what it trains."""
-    budget = [time_budget(minutes), "trainer.val_check_interval=100", "trainer.limit_val_batches=2"]
+    budget = [*SMALL, time_budget(minutes), "trainer.val_check_interval=100", "trainer.limit_val_batches=2"]
     before, command = diagnose(train([*BAD_SETTINGS[name], *budget], folder / "before"), folder / "before_diagnosis")
     if not command:
         raise RuntimeError(f"the diagnosis of {name} prints no command: {before['answer']}")
