@@ -15,6 +15,7 @@ from nf_mnist.diagnostics.access.layers import ReachedLayer, WithContext, first_
 from nf_mnist.diagnostics.access.precision import WithoutLogDet, differs_by_chance, in_float64
 from nf_mnist.diagnostics.measures.moved_weights import unsettled
 from nf_mnist.diagnostics.measures.prior import Prior, read_prior
+from nf_mnist.diagnostics.measures.saturation import saturated
 from nf_mnist.diagnostics.measures.weights import Weights, read_weights
 from nf_mnist.flows import Flow
 
@@ -172,6 +173,11 @@ class DiagnosisTask:
     def sample_latents(self) -> Tensor:
         """Latents of the samples as they are encoded again, shape (n, dims)."""
         return self.flow.encode(self.samples.x, self.samples.context).flatten(1)
+
+    @cached_property
+    def saturated_samples(self) -> Tensor:
+        """Which samples a sigmoid has rounded, so that their latents are lost, shape (n,)."""
+        return saturated(self.samples.x, self.sample_latents, self.flow.base, self.prior)
 
     @torch.no_grad()
     def log_prob(self, batch: Batch) -> Tensor:

@@ -78,16 +78,18 @@ def norm_is_a_shell(task: DiagnosisTask) -> Measurement:
 def samples_have_the_norm_of_the_prior(task: DiagnosisTask) -> Measurement:
     """Encoding samples must give draws of the prior again. Their mean norm is known to less than 1%.
 
-    Samples whose latents are not finite are left out: they have a pixel of exactly 0 or 1.
+    Samples whose latents are not finite are left out, and those that do not keep off 0 and 1.
     """
     z = task.sample_latents
-    finite = z.isfinite().all(1)
-    if not finite.any():
-        raise NotMeasured("no sample has finite latents")
-    require_images(int(finite.sum()))
-    norms = radius(task.prior.standardized(z[finite]))
-    expected = task.prior.norm.mean
-    return Measurement(abs(norms.mean / expected - 1), f"{norms.mean:.4g}, expected {expected:.4g}")
+    kept = z.isfinite().all(1) & ~task.saturated_samples
+    if not kept.any():
+        raise NotMeasured("no sample has a finite latent of the prior")
+    require_images(int(kept.sum()))
+    norms = radius(task.prior.standardized(z[kept]))
+    expected, n_left_out = task.prior.norm.mean, int((~kept).sum())
+    text = f"{norms.mean:.4g}, expected {expected:.4g}"
+    text += f"; {n_left_out} of {len(z)} samples are left out" if n_left_out else ""
+    return Measurement(abs(norms.mean / expected - 1), text)
 
 
 @check(
