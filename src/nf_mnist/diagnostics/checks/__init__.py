@@ -18,6 +18,7 @@ from nf_mnist.diagnostics.checks.pairs import PAIRS
 from nf_mnist.diagnostics.checks.sameness import SAMENESS
 from nf_mnist.diagnostics.checks.samples import SAMPLES
 from nf_mnist.diagnostics.checks.scales import SCALES
+from nf_mnist.diagnostics.checks.stretch import STRETCH
 from nf_mnist.diagnostics.checks.structure import STRUCTURE
 from nf_mnist.diagnostics.checks.weights import WEIGHTS
 
@@ -34,6 +35,7 @@ CHECKS = (
     *STRUCTURE,
     *NUMBERS,
     *SCALES,
+    *STRETCH,
     *SAMPLES,
     *PAIRS,
     *DENSITY,

@@ -65,9 +65,10 @@ def running_statistics_fit(task: DiagnosisTask) -> Measurement:
     warn=30.0,
     fail=MAGNIFIED,
     cause="dimensions that are constant in the data have a variance near eps: a rare other value is blown up",
-    remedy="dequantize, or normalise by running statistics in training, too",
+    remedy="dequantize, begin with a logit, which spreads dark pixels, or normalise by running statistics in training",
     overrides=(
         "data.dequantizer=uniform",
+        "model.preprocess=logit",
         "model.flow.norm.policy=running",
     ),
     needs=(),
