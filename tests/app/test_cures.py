@@ -44,6 +44,21 @@ def test_a_cure_is_offered_where_it_changes_something_and_nowhere_else():
     assert cure_command([tanh], None) == "", "a user's own flow has no settings of ours"
 
 
+def test_pixels_get_a_logit_where_they_have_none():
+    logit, none, gaussianize = (
+        resolved(["model=realnvp", f"model.preprocess={name}"]) for name in ("logit", "none", "gaussianize")
+    )
+    offered = ["model.preprocess=logit", "model.flow.norm.policy=running"]
+    assert fitting(offered, none) == offered[:1]
+    assert fitting(offered[:1], logit) == fitting(offered[:1], gaussianize) == []
+
+
+def test_running_statistics_in_training_are_not_offered_where_statistics_are_measured_anew():
+    running = "model.flow.norm.policy=running"
+    assert fitting([running], compose_config(["model=maf"])) == []
+    assert fitting([running], compose_config(["model=maf", "callbacks.statistics=null"])) == [running]
+
+
 def test_the_name_of_a_model_is_found_by_what_it_builds():
     assert model_name(resolved(["model=glow"])) == "glow"
     assert model_name(OmegaConf.create({"model": {"flow": {"_target_": "my.flow"}}})) is None

@@ -25,8 +25,8 @@ def cure_command(overrides: Iterable[str], cfg: DictConfig | None) -> str:
 
 
 def fitting(overrides: Iterable[str], cfg: DictConfig) -> list[str]:
-    """Return the overrides of settings that a configuration has, less those that change nothing."""
-    return [override for override in overrides if _fits(override, cfg)]
+    """Return the overrides of settings that a configuration has, less those that change nothing or are needless."""
+    return [override for override in overrides if _fits(override, cfg) and not _is_needless(override, cfg)]
 
 
 def model_name(cfg: DictConfig) -> str | None:
@@ -37,6 +37,16 @@ def model_name(cfg: DictConfig) -> str | None:
     builder = str(target).removeprefix("nf_mnist.flows.")  # some files take their target from a common one
     names += [path.stem for path in files if path.stem == builder]
     return cfg.get("name") if cfg.get("name") in names else next(iter(names), None)
+
+
+def _is_needless(override: str, cfg: DictConfig) -> bool:
+    """Return whether the model does already, in another way, what an override is for, or needs something else first."""
+    preprocess = OmegaConf.select(cfg, "model.preprocess")
+    if override == "model.preprocess=logit":
+        return preprocess != "none"
+    if override == "model.flow.norm.policy=running":
+        return preprocess == "none" or OmegaConf.select(cfg, "callbacks.statistics") is not None
+    return False
 
 
 def _fits(override: str, cfg: DictConfig) -> bool:
