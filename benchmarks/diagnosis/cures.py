@@ -8,15 +8,12 @@ one thread and the same time. Writes ``results/cures.json`` after each training;
 import argparse
 import json
 import shlex
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.density.baselines import train
+from benchmarks.density.baselines import run_command, train
 from benchmarks.measuring import add_row, rows_of, time_budget
-from nf_mnist.diagnostics import Result, answer
 
 RESULT = Path(__file__).parents[2] / "results" / "cures.json"
 BAD_SETTINGS = {
@@ -50,13 +47,12 @@ def measure(name: str, minutes: float, folder: Path) -> dict[str, Any]:
 def diagnose(ckpt: Path, folder: Path) -> tuple[dict[str, Any], str]:
     """Return what a diagnosis says (its answer, the checks that fail, those that warn), and its first command or ""."""
     overrides = [f"ckpt={ckpt}", f"out={folder}", f"n_images={N_IMAGES}", f"check_seconds={CHECK_SECONDS}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "nf_mnist.diagnose", *overrides], check=True, capture_output=True, text=True
-    )
-    results = json.loads((folder / "report.json").read_text())["results"]
-    _, _, command = done.stdout.partition("as a command: ")
+    run_command("diagnose", overrides)
+    report = json.loads((folder / "report.json").read_text())
+    results = sorted(report["results"], key=lambda result: result["is_usual"])
+    commands = [result["command"] for result in results if result["command"]]
     said = {status: [each["check"] for each in results if each["status"] == status] for status in ("fail", "warn")}
-    return {"answer": answer([Result(**each) for each in results]), **said}, command.partition("\n")[0]
+    return {"answer": report["answer"], **said}, next(iter(commands), "")
 
 
 def main() -> None:

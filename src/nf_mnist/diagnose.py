@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.callable_module import make_callable
 from nf_mnist.app.command import command
-from nf_mnist.app.diagnosis import load_diagnosis_task, print_results, write_report
+from nf_mnist.app.diagnosis import cures, load_diagnosis_task, print_results, write_report
 from nf_mnist.app.notebook import diagnose_images
 from nf_mnist.app.output import new_path
 from nf_mnist.app.progress import progress_bar
@@ -33,8 +33,9 @@ def main(cfg: DictConfig) -> None:
         "seed": cfg.seed,
         "parameters": n_parameters,
     }
-    out = write_report(out, about, results, task)
-    print_results(results, trained)
+    commands = cures(results, trained)
+    out = write_report(out, about, results, task, commands)
+    print_results(results, commands)
     print(f"with pictures: {out / 'report.html'}")
 
 

@@ -35,7 +35,7 @@ def test_names_are_printed_as_they_are_in_every_table(name, capsys):
     out = capsys.readouterr().out
     assert all(f"{what} {name}" in out for what in ("run", "key", "title"))
     texts = {field: f"{field} {name}" for field in ("check", "measured", "expected", "cause", "remedy")}
-    print_results([Result(status="fail", size=None, **texts)])
+    print_results([Result(status="fail", size=None, **texts)], {})
     out = capsys.readouterr().out
     assert all(text in out for text in texts.values())
 

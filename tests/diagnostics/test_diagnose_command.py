@@ -58,6 +58,7 @@ def test_diagnose_prints_the_result_of_each_check_and_writes_a_page_and_json(bes
     for result in report["results"]:
         assert (result["status"] in ("warn", "fail")) == bool(result["cause"]) == bool(result["remedy"])
         assert result["remedy"] in words
+        assert result["command"] in finished.out
     html = (tmp_path / "diagnosis" / "report.html").read_text()
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(pictures) == 6
@@ -107,10 +108,11 @@ def test_diagnose_refuses_a_mistake_in_one_line(given, said, best, tmp_path):
 
 def test_what_a_flow_says_is_text_and_not_html():
     result = Result("a check", "fail", None, "raises Error: <script>x</script>", "kept", "a & b", "c < d")
-    html = page({"flow": "<b>", "n_images": 3}, [result], {"a picture": PNG})
+    html = page({"flow": "<b>", "n_images": 3}, [result], {"a picture": PNG}, {"a check": "python -m x y='<z>'"})
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "a &amp; b" in html
+    assert "<code>python -m x y=&#39;&lt;z&gt;&#39;</code>" in html
 
 
 def test_a_layer_whose_name_is_html_is_escaped_in_the_report():
@@ -125,7 +127,7 @@ def test_a_layer_whose_name_is_html_is_escaped_in_the_report():
     layers = Sequential([])
     layers.bijectors.add_module('0"><script>alert(2)</script>', hostile)
     task = task_of_four_numbers(Flow(layers, (4,)))
-    html = page({"flow": "mine"}, list(diagnose(task, CHECKS)), {})
+    html = page({"flow": "mine"}, list(diagnose(task, CHECKS)), {}, {})
     assert "&lt;img src=x onerror=alert(1)&gt;" in html, "the layer is named"
     assert "&lt;script&gt;alert(2)&lt;/script&gt;" in html
     assert not re.search("<(img|script)", html)

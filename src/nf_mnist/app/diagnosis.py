@@ -78,7 +78,24 @@ def load_diagnosis_task(cfg: DictConfig) -> Loaded:
     return Loaded(task, count_parameters(flow, dequantizer), built.cfg)
 
 
-def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Result], task: DiagnosisTask) -> Path:
+def cures(results: Sequence[Result], cfg: DictConfig | None) -> dict[str, str]:
+    """Return the commands that do what remedies say, by the names of the checks; checks without one are left out.
+
+    Args:
+        results: Results of checks.
+        cfg: The configuration of the training run; None for a user's own flow, which no command of ours trains.
+    """
+    commands = {result.check: cure_command(result.overrides, cfg) for result in results if result.cause}
+    return {check: command for check, command in commands.items() if command}
+
+
+def write_report(
+    folder: Path,
+    about: Mapping[str, Any],
+    results: Sequence[Result],
+    task: DiagnosisTask,
+    commands: Mapping[str, str],
+) -> Path:
     """Make a folder and write ``report.html``, with pictures, and ``report.json`` into it.
 
     Args:
@@ -86,6 +103,7 @@ def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Resul
         about: What was diagnosed, by name.
         results: Results in the order of the checks.
         task: The flow and the images that the pictures show.
+        commands: What :func:`cures` returns.
 
     Returns:
         The folder.
@@ -94,17 +112,18 @@ def write_report(folder: Path, about: Mapping[str, Any], results: Sequence[Resul
 
     pictures = report_pictures(task)
     with new_folder(folder) as made:
-        write_text(made / "report.html", page(about, results, pictures))
-        write_json(made / "report.json", {**about, "results": [result._asdict() for result in results]})
+        write_text(made / "report.html", page(about, results, pictures, commands))
+        rows = [{**result._asdict(), "command": commands.get(result.check, "")} for result in results]
+        write_json(made / "report.json", {**about, "answer": answer(results), "results": rows})
     return made
 
 
-def print_results(results: Sequence[Result], cfg: DictConfig | None = None, console: Console | None = None) -> None:
+def print_results(results: Sequence[Result], commands: Mapping[str, str], console: Console | None = None) -> None:
     """Print the answer, a table of all results, and the cause and the remedy of each violation, usual ones last.
 
     Args:
         results: Results in the order of the checks.
-        cfg: The configuration of the training run, for remedies that are commands; None for a user's own flow.
+        commands: What :func:`cures` returns.
         console: Where to print; None for the output of this process.
     """
     if console is None:
@@ -117,8 +136,8 @@ def print_results(results: Sequence[Result], cfg: DictConfig | None = None, cons
         console.print(_colored("usual" if result.is_usual else result.status), Text(result.check, "bold"))
         sure = "cause" if result.is_shown else "possible cause"
         console.print(*plain(f"  {sure}: {result.cause}", f"  try: {result.remedy}"), sep="\n")
-        if command := cure_command(result.overrides, cfg):
-            console.print(*plain(f"  as a command: {command}"), soft_wrap=True)
+        if result.check in commands:
+            console.print(*plain(f"  as a command: {commands[result.check]}"), soft_wrap=True)
 
 
 def _table(results: Sequence[Result]) -> Table:

@@ -29,11 +29,11 @@ class Diagnosis(NamedTuple):
     def __repr__(self) -> str:
         text = io.StringIO()
         console = Console(file=text, width=WIDTH, color_system=None, force_jupyter=False)
-        print_results(self.results, console=console)
+        print_results(self.results, {}, console)
         return text.getvalue()
 
     def _repr_html_(self) -> str:
-        return page({"flow": "your flow"}, self.results, {})
+        return page({"flow": "your flow"}, self.results, {}, {})
 
 
 def diagnose_images(

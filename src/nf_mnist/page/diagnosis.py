@@ -5,7 +5,7 @@ from html import escape
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.diagnosis import load_diagnosis_task
+from nf_mnist.app.diagnosis import cures, load_diagnosis_task
 from nf_mnist.diagnostics import CHECKS, answer, diagnose
 from nf_mnist.diagnostics.report.html import page
 
@@ -27,11 +27,11 @@ def diagnosis_figures(cfg: DictConfig, title: str) -> Iterator[str]:
         **{"n_images": N_IMAGES, "batch_size": BATCH},
     }
     yield "<p>loading</p>"
-    task, n_parameters, _ = load_diagnosis_task(OmegaConf.create(settings))
+    task, n_parameters, trained = load_diagnosis_task(OmegaConf.create(settings))
     results = []
     for result in diagnose(task, CHECKS):
         results.append(result)
         yield f"<p>{len(results)} of {len(CHECKS)}: {escape(result.check)}: {result.status}</p>"
     about = {"flow": title, "split": "validation", "n_images": N_IMAGES, "parameters": n_parameters}
-    report = escape(page(about, results, {}))
+    report = escape(page(about, results, {}, cures(results, trained)))
     yield f'<p>{escape(answer(results))}</p><iframe title="report" srcdoc="{report}"></iframe>'

@@ -8,13 +8,19 @@ from nf_mnist.diagnostics.report.summary import answer
 from nf_mnist.pages import render
 
 
-def page(about: Mapping[str, Any], results: Sequence[Result], pictures: Mapping[str, bytes]) -> str:
+def page(
+    about: Mapping[str, Any],
+    results: Sequence[Result],
+    pictures: Mapping[str, bytes],
+    commands: Mapping[str, str],
+) -> str:
     """Return the page. Everything in it is escaped: names of layers and messages of exceptions are the user's own.
 
     Args:
         about: What was diagnosed, by name; ``flow`` is the title.
         results: Results in the order of the checks.
         pictures: PNG files by title.
+        commands: Commands that do what the remedies say, by the names of the checks.
     """
     statuses = [result.status for result in results]
     return render(
@@ -25,4 +31,5 @@ def page(about: Mapping[str, Any], results: Sequence[Result], pictures: Mapping[
         counts={status: statuses.count(status) for status in (PASS, WARN, FAIL, SKIP)},
         answer=answer(results),
         results=results,
+        commands=commands,
     )
