@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist.bijectors import Bijector, Sequential
+from nf_mnist.bijectors import BatchNorm, Bijector, Sequential
 from nf_mnist.diagnostics import Batch, DiagnosisTask
 from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.causes.reordering import reordered
@@ -111,18 +111,22 @@ def striped(seed: int, n: int = 60) -> Batch:
     return Batch(x, torch.full((n,), 16 * math.log(256)), levels, None)
 
 
-@pytest.fixture(scope="module")
-def trained() -> Flow:
-    """Return a flow that has learned :func:`striped` images."""
-    torch.manual_seed(0)
-    layers = [Coupling(i % 2, 0.1) if i % 3 else Reorder() for i in range(6)]
-    flow, train = flow_of(*layers), striped(1, 1000)
+def trained_on_stripes(*layers: Bijector) -> Flow:
+    """Return a flow of these layers that has learned :func:`striped` images."""
+    flow, train = flow_of(*layers).train(), striped(1, 1000)
     optimizer = torch.optim.Adam(flow.parameters(), 3e-3)
     for _ in range(300):
         optimizer.zero_grad()
         (-flow.log_prob(train.x).mean()).backward()
         optimizer.step()
     return flow.eval()
+
+
+@pytest.fixture(scope="module")
+def trained() -> Flow:
+    """Return a flow of couplings and permutations."""
+    torch.manual_seed(0)
+    return trained_on_stripes(*(Coupling(i % 2, 0.1) if i % 3 else Reorder() for i in range(6)))
 
 
 def complement(flow: Flow) -> None:
@@ -150,3 +154,13 @@ def test_weights_of_other_masks_or_permutations_are_told_by_what_images_need_wit
     change(flow)
     result = results(DiagnosisTask(flow, striped(0)), [FIT])[FIT]
     assert (result.status, words in result.cause) == ("fail" if words else "pass", True), result
+
+
+@pytest.mark.parametrize(("factor", "is_named"), [(1e-8, True), (1.0, False)])
+def test_running_statistics_that_are_not_those_of_the_data_are_named(factor, is_named):
+    norm = BatchNorm((16,))
+    flow = trained_on_stripes(Coupling(0, 0.1), norm, Coupling(1, 0.1))
+    norm.running_var.mul_(factor)
+    result = results(DiagnosisTask(flow, striped(0), striped(1)), [FIT])[FIT]
+    assert result.status == ("fail" if is_named else "pass"), result
+    assert ("running statistics are not those of the data" in result.cause, result.is_shown) == (is_named, is_named)

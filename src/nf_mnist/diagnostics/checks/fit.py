@@ -13,6 +13,7 @@ from nf_mnist.diagnostics.access.layers import innermost_layers
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.causes.bits import bits_of_one_gaussian, cause_in_unsaved_state
 from nf_mnist.diagnostics.causes.reordering import reordered
+from nf_mnist.diagnostics.causes.statistics import with_new_statistics
 from nf_mnist.diagnostics.causes.values import cause_in_bare_levels, largest_latent
 from nf_mnist.diagnostics.checks.contract import SOUND
 from nf_mnist.diagnostics.checks.log_det import log_det_is_that_of_the_jacobian
@@ -22,6 +23,10 @@ from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.flows import Flow
 from nf_mnist.metrics import bits_per_dim
 
+OTHER_STATISTICS = (
+    "running statistics are not those of the data: they lag behind the weights, never saw data, or were not loaded",
+    "measure them anew on training images before evaluation, or normalise by ActNorm",
+)
 N_PAIRED, N_TRIED = 100, 32
 MIN_GAIN = 0.005  # bits per dimension that a changed image must gain to count as one that is likelier
 ABSURD = 40.0  # bits per dimension; a logit and a standard normal, without any training, need 28
@@ -108,6 +113,10 @@ def weights_fit(task: DiagnosisTask) -> Measurement:
         return Measurement(max(size, MISPLACED), f"{text}; {after:.4g} as they were trained", cause, remedy)
     if bits <= ABSURD:
         return Measurement(size, text)
+    seen = (task.train or task.batch).first(task.batch_size)
+    renewed = with_new_statistics(task.flow, seen)
+    if renewed is not None and (after := _median_bits(renewed, few)) < UNIFORM:
+        return Measurement(size, f"{text}; {after:.4g} with statistics of {len(seen.x)} images", *OTHER_STATISTICS)
     text = f"{text}, as no training leaves them{_where_values_grow(task)}"
     return Measurement(size, text, *(cause_in_bare_levels(task, largest_latent(task)) or ()))
 
