@@ -50,7 +50,8 @@ def cures() -> str:
 
 def _said(diagnosed: dict[str, Any]) -> str:
     alarms_of_it = ", ".join(diagnosed["fail"]) or "no check"
-    return f"{diagnosed['answer']} Fails: {alarms_of_it}; {len(diagnosed['warn'])} warnings."
+    n_warnings = len(diagnosed["warn"])
+    return f"{diagnosed['answer']} Fails: {alarms_of_it}; {n_warnings} warning{'s' if n_warnings != 1 else ''}."
 
 
 def blind_diagnosis() -> str:
