@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nf_mnist.bijectors import Bijector
 from nf_mnist.diagnostics import exact_log_det, stretch, violations
+from nf_mnist.diagnostics.measures.contract import mixed_batch
 from nf_mnist.flows import normalization, preprocessing, resflow
 from tests.support.registry import GREY, events, unsettle
 
@@ -124,6 +125,22 @@ def test_each_planted_fault_is_named(fault):
     check, said = FAULTS[fault]
     found = dict(violations(fault(), torch.rand(3, 4, dtype=torch.float64)))
     assert said in found[check]
+
+
+class RoundedOtherwise(Scale):
+    """Stretches by 1e12; in a batch, sums are rounded otherwise by the last digit."""
+
+    def forward_and_log_det(self, x, context=None):
+        rounded = x * (1 + torch.finfo(x.dtype).eps * (len(x) > 1))
+        return 1e12 * (rounded - 0.5), x.new_zeros(len(x))
+
+
+def test_rounding_that_a_map_magnifies_is_no_mixing_of_events():
+    x = 0.5 + 1e-12 * torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alone, in_a_batch = (RoundedOtherwise().forward_and_log_det(part)[0][0] for part in (x[:1], x))
+    assert (alone - in_a_batch).abs().max() > 1e-5
+    assert mixed_batch(RoundedOtherwise(), x) is None
+    assert mixed_batch(BatchMean(), x) is not None
 
 
 @pytest.mark.parametrize("fault", [Diverged, OutsideItsDomain])

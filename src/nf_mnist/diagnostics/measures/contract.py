@@ -15,6 +15,8 @@ from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.measures.state_rule import changed_state
 
+ROUNDING = 100.0  # times what a move of an input by its last digit makes is still rounding
+
 
 @torch.no_grad()
 def wrong_shapes(bijector: Invertible, x: Tensor) -> str | None:
@@ -96,18 +98,28 @@ def kept_values(bijector: Invertible, x: Tensor) -> str | None:
 
 @torch.no_grad()
 def mixed_batch(bijector: Invertible, x: Tensor, tolerance: float | None = None) -> str | None:
-    """An event is mapped in the same way alone and in a batch, up to the error of a solver."""
+    """An event is mapped in the same way alone and in a batch, up to rounding and the error of a solver.
+
+    A sum may be rounded otherwise in a batch. What that makes of latents is told by an input that is moved by its last
+    digit.
+    """
     z, log_det = copied(bijector).forward_and_log_det(x)
     try:
         alone, its_log_det = copied(bijector).forward_and_log_det(x[:1])
     except Exception as error:  # a user's flow may fail in any way
         return f"one event alone {raised(error)}, while {len(x)} events do not: batch statistics in evaluation mode"
-    tolerance = tolerance or 1e3 * torch.finfo(x.dtype).eps
-    if (z[:1] - alone).abs().max() > tolerance * (1 + z[:1].abs().max()):
+    eps = torch.finfo(x.dtype).eps
+    nearby, its_own = copied(bijector).forward_and_log_det(x[:1] + 2 * eps)
+    relative = tolerance or 1e3 * eps
+    if _differ(z[:1], alone, relative, ROUNDING * (nearby - alone).abs().max()):
         return "latents depend on the rest of the batch: batch statistics in evaluation mode"
-    if (log_det[:1] - its_log_det).abs().max() > tolerance * (1 + log_det[:1].abs().max()):
+    if _differ(log_det[:1], its_log_det, relative, ROUNDING * (its_own - its_log_det).abs().max()):
         return "log-determinants depend on the rest of the batch: averaged over it, or of batch statistics"
     return None
+
+
+def _differ(one: Tensor, other: Tensor, relative: float, absolute: Tensor) -> bool:
+    return bool((one - other).abs().max() > relative * (1 + one.abs().max()) + absolute)
 
 
 @torch.no_grad()
