@@ -35,7 +35,7 @@ def iterated(values: torch.Tensor) -> torch.Tensor:
 
 
 def test_singular_values_go_through_the_published_polynomial_which_keeps_them_near_one(monkeypatch):
-    monkeypatch.setattr(muon, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(muon, "gains_from_bfloat16", lambda device: False)
     values = torch.logspace(-1.5, 0, 12, dtype=torch.float64)
     left, right = (torch.linalg.qr(torch.randn(n, 12, dtype=torch.float64)).Q for n in (12, 30))
     turned = left.mT @ orthogonalize((left * values @ right.mT)[None].float())[0].double() @ right
@@ -139,5 +139,5 @@ def test_settings_out_of_range_are_refused(change):
 
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_products_are_in_bfloat16_only_where_the_hardware_has_it(has, dtype, monkeypatch):
-    monkeypatch.setattr(muon, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr(muon, "gains_from_bfloat16", lambda device: has)
     assert orthogonalize(torch.randn(2, 3, 4)).dtype == dtype

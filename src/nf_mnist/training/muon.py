@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from nf_mnist.errors import ConfigError
-from nf_mnist.hardware import has_bfloat16
+from nf_mnist.hardware import gains_from_bfloat16
 
 # Coefficients of X -> A X + B (XX')X + C (XX')^2 X, which moves all singular values near 1 in a few iterations.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -113,7 +113,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices
-    dtype = torch.bfloat16 if has_bfloat16(matrices.device) else torch.float32
+    dtype = torch.bfloat16 if gains_from_bfloat16(matrices.device) else torch.float32
     x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(N_ITERATIONS):
         gram = x @ x.mT
