@@ -4,12 +4,14 @@ import csv
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import AffineMap, MaskedAutoregression
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow, maf, normalization, preprocessing
 from nf_mnist.nets import MaskedMLP
+from nf_mnist.nets.masked_mlp import MIN_ROWS
 from tests.support.helpers import VIEWS, fit, integral_over_two_pixels
 from tests.support.registry import events, make_flow, small_maf, unsettle
 
@@ -34,8 +36,26 @@ def test_an_element_is_predicted_from_all_earlier_ones_and_no_others():
 
 def test_a_mask_that_lets_an_element_see_itself_is_noticed():
     net, position = network(), ORDER.argsort()
-    net.mask_in = position <= (torch.arange(40) * 4 // 40)[:, None] + 1
+    net.in_mask = position <= (torch.arange(40) * 4 // 40)[:, None] + 1
     assert not torch.equal(sees(net), position[:, None] > position)
+
+
+@pytest.mark.parametrize("order", ["onward", "backward", "random"])
+def test_products_in_blocks_are_those_of_the_whole_masks(order):
+    position = {"onward": torch.arange(20), "backward": torch.arange(19, -1, -1), "random": torch.randperm(20)}[order]
+    net, x = unsettle(MaskedMLP(position, 4 * MIN_ROWS, 2)).double(), torch.randn(3, 20, dtype=torch.float64)
+    hidden = F.linear(x, net.in_mask * net.proj_in.weight, net.proj_in.bias).relu()
+    whole = F.linear(hidden, net.out_mask * net.proj_out.weight, net.proj_out.bias).unflatten(1, (2, 20))
+    assert len(net.blocks_in) == len(net.blocks_out) == 4
+    assert_close(net(x), whole)
+    weights = net.proj_in.weight, net.proj_out.weight
+    for found, expected in zip(
+        *(torch.autograd.grad(one.sin().sum(), weights) for one in (net(x), whole)), strict=True
+    ):
+        assert_close(found, expected)
+    if order != "random":
+        n_columns = [sum(block.stop - block.start for block in blocks) for blocks in (net.blocks_in, net.blocks_out)]
+        assert max(n_columns[0] / 20, n_columns[1] / (4 * MIN_ROWS)) <= 4 * 0.65
 
 
 @pytest.mark.parametrize("n_classes", [0, 3])
