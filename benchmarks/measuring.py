@@ -26,10 +26,10 @@ from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_
 Metrics = dict[str, Any]
 
 
-def seconds_per_call(call: Callable[[], object], n: int, device: torch.device) -> float:
-    """Return the median seconds of n calls, each of which is waited for."""
-    seconds = []
-    for _ in range(n):
+def seconds_per_call(call: Callable[[], object], n: int, device: torch.device, least_seconds: float = 0.0) -> float:
+    """Return the median seconds of n calls, or of more that take some seconds together; each is waited for."""
+    seconds: list[float] = []
+    while len(seconds) < n or sum(seconds) < least_seconds:
         begin = time.perf_counter()
         call()
         synchronize(device)

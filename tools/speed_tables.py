@@ -32,20 +32,26 @@ def peer_families() -> str:
 
 
 def _machine_of(found: dict[str, Any]) -> str:
-    _, _, _, metrics = next(_variants(found))
-    size = found["batch_size"]
-    return (
-        f"{found['cpu']}; {found['hardware']}; Python {found['python']}. Batches of {size} images, and "
-        f"{found.get('samples', size)} samples; medians, and in brackets the range, of "
-        f"{len(metrics['training']['repeats'])} repeats of {found['steps']} calls each."
-    )
+    """Return a description of the machines and settings of the rows, each once, with the architectures of each."""
+    names: dict[str, list[str]] = {}
+    for name, row in found["rows"].items():
+        repeats = row["libraries"][OURS]["shipped"]["training"]["repeats"]
+        said = (
+            f"{row['cpu']}; {row['hardware']}; Python {row['python']}. Batches of {row['batch_size']} images, and "
+            f"{row['samples']} samples; medians, and in brackets the range, of {len(repeats)} repeats of "
+            f"{row['steps']} calls each."
+        )
+        names.setdefault(said, []).append(f"`{name}`")
+    if len(names) == 1:
+        return next(iter(names))
+    return "\n\n".join(f"{', '.join(of_machine)}: {said}" for said, of_machine in names.items())
 
 
 def _ratios_of(found: dict[str, Any]) -> str:
     columns = ("architecture", "ours shipped / theirs as run", "ours shipped / theirs best", "ours best / theirs best")
     best = ("shipped", "tuned", "compiled")
     pairs = ((best[:1], best[:1]), (best[:1], best), (best, best))
-    rows = [(f"`{name}`", *(_ratio(each, *pair) for pair in pairs)) for name, each in found["architectures"].items()]
+    rows = [(f"`{name}`", *(_ratio(row["libraries"], *pair) for pair in pairs)) for name, row in found["rows"].items()]
     return table(columns, rows)
 
 
@@ -191,8 +197,8 @@ def _milliseconds(seconds: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variants(found: dict[str, Any]) -> Any:
-    for architecture, libraries in found["architectures"].items():
-        for library, settings in libraries.items():
+    for architecture, row in found["rows"].items():
+        for library, settings in row["libraries"].items():
             for setting, metrics in settings.items():
                 yield architecture, library, setting, metrics
 

@@ -13,16 +13,14 @@ Settings:
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Child, machine, serve, spread
+from benchmarks.measuring import Child, add_row, machine, serve, spread
 from benchmarks.speed.peers_flow import SPEEDS, PeerFlow, Variant
 from benchmarks.speed.peers_models import BUILDERS
-from nf_mnist.checkpoints.writing import write_json
 
 RESULT = Path(__file__).parents[2] / "results" / "peers.json"
 SETTINGS = ("shipped", "tuned", "compiled")
@@ -82,18 +80,8 @@ def main() -> None:
         return
     given = {"batch_size": options.batch_size, "samples": options.samples, "steps": options.steps}
     sizes = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
-    about = {**machine(), **given}
-    rows = _measured_alike(options.out, about)
     for name in options.architectures:
-        rows[name] = compare(name, options.repeats, sizes)
-        write_json(options.out, {**about, "architectures": rows})
-
-
-def _measured_alike(result: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the rows of a file of results if they are of this machine and these settings, else none."""
-    published = json.loads(result.read_text()) if result.exists() else {}
-    is_alike = all(published.get(key) == value for key, value in about.items())
-    return published.get("architectures", {}) if is_alike else {}
+        add_row(options.out, name, {**machine(), **given, "libraries": compare(name, options.repeats, sizes)})
 
 
 if __name__ == "__main__":
