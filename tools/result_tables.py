@@ -52,11 +52,10 @@ def models() -> str:
 def results() -> str:
     """Return bits per dimension, ours and published, and the nats of CP3's protocol."""
     files = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))}
-    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
     ours = [
-        _our_row(name, metrics)
+        _our_row(name, metrics, f"`{group}={metrics['training']['name']}`")
         for name, metrics in files.items()
-        if "log_likelihood" in metrics and metrics["training"]["name"] in experiments
+        if "log_likelihood" in metrics and (group := _config_group(metrics["training"]["name"]))
     ]
     rows = sorted([*ours, *map(_published_row, read_published())])
     bpd, nats = [row for key, row in rows if key > 0], [row for key, row in reversed(rows) if key < 0]
@@ -74,7 +73,12 @@ def _log_mean_exp(metrics: dict[str, Any]) -> str:
     return f" ({metrics['bpd_log_mean_exp']:.3f} over {draws} draws)" if has_several else ""
 
 
-def _our_row(name: str, metrics: dict[str, Any]) -> Row:
+def _config_group(name: str) -> str:
+    """Return the group of configurations that has a file of this name, or nothing."""
+    return next((group for group in ("experiment", "model") if (ROOT / "conf" / group / f"{name}.yaml").exists()), "")
+
+
+def _our_row(name: str, metrics: dict[str, Any], command: str) -> Row:
     training = metrics["training"]
     epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
     hardware = training["hardware"].rpartition(", torch")[0]
@@ -89,7 +93,7 @@ def _our_row(name: str, metrics: dict[str, Any]) -> Row:
         f"**{score}**",
         f"{metrics['parameters']:,}",
         f"{epochs:.1f} epochs, {minutes:.0f} min, {hardware}",
-        f"`experiment={training['name']}`",
+        command,
     )
 
 
