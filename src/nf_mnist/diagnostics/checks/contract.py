@@ -11,7 +11,7 @@ from nf_mnist.diagnostics.access.isolation import copied, seeded
 from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.access.precision import in_float64
-from nf_mnist.diagnostics.base import Check, Measurement, check
+from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, check
 from nf_mnist.diagnostics.causes.experiments import MANY, network_calls
 from nf_mnist.diagnostics.causes.values import Cause, cause_of_large_values, cause_of_values_not_finite, largest_latent
 from nf_mnist.diagnostics.checks.weights import all_parts_are_registered
@@ -85,7 +85,10 @@ state_is_left_alone = _contract_check(
 def training_mode_and_back(task: DiagnosisTask) -> Measurement:
     """Latents and log-determinants of two images, before and after ``flow.train().eval()``, with the same seed."""
     few = task.batch.first(2)
-    before, after = (_mapped(flow, few) for flow in (copied(task.flow), copied(task.flow).train().eval()))
+    try:
+        before, after = (_mapped(flow, few) for flow in (copied(task.flow), copied(task.flow).train().eval()))
+    except Exception as error:  # the check of shapes reports it
+        raise NotMeasured("forward fails, as another check says") from error
     if all(same(one, other) for one, other in zip(before, after, strict=True)):
         return Measurement(0.0, "kept")
     moved = (before[0] - after[0]).abs().max().item(), (before[1] - after[1]).abs().max().item()
