@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from nf_mnist.app.callable_module import make_callable
 from nf_mnist.app.command import command
-from nf_mnist.app.diagnosis import cures, load_diagnosis_task, print_results, write_report
+from nf_mnist.app.cures import cure_commands
+from nf_mnist.app.diagnosis import load_diagnosis_task, print_results, write_report
 from nf_mnist.app.notebook import diagnose_images
 from nf_mnist.app.output import new_path
 from nf_mnist.app.progress import progress_bar
@@ -33,7 +34,7 @@ def main(cfg: DictConfig) -> None:
         "seed": cfg.seed,
         "parameters": n_parameters,
     }
-    commands = cures(results, trained)
+    commands = cure_commands(results, trained)
     out = write_report(out, about, results, task, commands)
     print_results(results, commands)
     print(f"with pictures: {out / 'report.html'}")

@@ -8,6 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nf_mnist.app.composing import config_dir
+from nf_mnist.diagnostics import Result
+
+
+def cure_commands(results: Iterable[Result], cfg: DictConfig | None) -> dict[str, str]:
+    """Return the commands that do what remedies say, by the names of the checks; checks without one are left out.
+
+    Args:
+        results: Results of checks.
+        cfg: The configuration of the training run; None for a user's own flow, which no command of ours trains.
+    """
+    commands = {result.check: cure_command(result.overrides, cfg) for result in results if result.cause}
+    return {check: command for check, command in commands.items() if command}
 
 
 def cure_command(overrides: Iterable[str], cfg: DictConfig | None) -> str:

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from nf_mnist.app.building import build_dequantizer, build_flow, load_split
 from nf_mnist.app.composing import config_dir
-from nf_mnist.app.cures import cure_command
 from nf_mnist.app.output import new_folder
 from nf_mnist.app.own_builders import build_own
 from nf_mnist.app.tables import plain
@@ -78,17 +77,6 @@ def load_diagnosis_task(cfg: DictConfig) -> Loaded:
     return Loaded(task, count_parameters(flow, dequantizer), built.cfg)
 
 
-def cures(results: Sequence[Result], cfg: DictConfig | None) -> dict[str, str]:
-    """Return the commands that do what remedies say, by the names of the checks; checks without one are left out.
-
-    Args:
-        results: Results of checks.
-        cfg: The configuration of the training run; None for a user's own flow, which no command of ours trains.
-    """
-    commands = {result.check: cure_command(result.overrides, cfg) for result in results if result.cause}
-    return {check: command for check, command in commands.items() if command}
-
-
 def write_report(
     folder: Path,
     about: Mapping[str, Any],
@@ -103,7 +91,7 @@ def write_report(
         about: What was diagnosed, by name.
         results: Results in the order of the checks.
         task: The flow and the images that the pictures show.
-        commands: What :func:`cures` returns.
+        commands: What :func:`~nf_mnist.app.cures.cure_commands` returns.
 
     Returns:
         The folder.
@@ -123,7 +111,7 @@ def print_results(results: Sequence[Result], commands: Mapping[str, str], consol
 
     Args:
         results: Results in the order of the checks.
-        commands: What :func:`cures` returns.
+        commands: What :func:`~nf_mnist.app.cures.cure_commands` returns.
         console: Where to print; None for the output of this process.
     """
     if console is None:

@@ -5,7 +5,8 @@ from html import escape
 
 from omegaconf import DictConfig, OmegaConf
 
-from nf_mnist.app.diagnosis import cures, load_diagnosis_task
+from nf_mnist.app.cures import cure_commands
+from nf_mnist.app.diagnosis import load_diagnosis_task
 from nf_mnist.diagnostics import CHECKS, answer, diagnose
 from nf_mnist.diagnostics.report.html import page
 
@@ -33,5 +34,5 @@ def diagnosis_figures(cfg: DictConfig, title: str) -> Iterator[str]:
         results.append(result)
         yield f"<p>{len(results)} of {len(CHECKS)}: {escape(result.check)}: {result.status}</p>"
     about = {"flow": title, "split": "validation", "n_images": N_IMAGES, "parameters": n_parameters}
-    report = escape(page(about, results, {}, cures(results, trained)))
+    report = escape(page(about, results, {}, cure_commands(results, trained)))
     yield f'<p>{escape(answer(results))}</p><iframe title="report" srcdoc="{report}"></iframe>'
