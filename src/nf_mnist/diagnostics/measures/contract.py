@@ -109,17 +109,21 @@ def mixed_batch(bijector: Invertible, x: Tensor, tolerance: float | None = None)
     except Exception as error:  # a user's flow may fail in any way
         return f"one event alone {raised(error)}, while {len(x)} events do not: batch statistics in evaluation mode"
     eps = torch.finfo(x.dtype).eps
-    nearby, its_own = copied(bijector).forward_and_log_det(x[:1] + 2 * eps)
-    relative = tolerance or 1e3 * eps
-    if _differ(z[:1], alone, relative, ROUNDING * (nearby - alone).abs().max()):
+    excesses = _excess(z[:1], alone, tolerance or 1e3 * eps), _excess(log_det[:1], its_log_det, tolerance or 1e3 * eps)
+    if max(excesses) <= 0:
+        return None
+    nearby = copied(bijector).forward_and_log_det(x[:1] + 2 * eps)
+    if excesses[0] > ROUNDING * (nearby[0] - alone).abs().max():
         return "latents depend on the rest of the batch: batch statistics in evaluation mode"
-    if _differ(log_det[:1], its_log_det, relative, ROUNDING * (its_own - its_log_det).abs().max()):
+    if excesses[1] > ROUNDING * (nearby[1] - its_log_det).abs().max():
         return "log-determinants depend on the rest of the batch: averaged over it, or of batch statistics"
     return None
 
 
-def _differ(one: Tensor, other: Tensor, relative: float, absolute: Tensor) -> bool:
-    return bool((one - other).abs().max() > relative * (1 + one.abs().max()) + absolute)
+def _excess(one: Tensor, other: Tensor, relative: float) -> float:
+    """Return by how much two tensors differ beyond a relative tolerance; 0 if they do not, or if that is NaN."""
+    excess = (one - other).abs().max() - relative * (1 + one.abs().max())
+    return max(excess.nan_to_num(0.0).item(), 0.0)
 
 
 @torch.no_grad()
