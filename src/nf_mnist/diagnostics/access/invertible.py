@@ -25,3 +25,9 @@ def same(one: Tensor, other: Tensor) -> bool:
     finite = one[one.isfinite()].abs()
     tolerance = CACHED * (finite.max().item() if finite.numel() else 0.0)
     return torch.allclose(one.double(), other.double(), rtol=0, atol=tolerance, equal_nan=True)
+
+
+def decoded_again(bijector: Invertible, x: Tensor) -> Tensor:
+    """Return what the inverse makes of the latents of events, shape of x."""
+    z, _ = bijector.forward_and_log_det(x)
+    return bijector.inverse_and_log_det(z)[0].reshape(x.shape)

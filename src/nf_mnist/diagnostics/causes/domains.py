@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.access.invertible import Invertible
+from nf_mnist.diagnostics.access.invertible import Invertible, decoded_again
 
 MIN_VALUES = 8  # that must agree, so that they do not by chance
 NEARLY_ALL = 0.9  # of the values beyond the interval; others follow errors of elements that they depend on
@@ -19,7 +19,7 @@ def ends_of_inverse(bijector: Invertible, x: Tensor) -> tuple[float, float] | No
         bijector: The map.
         x: Events that do not come back, shape (batch, *event).
     """
-    back = _round_trip(bijector, x)
+    back = decoded_again(bijector, x)
     low, high = back.min().item(), back.max().item()
     tolerance = NEAR * (high - low)
     above, below = x > high + tolerance, x < low - tolerance
@@ -36,14 +36,9 @@ def period_of(bijector: Invertible, x: Tensor) -> float | None:
         bijector: The map.
         x: Events that do not come back, shape (batch, *event).
     """
-    moved = (_round_trip(bijector, x) - x).abs()
+    moved = (decoded_again(bijector, x) - x).abs()
     moved = moved[moved > EXACT * (1 + x.abs().max())]
     if not moved.numel():
         return None
     sizes, counts = (moved / EXACT).round().unique(return_counts=True)
     return EXACT * sizes[counts.argmax()].item() if counts.max() >= MIN_VALUES else None
-
-
-def _round_trip(bijector: Invertible, x: Tensor) -> Tensor:
-    z, _ = bijector.forward_and_log_det(x)
-    return bijector.inverse_and_log_det(z)[0].reshape(x.shape)

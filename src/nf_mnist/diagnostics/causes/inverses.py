@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nf_mnist.diagnostics.access.invertible import Invertible
+from nf_mnist.diagnostics.access.invertible import Invertible, decoded_again
 from nf_mnist.diagnostics.causes.dependencies import has_wrong_log_det, passes_that_are_right, sees_itself
 from nf_mnist.diagnostics.causes.domains import ends_of_inverse, period_of
 from nf_mnist.diagnostics.causes.experiments import one_sided_parameters, rounding_error
@@ -101,7 +101,7 @@ NEITHER_BELONGS = Cause(
 @torch.no_grad()
 def is_permuted(bijector: Invertible, x: Tensor) -> bool:
     """Return whether each event comes back with all its values, which differ, at other places."""
-    back = bijector.inverse_and_log_det(bijector.forward_and_log_det(x)[0])[0].flatten(1)
+    back = decoded_again(bijector, x).flatten(1)
     sent = x.flatten(1)
     values = sent.sort(1).values
     scale = 1e-6 * (values[:, -1:] - values[:, :1])
@@ -112,8 +112,7 @@ def is_permuted(bijector: Invertible, x: Tensor) -> bool:
 @torch.no_grad()
 def is_rounding(bijector: Invertible, x: Tensor) -> bool:
     """Return whether the round trip errs by no more than a change of z in its last digit makes it err."""
-    z, _ = bijector.forward_and_log_det(x)
-    error = (bijector.inverse_and_log_det(z)[0].reshape(x.shape) - x).abs().max().item()
+    error = (decoded_again(bijector, x) - x).abs().max().item()
     return error <= ROUNDING * rounding_error(bijector, x)
 
 
