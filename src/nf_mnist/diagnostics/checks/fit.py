@@ -104,21 +104,36 @@ def weights_fit(task: DiagnosisTask) -> Measurement:
     if math.isinf(bits):
         raise NotMeasured("log-likelihoods are not finite, which another check looks into")
     size, text = max(bits, 0.0) / ABSURD, f"{bits:.4g} bpd"
-    after, how = min(((_median_bits(flow, few), how) for how, flow in reordered(task.flow)), default=(math.inf, ""))
-    if after < min(UNIFORM, bits - CLEARLY_LESS, 0.9 * bits):
-        if unsaved := cause_in_unsaved_state(task):  # of which other weights may be right by chance
-            return Measurement(max(size, MISPLACED), text, *unsaved, is_shown=False)
-        cause = f"the weights do not fit the code: {how}"
-        remedy = "build the flow that was trained, load each layer by its name, and sort names by their numbers"
-        return Measurement(max(size, MISPLACED), f"{text}; {after:.4g} as they were trained", cause, remedy)
+    if otherwise := _put_together_otherwise(task, few, bits):
+        return otherwise._replace(size=max(size, MISPLACED), text=f"{text}{otherwise.text}")
     if bits <= ABSURD:
         return Measurement(size, text)
-    seen = (task.train or task.batch).first(task.batch_size)
-    renewed = with_new_statistics(task.flow, seen)
-    if renewed is not None and (after := _median_bits(renewed, few)) < UNIFORM:
-        return Measurement(size, f"{text}; {after:.4g} with statistics of {len(seen.x)} images", *OTHER_STATISTICS)
+    if renewed := _with_new_statistics(task, few):
+        return renewed._replace(size=size, text=f"{text}{renewed.text}")
     text = f"{text}, as no training leaves them{_where_values_grow(task)}"
     return Measurement(size, text, *(cause_in_bare_levels(task, largest_latent(task)) or ()))
+
+
+def _put_together_otherwise(task: DiagnosisTask, few: Batch, bits: float) -> Measurement | None:
+    """Return how the weights do not fit the code, if images need clearly fewer bits in another order; None if not."""
+    after, how = min(((_median_bits(flow, few), how) for how, flow in reordered(task.flow)), default=(math.inf, ""))
+    if after >= min(UNIFORM, bits - CLEARLY_LESS, 0.9 * bits):
+        return None
+    if unsaved := cause_in_unsaved_state(task):  # of which other weights may be right by chance
+        return Measurement(MISPLACED, "", *unsaved, is_shown=False)
+    remedy = "build the flow that was trained, load each layer by its name, and sort names by their numbers"
+    text = f"; {after:.4g} as they were trained"
+    return Measurement(MISPLACED, text, f"the weights do not fit the code: {how}", remedy)
+
+
+def _with_new_statistics(task: DiagnosisTask, few: Batch) -> Measurement | None:
+    """Return that running statistics are other ones than the data's, if with these images are likely; None if not."""
+    seen = (task.train or task.batch).first(task.batch_size)
+    renewed = with_new_statistics(task.flow, seen)
+    after = math.inf if renewed is None else _median_bits(renewed, few)
+    if after >= UNIFORM:
+        return None
+    return Measurement(MISPLACED, f"; {after:.4g} with statistics of {len(seen.x)} images", *OTHER_STATISTICS)
 
 
 @torch.no_grad()
