@@ -11,7 +11,7 @@ from nf_mnist.bijectors import ContinuousMap, OdeSolver
 from nf_mnist.bijectors.continuous import estimated_derivative, exact_derivative
 from nf_mnist.errors import ConfigError, ConvergenceError
 from tests.support.registry import events, unsettle
-from tests.support.velocities import SmallVelocity
+from tests.support.velocities import PerceptronVelocity, SmallVelocity
 
 
 class Linear(nn.Module):
@@ -78,14 +78,32 @@ def test_the_estimate_over_all_signs_is_exact():
 def test_log_dets_of_large_events_are_right_in_the_mean():
     velocity, x = unsettle(SmallVelocity((20,))).double(), events((20,), n=2)
     estimated = ContinuousMap(velocity, OdeSolver(n_steps=2))
-    exact = ContinuousMap(velocity, OdeSolver(n_steps=2))
-    exact.make_exact()
+    exact = ContinuousMap(velocity, OdeSolver(n_steps=2), max_exact_dims=20)
     torch.manual_seed(0)
     with torch.no_grad():
         draws = torch.stack([estimated(x)[1] for _ in range(200)])
     error = draws.std(0) / math.sqrt(len(draws))
     assert ((draws.mean(0) - exact(x)[1]).abs() < 4 * error).all()
     assert (draws.std(0) > 0).all()
+
+
+def test_latents_do_not_depend_on_the_signs_of_an_estimate():
+    velocity, x = unsettle(PerceptronVelocity((1, 5, 5))).double(), events((1, 5, 5))
+    estimated = ContinuousMap(velocity, OdeSolver(1e-3))
+    (z, log_det), (other_z, other_log_det) = (estimated(x) for _ in range(2))
+    assert torch.equal(z, other_z)
+    assert torch.equal(z, estimated.transport(x, None, 0.0, 1.0))
+    assert not torch.equal(log_det, other_log_det)
+
+
+def test_each_element_keeps_the_tolerance_however_many_there_are():
+    errors = []
+    for n in (2, 200):
+        x = torch.zeros(1, n, dtype=torch.float64)
+        x[0, 0] = 1.0  # the only element that moves
+        z, _ = ContinuousMap(Linear(-5 * torch.eye(n, dtype=torch.float64)), OdeSolver(1e-4))(x)
+        errors.append((z[0, 0] - math.exp(-5)).abs().item())
+    assert errors[1] <= 2 * errors[0]
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (1.0, 0.0)])

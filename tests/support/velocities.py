@@ -19,6 +19,19 @@ class SmallVelocity(nn.Module):
         return self.last(hidden).reshape(state.shape) / 8
 
 
+class PerceptronVelocity(nn.Module):
+    """A velocity field of images that learns in a few seconds."""
+
+    def __init__(self, shape: Shape, features: int = 32) -> None:
+        super().__init__()
+        dims = torch.Size(shape).numel()
+        self.hidden, self.last = nn.Linear(dims + 1, features), nn.Linear(features, dims)
+
+    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = self.hidden(torch.cat([state.flatten(1) / 4, time[:, None]], 1)).tanh()
+        return self.last(hidden).reshape(state.shape)
+
+
 class GaussianVelocity(nn.Module):
     """The velocity of straight paths from N(0, std^2) to N(0, 1), in closed form.
 

@@ -11,7 +11,7 @@ from nf_mnist.bijectors.ode import OdeSolver
 from nf_mnist.bijectors.vector_jacobian import random_signs, vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
-ALL_DIMS = 2**31  # more than any event has
+CHUNK = 64  # backward passes of an exact divergence in one call; more take more memory
 
 
 class Derivative(NamedTuple):
@@ -50,7 +50,9 @@ class ContinuousMap(Bijector):
     The log-determinant is the integral of the divergence of v (Chen et al. 2018, theorem 1). Of events with few
     elements the divergence is exact, at a cost of one backward pass for each element. Of others it is Hutchinson's
     estimate ``e' (dv/dx) e`` with random signs e, drawn once for each solution (Grathwohl et al. 2019, "FFJORD",
-    section 3.1): the log-determinant is then right in the mean, and it differs from call to call.
+    section 3.1): the log-determinant is then right in the mean, and it differs from call to call. Adaptive steps are
+    chosen by the errors of states, and by those of exact log-determinants. The integral of an estimate errs far less
+    than the estimate itself, and latents must not depend on its signs.
 
     Args:
         velocity: Maps states, shape (batch, *event), times, shape (batch,), and the context to velocities.
@@ -91,12 +93,8 @@ class ContinuousMap(Bijector):
 
     @property
     def estimates_log_det(self) -> bool:
-        """Whether log-determinants are estimates: those of images are, until :meth:`make_exact` is called."""
-        return self.max_exact_dims < ALL_DIMS
-
-    def make_exact(self) -> None:
-        super().make_exact()
-        self.max_exact_dims = ALL_DIMS
+        """True: those of images are estimates."""
+        return True
 
     def transport_and_costs(
         self, state: Tensor, context: Tensor | None, begin: float, end: float, solver: OdeSolver | None = None
@@ -106,30 +104,32 @@ class ContinuousMap(Bijector):
         The costs are those of Finlay et al. 2020, "How to train your neural ODE". The arguments are those of
         :meth:`transport`.
         """
-        derivative_of = self._derivative_of(state)
+        is_exact = state[0].numel() <= self.max_exact_dims
+        signs = None if is_exact else random_signs(state)
 
         def derivative(time: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            velocity, divergence, frobenius = derivative_of(self._at(time, context), parts[0])
+            velocity, divergence, frobenius = _derivative_of(self._at(time, context), parts[0], signs)
             sign = 1.0 if end > begin else -1.0  # costs grow in both directions of time
             return velocity, divergence, sign * velocity.square().flatten(1).sum(1), sign * frobenius
 
         zeros = (state.new_zeros(len(state)) for _ in range(3))
-        return Transported(*(solver or self.solver).solve(derivative, (state, *zeros), begin, end))
+        n_controlled = 2 if is_exact else 1
+        return Transported(*(solver or self.solver).solve(derivative, (state, *zeros), begin, end, n_controlled))
 
     def _at(self, time: Tensor, context: Tensor | None) -> Velocity:
         """Return the velocity field at a time, a tensor of no dimensions."""
         return lambda state: self.velocity(state, time.expand(len(state)), context).to(state.dtype)
 
-    def _derivative_of(self, state: Tensor) -> Callable[[Velocity, Tensor], Derivative]:
-        """Return a function from a velocity field and a state to derivatives, exact or estimated."""
-        if state[0].numel() <= self.max_exact_dims:
-            return exact_derivative
-        signs = random_signs(state)
-        return lambda velocity, state: estimated_derivative(velocity, state, signs)
+
+def _derivative_of(velocity: Velocity, state: Tensor, signs: Tensor | None) -> Derivative:
+    """Return the derivatives of a velocity field: estimates by signs, or the exact ones if there are none."""
+    return exact_derivative(velocity, state) if signs is None else estimated_derivative(velocity, state, signs)
 
 
 def exact_derivative(velocity: Velocity, state: Tensor) -> Derivative:
     """Return the derivatives of a velocity field, from one backward pass for each element of an event.
+
+    These passes share one forward pass, and 64 of them are one call.
 
     Args:
         velocity: Maps states, shape (batch, *event), to velocities; events do not affect each other.
@@ -137,8 +137,9 @@ def exact_derivative(velocity: Velocity, state: Tensor) -> Derivative:
     """
     moved, pull_back = vector_jacobian(velocity, state)
     elements = torch.eye(state[0].numel(), dtype=state.dtype, device=state.device).unflatten(1, state.shape[1:])
-    rows = torch.stack([pull_back(element.expand_as(moved))[0] for element in elements], 1).flatten(2)
-    return Derivative(moved, rows.diagonal(dim1=1, dim2=2).sum(1), rows.square().sum((1, 2)))
+    pulled = torch.func.vmap(lambda element: pull_back(element.expand_as(moved))[0], chunk_size=CHUNK)(elements)
+    rows = pulled.flatten(2)  # shape (elements, batch, elements)
+    return Derivative(moved, rows.diagonal(dim1=0, dim2=2).sum(1), rows.square().sum((0, 2)))
 
 
 def estimated_derivative(velocity: Velocity, state: Tensor, signs: Tensor) -> Derivative:

@@ -19,8 +19,8 @@ class OdeSolver:
     the others in its batch. Steps of equal length do not depend on anything.
 
     Args:
-        tolerance: Largest error of a step, relative and absolute, for adaptive steps. It is at least 100 times the
-            rounding error of the numbers that it meets.
+        tolerance: Largest error of any element in a step, relative and absolute, for adaptive steps. It is at least
+            100 times the rounding error of the numbers that it meets.
         n_steps: Number of steps of equal length, of four evaluations each; None for adaptive steps.
         max_evaluations: Number of evaluations after which adaptive steps are given up.
 
@@ -45,7 +45,9 @@ class OdeSolver:
         """Return the mean number of evaluations of a solution; NaN before the first."""
         return self.n_evaluations / self.n_solutions if self.n_solutions else float("nan")
 
-    def solve(self, derivative: Derivative, start: State, begin: float, end: float) -> State:
+    def solve(
+        self, derivative: Derivative, start: State, begin: float, end: float, n_controlled: int | None = None
+    ) -> State:
         """Return the state at time ``end``.
 
         Args:
@@ -53,6 +55,7 @@ class OdeSolver:
             start: The state at time ``begin``; a tuple of tensors.
             begin: Time of the start.
             end: Time of the result; it may be earlier.
+            n_controlled: Number of the first tensors of the state whose errors choose adaptive steps; None for all.
 
         Raises:
             ConvergenceError: If adaptive steps take too many evaluations, or become too small for the numbers.
@@ -73,7 +76,7 @@ class OdeSolver:
 
         times = torch.tensor([begin, end], dtype=start[0].dtype, device=start[0].device)
         try:
-            path = odeint(counted, start, times, **self._method(start[0].dtype, abs(end - begin)))
+            path = odeint(counted, start, times, **self._method(start[0].dtype, abs(end - begin), n_controlled))
         except AssertionError as error:  # torchdiffeq's only sign that it cannot go on
             raise ConvergenceError(
                 f"the differential equation cannot be solved to a tolerance of {self.tolerance:g}: {error}; its "
@@ -81,8 +84,12 @@ class OdeSolver:
             ) from error
         return tuple(values[-1] for values in path)
 
-    def _method(self, dtype: torch.dtype, length: float) -> dict:
+    def _method(self, dtype: torch.dtype, length: float, n_controlled: int | None) -> dict:
         if self.n_steps is not None:
             return {"method": "rk4", "options": {"step_size": length / self.n_steps}}
         tolerance = max(self.tolerance, 100 * torch.finfo(dtype).eps)
-        return {"method": "dopri5", "rtol": tolerance, "atol": tolerance}
+
+        def norm(parts: State) -> Tensor:
+            return torch.stack([part.abs().max() for part in parts[:n_controlled]]).max()
+
+        return {"method": "dopri5", "rtol": tolerance, "atol": tolerance, "options": {"norm": norm}}
