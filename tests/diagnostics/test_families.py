@@ -1,11 +1,14 @@
-"""Autoregressive flows that are trained for seconds raise no alarm, and a mask that is off by one is named."""
+"""Flows that are trained for seconds raise no alarm, and a fault that is typical of their family is named."""
 
 import pytest
 import torch
 
-from nf_mnist.bijectors import MaskedAutoregression
+from nf_mnist.bijectors import MaskedAutoregression, OdeSolver
+from nf_mnist.data import DEQUANTIZERS, draw_noise
+from nf_mnist.flows import Flow, RegularizedFlow, preprocessing
 from tests.support.diagnosis_tasks import bars, first_failure, make_task, results, trained
 from tests.support.registry import FLOWS
+from tests.support.velocities import PerceptronVelocity
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +33,49 @@ def test_a_mask_that_is_off_by_one_is_named_with_its_layer():
     failure = first_failure(make_task(flow))
     assert "MaskedAutoregression" in failure.measured
     assert "an element that is transformed sees itself" in failure.cause
+
+
+@pytest.fixture(scope="module")
+def continuous_flow() -> Flow:
+    torch.manual_seed(0)
+    shape, few = (1, 8, 8), OdeSolver(n_steps=8)
+    preprocess, velocity = preprocessing("logit", 1e-5, True)(shape), PerceptronVelocity(shape)
+    flow = RegularizedFlow(preprocess, velocity, OdeSolver(1e-5), few, few, shape, 0, 0.01, 0.01)
+    images, optimizer = bars(500, 8), torch.optim.Adam(flow.parameters(), 1e-2)
+    for _ in range(200):
+        levels = images.levels[torch.randint(500, (32,))]
+        optimizer.zero_grad()
+        flow.training_loss(*DEQUANTIZERS["uniform"]()(levels, draw_noise(levels))).backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 100)
+        optimizer.step()
+    return flow.eval()
+
+
+def test_a_continuous_flow_trained_for_seconds_fails_no_check_and_leaves_none_undone(continuous_flow):
+    found = results(make_task(continuous_flow))
+    assert not {name: result for name, result in found.items() if result.status == "fail"}
+    assert not {name: result for name, result in found.items() if "not done" in result.measured}
+
+
+def test_a_tolerance_that_is_too_large_is_named_first(continuous_flow):
+    continuous_flow.map.solver.tolerance = 1.0
+    try:
+        failure = first_failure(make_task(continuous_flow))
+    finally:
+        continuous_flow.map.solver.tolerance = 1e-5
+    assert "the steps of the integral are too coarse" in failure.cause
+    assert "a smaller tolerance" in failure.remedy
+
+
+class StopsHalfway(OdeSolver):
+    def solve(self, derivative, start, begin, end, n_controlled=None):
+        return super().solve(derivative, start, begin, (begin + end) / 2, n_controlled)
+
+
+def test_a_sampler_that_does_not_go_all_the_way_is_named(continuous_flow):
+    continuous_flow.sampler, sampler = StopsHalfway(n_steps=4), continuous_flow.sampler
+    try:
+        found = results(make_task(continuous_flow))["samples have the norm of the prior"]
+    finally:
+        continuous_flow.sampler = sampler
+    assert "sampling decodes latents otherwise than the inverse does" in found.cause

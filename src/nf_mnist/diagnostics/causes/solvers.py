@@ -1,15 +1,18 @@
 """Why an inverse that iterates, or an integral, does not come back: the first cause that an experiment shows."""
 
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.diagnostics.access.invertible import Invertible
+from nf_mnist.diagnostics.access.invertible import Invertible, decoded_again
 from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.causes.dependencies import depend_in_a_circle, has_wrong_log_det
 from nf_mnist.diagnostics.causes.experiments import MANY, errors_of_corrections, is_solver, network_calls, shrinks
 from nf_mnist.diagnostics.causes.values import Cause
+
+SHRINKS = 0.7  # an error that finer steps make smaller than this share of it is that of the steps
 
 
 def cause_in_a_solver(bijector: Invertible, x: Tensor, jacobian: Tensor) -> Cause | None:
@@ -46,40 +49,67 @@ def cause_in_a_solver(bijector: Invertible, x: Tensor, jacobian: Tensor) -> Caus
 
 def _cause_in_an_integral(bijector: Invertible, x: Tensor) -> Cause | None:
     """Return why an integral does not run back: too few steps, if more of them help, or something else."""
-    finer = with_twice_the_steps(bijector)
-    if finer is None:
+    if coarse := cause_in_coarse_steps(bijector, x):
+        return coarse
+    if with_finer_steps(bijector) is None:
         return Cause(
             "both directions call a network many times, as the integral of an equation does; whether its steps are too "
             "coarse, or whether the inverse runs over other times or with another sign, is not known",
             "integrate from the last time to the first in the inverse, and try twice as many steps",
         )
-    errors = []
-    for map_ in (bijector, finer):
-        with torch.no_grad():
-            z, _ = map_.forward_and_log_det(x)
-            errors.append((map_.inverse_and_log_det(z)[0].reshape(x.shape) - x).abs().max().item())
-    text = f"with twice as many steps the error falls from {errors[0]:.2g} to {errors[1]:.2g}"
-    if errors[1] < 0.7 * errors[0]:
-        return Cause(f"the steps of the integral are too coarse: {text}", "take more steps, or a smaller tolerance")
     return Cause(
-        f"the inverse does not integrate back along the path of forward, and more steps do not help: {text}. It runs "
-        "over other times, or with another sign",
+        "the inverse does not integrate back along the path of forward, and more steps do not help. It runs over other "
+        "times, or with another sign",
         "integrate the same velocity from the last time to the first",
     )
 
 
-def with_twice_the_steps(bijector: Invertible) -> Any:
-    """Return a copy whose numbers of steps are doubled and tolerances reduced; None if no attribute is named so."""
+@torch.no_grad()
+def cause_in_coarse_steps(bijector: Invertible, x: Tensor) -> Cause | None:
+    """Return that the steps of an integral are too coarse, if data come back better with finer ones; else None.
+
+    Args:
+        bijector: The map.
+        x: Events that do not come back, shape (batch, *event).
+    """
+    finer = with_finer_steps(bijector)
+    if finer is None or network_calls(bijector, x) < MANY:
+        return None
+    errors = [(decoded_again(each, x) - x).abs().max().item() for each in (bijector, finer)]
+    if not errors[1] < SHRINKS * errors[0]:
+        return None
+    return Cause(
+        "the steps of the integral are too coarse: with twice as many, or a tolerance of a hundredth, the error falls "
+        f"from {errors[0]:.2g} to {errors[1]:.2g}",
+        "take more steps, or a smaller tolerance",
+    )
+
+
+def with_finer_steps(bijector: Invertible) -> Any:
+    """Return a copy with twice the numbers of steps and a hundredth of the tolerances; None if nothing is named so.
+
+    Attributes of modules are looked at, and of plain objects that modules hold, such as a solver.
+    """
     finer, is_found = copied(bijector), False
-    for module in finer.modules() if isinstance(finer, nn.Module) else ():
-        for key, value in vars(module).items():
+    for attributes in _attributes(finer):
+        for key, value in attributes.items():
             if "step" in key and isinstance(value, int) and not isinstance(value, bool) and value > 1:
-                setattr(module, key, 2 * value)
-                is_found = True
-            elif key in ("rtol", "atol") and isinstance(value, float):
-                setattr(module, key, value / 100)
-                is_found = True
+                attributes[key], is_found = 2 * value, True
+            elif (key in ("rtol", "atol") or "tolerance" in key) and isinstance(value, float):
+                attributes[key], is_found = value / 100, True
     return finer if is_found else None
+
+
+def _attributes(bijector: Invertible) -> list[dict[str, Any]]:
+    """Return the attributes of the modules of a map, and those of plain objects that the modules hold."""
+    modules = list(bijector.modules()) if isinstance(bijector, nn.Module) else []
+    held = {id(value): value for module in modules for value in vars(module).values() if _is_plain(value)}
+    return [vars(owner) for owner in (*modules, *held.values())]
+
+
+def _is_plain(value: Any) -> bool:
+    shared = type | ModuleType | FunctionType  # which a deep copy does not copy
+    return hasattr(value, "__dict__") and not isinstance(value, shared | nn.Module | Tensor)
 
 
 def how_steep(bijector: Invertible, x: Tensor, jacobian: Tensor) -> str:

@@ -2,8 +2,9 @@
 
 import torch
 
-from nf_mnist.diagnostics.access.layers import innermost_layers
+from nf_mnist.diagnostics.access.layers import WithContext, innermost_layers
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from nf_mnist.diagnostics.causes.experiments import MANY, network_calls
 from nf_mnist.diagnostics.checks.contract import SOUND
 from nf_mnist.diagnostics.checks.log_det import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.checks.map import inverse_undoes_forward
@@ -57,7 +58,7 @@ def latents_have_not_collapsed(task: DiagnosisTask) -> Measurement:
     needs=(*SOUND, inverse_undoes_forward, latents_have_not_collapsed),
 )
 def forward_undoes_inverse(task: DiagnosisTask) -> Measurement:
-    """The share of latents, drawn from the prior, that come back with an error above 0.01 in float64.
+    """The share of latents, drawn from the prior, that come back with an error above 0.01 in float64; 0.1 by a solver.
 
     It is not exactly 0 even for healthy flows: near 1, the grid of float64 is too coarse for a few saturated pixels.
     """
@@ -65,7 +66,8 @@ def forward_undoes_inverse(task: DiagnosisTask) -> Measurement:
     z = flow.base.sample(len(few.x), torch.Generator().manual_seed(task.seed)).to(few.x)
     x, _ = flow.bijector.inverse_and_log_det(z, few.context)
     back, _ = flow.bijector.forward_and_log_det(x, few.context)
-    size = (~((back - z).abs() <= 0.01)).double().mean().item()
+    tolerance = 0.1 if network_calls(WithContext(flow.bijector, few.context), few.x) >= MANY else 0.01
+    size = (~((back - z).abs() <= tolerance)).double().mean().item()
     text = f"{size:.3g} of the latents do not come back"
     ends = [end.item() for end in (x.min(), x.max())]
     piled = sum(((x - end).abs() <= 1e-9).double().mean().item() for end in ends)

@@ -2,7 +2,9 @@
 
 import torch
 
+from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check
+from nf_mnist.diagnostics.causes.experiments import is_solver
 from nf_mnist.diagnostics.checks.contract import SOUND, calls_are_independent, same_input_same_output
 from nf_mnist.diagnostics.measures.gradients import slopes_of_log_p, unreached_parameters
 from nf_mnist.diagnostics.task import DiagnosisTask
@@ -44,6 +46,8 @@ def gradients_are_those_of_log_p(task: DiagnosisTask) -> Measurement:
     if steepest.error <= EXACT:
         return Measurement(steepest.error, text)
     lost = unreached_parameters(flow, few.x, few.context, term)
+    if not lost and is_solver(WithContext(flow.bijector, few.context), few.x, is_inverse=False):
+        raise NotMeasured("log p is the integral of a solver, and no smooth function where its steps adapt")
     if not lost:
         return Measurement(steepest.error, text)
     cause = (

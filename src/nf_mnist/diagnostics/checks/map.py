@@ -11,6 +11,7 @@ from nf_mnist.diagnostics.causes.bases import wrong_base
 from nf_mnist.diagnostics.causes.experiments import errors_of_corrections, is_solver, shrinks
 from nf_mnist.diagnostics.causes.inverses import cause_of_wrong_inverse
 from nf_mnist.diagnostics.causes.label_experiments import cause_in_labels, cause_in_labels_of_a_layer
+from nf_mnist.diagnostics.causes.solvers import cause_in_coarse_steps
 from nf_mnist.diagnostics.checks.contract import SOUND, calls_are_independent, same_input_same_output
 from nf_mnist.diagnostics.checks.data import data_lie_in_the_unit_interval
 from nf_mnist.diagnostics.checks.log_det import (
@@ -50,8 +51,8 @@ def inverse_undoes_forward(task: DiagnosisTask) -> Measurement:
     """Rounding in float64 is 1e-16, and 6e-8 where a part is computed in float32. A wrong inverse is off by more.
 
     An inverse that iterates may be off by 0.05 grey levels, as a bisection that ends at a tolerance is. Beyond that it
-    may be less exact by a factor of 1000, if correcting it makes it more exact. The weights of an untrained flow are
-    moved off their initial values, which hide faults.
+    may be less exact by a factor of 1000, if correcting it or finer steps make it more exact. The weights of an
+    untrained flow are moved off their initial values, which hide faults.
     """
     return worst([_round_trip(task, flow, task.precise[1]) for flow in task.variants])
 
@@ -76,8 +77,11 @@ def _round_trip(task: DiagnosisTask, flow: Flow, few: Batch) -> Measurement:
     if is_solver(whole, few.x):
         if largest <= NEGLIGIBLE:
             return Measurement(0.0, f"{text}, by a solver")
-        if shrinks(errors_of_corrections(whole, few.x)):
+        coarse = cause_in_coarse_steps(whole, few.x)
+        if coarse or shrinks(errors_of_corrections(whole, few.x)):
             size, text = size / SOLVER, f"{text}, by a solver"
+        if coarse or size <= HARMLESS:
+            return Measurement(size, text, *(coarse or ()))
     reached = first_layer(flow.bijector, few.x, few.context, _does_not_come_back)
     text += "" if reached is None else f"; in {reached.title}"
     if flow.n_classes and few.context is not None:
