@@ -4,26 +4,13 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import ContinuousMap, OdeSolver
 from nf_mnist.bijectors.continuous import estimated_derivative, exact_derivative
 from nf_mnist.errors import ConfigError, ConvergenceError
 from tests.support.registry import events, unsettle
-from tests.support.velocities import PerceptronVelocity, SmallVelocity
-
-
-class Linear(nn.Module):
-    """The velocity ``A x``, whose solution after a unit of time is ``exp(A) x``."""
-
-    def __init__(self, matrix: torch.Tensor) -> None:
-        super().__init__()
-        self.matrix = matrix
-
-    def forward(self, state, time, context=None):
-        return state @ self.matrix.T
-
+from tests.support.velocities import LinearVelocity, PerceptronVelocity, SmallVelocity
 
 MATRIX = torch.tensor([[0.5, 1.0], [-2.0, 0.3]], dtype=torch.float64)
 
@@ -31,7 +18,7 @@ MATRIX = torch.tensor([[0.5, 1.0], [-2.0, 0.3]], dtype=torch.float64)
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 def test_a_linear_field_is_the_exponential_of_its_matrix_within_the_tolerance(tolerance):
     x = events((2,))
-    z, log_det = ContinuousMap(Linear(MATRIX), OdeSolver(tolerance))(x)
+    z, log_det = ContinuousMap(LinearVelocity(MATRIX), OdeSolver(tolerance))(x)
     assert_close(z, x @ torch.linalg.matrix_exp(MATRIX).T, atol=20 * tolerance, rtol=0)
     assert_close(log_det, torch.full_like(log_det, MATRIX.trace().item()), atol=20 * tolerance, rtol=0)
 
@@ -40,7 +27,7 @@ def test_a_smaller_tolerance_takes_more_evaluations():
     counts = []
     for tolerance in (1e-3, 1e-6, 1e-9):
         solver = OdeSolver(tolerance)
-        ContinuousMap(Linear(MATRIX), solver)(events((2,)))
+        ContinuousMap(LinearVelocity(MATRIX), solver)(events((2,)))
         counts.append(solver.n_evaluations)
     assert counts == sorted(set(counts))
 
@@ -48,7 +35,7 @@ def test_a_smaller_tolerance_takes_more_evaluations():
 def test_steps_of_equal_length_take_four_evaluations_each():
     solver = OdeSolver(n_steps=7)
     for _ in range(2):
-        ContinuousMap(Linear(MATRIX), solver)(events((2,)))
+        ContinuousMap(LinearVelocity(MATRIX), solver)(events((2,)))
     assert solver.n_evaluations == 56
     assert solver.mean_evaluations() == 28
 
@@ -101,14 +88,14 @@ def test_each_element_keeps_the_tolerance_however_many_there_are():
     for n in (2, 200):
         x = torch.zeros(1, n, dtype=torch.float64)
         x[0, 0] = 1.0  # the only element that moves
-        z, _ = ContinuousMap(Linear(-5 * torch.eye(n, dtype=torch.float64)), OdeSolver(1e-4))(x)
+        z, _ = ContinuousMap(LinearVelocity(-5 * torch.eye(n, dtype=torch.float64)), OdeSolver(1e-4))(x)
         errors.append((z[0, 0] - math.exp(-5)).abs().item())
     assert errors[1] <= 2 * errors[0]
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (1.0, 0.0)])
 def test_the_costs_of_a_way_are_integrals_along_it(begin, end):
-    x, way = events((2,)), ContinuousMap(Linear(MATRIX), OdeSolver(1e-8))
+    x, way = events((2,)), ContinuousMap(LinearVelocity(MATRIX), OdeSolver(1e-8))
     found = way.transport_and_costs(x, None, begin, end)
     times = torch.linspace(0, end - begin, 2001, dtype=x.dtype)
     velocities = torch.stack([x @ torch.linalg.matrix_exp(time * MATRIX).T @ MATRIX.T for time in times])
@@ -130,9 +117,9 @@ def test_numbers_below_one_are_refused(name):
 
 def test_too_many_evaluations_are_an_error():
     with pytest.raises(ConvergenceError, match="takes more than 10 evaluations at a tolerance of 1e-06"):
-        ContinuousMap(Linear(MATRIX), OdeSolver(1e-6, max_evaluations=10))(events((2,)))
+        ContinuousMap(LinearVelocity(MATRIX), OdeSolver(1e-6, max_evaluations=10))(events((2,)))
 
 
 def test_velocities_without_bounds_are_an_error():
     with pytest.raises(ConvergenceError, match=r"cannot be solved|takes more than"):
-        ContinuousMap(Linear(math.nan * MATRIX), OdeSolver(1e-6))(events((2,)))
+        ContinuousMap(LinearVelocity(math.nan * MATRIX), OdeSolver(1e-6))(events((2,)))

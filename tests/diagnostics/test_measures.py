@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist.bijectors import ActNorm, AffineCoupling, BatchNorm, Bijector, Flatten, Logit, Sequential, make_mask
+from nf_mnist.bijectors import (
+    ActNorm,
+    AffineCoupling,
+    BatchNorm,
+    Bijector,
+    ContinuousMap,
+    Flatten,
+    Logit,
+    OdeSolver,
+    Sequential,
+    make_mask,
+)
 from nf_mnist.bijectors.quantile_map import SMALLEST_FRACTION
 from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.diagnostics import (
@@ -24,10 +35,11 @@ from nf_mnist.diagnostics import (
 )
 from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.checks.log_det import log_det_is_that_of_the_jacobian
-from nf_mnist.diagnostics.measures.jacobian import differences
+from nf_mnist.diagnostics.measures.jacobian import differences, stretch
 from nf_mnist.flows import ConditionalFlow, Flow
 from nf_mnist.metrics import round_trip
 from tests.support.registry import make_flow
+from tests.support.velocities import LinearVelocity
 
 
 def test_undithered_images_have_a_most_frequent_value_and_dithered_ones_do_not():
@@ -162,3 +174,12 @@ def test_differences_follow_a_logit_at_dark_pixels():
     wanted = -(x * (1 - x)).log().sum()
     assert torch.linalg.slogdet(jacobian).logabsdet.item() == pytest.approx(wanted.item(), abs=1e-4)
     assert torch.equal(jacobian, jacobian.diagonal().diag())
+
+
+@pytest.mark.parametrize("solver", [OdeSolver(1e-9), OdeSolver(n_steps=20)])
+def test_the_stretch_of_a_linear_field_is_that_of_the_exponential_of_its_matrix(solver):
+    matrix = torch.tensor([[0.5, 1.0], [-2.0, 0.3]], dtype=torch.float64)
+    found = stretch(ContinuousMap(LinearVelocity(matrix), solver), torch.ones(1, 2, dtype=torch.float64))
+    largest, smallest = torch.linalg.svdvals(torch.linalg.matrix_exp(matrix)).tolist()
+    assert found.forward == pytest.approx(largest, rel=1e-4)
+    assert found.inverse == pytest.approx(1 / smallest, rel=1e-4)

@@ -6,6 +6,17 @@ from torch import Tensor, nn
 from nf_mnist.bijectors import Shape
 
 
+class LinearVelocity(nn.Module):
+    """The velocity ``A x``, whose solution after a unit of time is ``exp(A) x``."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, state: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
+        return state @ self.matrix.T
+
+
 class SmallVelocity(nn.Module):
     """A smooth velocity field of flat events or images, which four steps of a solver integrate to rounding errors."""
 

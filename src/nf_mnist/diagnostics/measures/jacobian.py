@@ -127,14 +127,46 @@ def stretch(bijector: Invertible, x: Tensor, n_iterations: int = 30) -> Stretch:
     )
 
 
-def _largest_singular_value(function: Callable[[Tensor], Tensor], at: Tensor, n_iterations: int) -> float:
+Product = Callable[[Tensor], Tensor]
+
+
+def _largest_singular_value(function: Product, at: Tensor, n_iterations: int) -> float:
+    try:
+        return _power_iteration(*_by_transforms(function, at), at, n_iterations)
+    except RuntimeError:  # a function of torch.autograd without setup_context, as in torchdiffeq's solvers
+        return _power_iteration(*_by_two_backward_passes(function, at), at, n_iterations)
+
+
+def _power_iteration(times_jacobian: Product, times_transposed: Product, at: Tensor, n_iterations: int) -> float:
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(at.shape, generator=generator).to(at)
     value = 0.0
-    transposed = torch.func.vjp(function, at)[1]
     for _ in range(n_iterations):
         direction = direction / direction.norm()
-        image = torch.func.jvp(function, (at,), (direction,))[1]
+        image = times_jacobian(direction)
         value = image.norm().item()
-        (direction,) = transposed(image)
+        direction = times_transposed(image)
     return value
+
+
+def _by_transforms(function: Product, at: Tensor) -> tuple[Product, Product]:
+    """Return the products of vectors with the Jacobian at a point, and with its transpose, by torch.func."""
+    transposed = torch.func.vjp(function, at)[1]
+    return lambda u: torch.func.jvp(function, (at,), (u,))[1], lambda v: transposed(v)[0]
+
+
+def _by_two_backward_passes(function: Product, at: Tensor) -> tuple[Product, Product]:
+    """Return the same products by the backward pass, and by the backward pass of it: it is linear in its vector."""
+    with torch.enable_grad():
+        x = at.detach().requires_grad_()
+        y = function(x)
+        v = torch.zeros_like(y, requires_grad=True)
+        (pulled,) = torch.autograd.grad(y, x, v, create_graph=True)
+
+    def times_jacobian(u: Tensor) -> Tensor:
+        return torch.autograd.grad(pulled, v, u, retain_graph=True)[0]
+
+    def times_transposed(image: Tensor) -> Tensor:
+        return torch.autograd.grad(y, x, image, retain_graph=True)[0]
+
+    return times_jacobian, times_transposed
