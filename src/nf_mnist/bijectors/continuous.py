@@ -11,6 +11,7 @@ from nf_mnist.bijectors.ode import OdeSolver
 from nf_mnist.bijectors.vector_jacobian import random_signs, vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
+N_CONTROLLED = 2  # of the integrals, states and log-determinants, have errors that choose steps; costs have not
 CHUNK = 64  # backward passes of an exact divergence in one call; more take more memory
 
 
@@ -51,8 +52,7 @@ class ContinuousMap(Bijector):
     elements the divergence is exact, at a cost of one backward pass for each element. Of others it is Hutchinson's
     estimate ``e' (dv/dx) e`` with random signs e, drawn once for each solution (Grathwohl et al. 2019, "FFJORD",
     section 3.1): the log-determinant is then right in the mean, and it differs from call to call. Adaptive steps are
-    chosen by the errors of states, and by those of exact log-determinants. The integral of an estimate errs far less
-    than the estimate itself, and latents must not depend on its signs.
+    chosen by the errors of states and log-determinants, so that latents differ, too, within the solver's tolerance.
 
     Args:
         velocity: Maps states, shape (batch, *event), times, shape (batch,), and the context to velocities.
@@ -104,8 +104,7 @@ class ContinuousMap(Bijector):
         The costs are those of Finlay et al. 2020, "How to train your neural ODE". The arguments are those of
         :meth:`transport`.
         """
-        is_exact = state[0].numel() <= self.max_exact_dims
-        signs = None if is_exact else random_signs(state)
+        signs = None if state[0].numel() <= self.max_exact_dims else random_signs(state)
 
         def derivative(time: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             velocity, divergence, frobenius = _derivative_of(self._at(time, context), parts[0], signs)
@@ -113,8 +112,7 @@ class ContinuousMap(Bijector):
             return velocity, divergence, sign * velocity.square().flatten(1).sum(1), sign * frobenius
 
         zeros = (state.new_zeros(len(state)) for _ in range(3))
-        n_controlled = 2 if is_exact else 1
-        return Transported(*(solver or self.solver).solve(derivative, (state, *zeros), begin, end, n_controlled))
+        return Transported(*(solver or self.solver).solve(derivative, (state, *zeros), begin, end, N_CONTROLLED))
 
     def _at(self, time: Tensor, context: Tensor | None) -> Velocity:
         """Return the velocity field at a time, a tensor of no dimensions."""

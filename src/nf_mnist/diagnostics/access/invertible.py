@@ -18,12 +18,18 @@ class Invertible(Protocol):
         """Map latent to data; return also log|det dx/dz|, shape (batch,)."""
 
 
-def same(one: Tensor, other: Tensor) -> bool:
-    """Return whether tensors are equal but for what a cache in float32 may change; NaN equals NaN."""
+def same(one: Tensor, other: Tensor, relative: float = CACHED) -> bool:
+    """Return whether tensors are equal but for a share of the largest number; NaN equals NaN.
+
+    Args:
+        one: A tensor.
+        other: Another one.
+        relative: The share. A cache in float32 may change the default one.
+    """
     if one.shape != other.shape or not (one.is_floating_point() and other.is_floating_point()):
         return one.shape == other.shape and torch.equal(one, other)
     finite = one[one.isfinite()].abs()
-    tolerance = CACHED * (finite.max().item() if finite.numel() else 0.0)
+    tolerance = relative * (finite.max().item() if finite.numel() else 0.0)
     return torch.allclose(one.double(), other.double(), rtol=0, atol=tolerance, equal_nan=True)
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nf_mnist.diagnostics.access.invertible import Invertible
+from nf_mnist.diagnostics.access.invertible import Invertible, same
 from nf_mnist.diagnostics.access.isolation import copied, seeded
 from nf_mnist.flows import Flow
 
 N_SEEDS = 6  # an estimate may draw the number of its terms, and draw the same one twice
+OF_A_SOLVER = 1e-2  # relative error of latents that a solver may make, whose steps may depend on estimates
 ROUNDING = 1e4  # times the last digit is still rounding, which differs from call to call where threads share a sum
 
 
@@ -43,7 +44,7 @@ def in_float64(flow: Flow) -> Flow:
 
 @torch.no_grad()
 def differs_by_chance(bijector: Invertible, x: Tensor) -> bool:
-    """Return whether the log-determinant depends on the seed of random numbers while the latents do not.
+    """Return whether the log-determinant depends on the seed of random numbers while the latents do not, or hardly.
 
     Fresh copies are called, so that what a call leaves behind is not taken for chance.
 
@@ -55,14 +56,14 @@ def differs_by_chance(bijector: Invertible, x: Tensor) -> bool:
     for seed in (0, *range(N_SEEDS)):
         with seeded(seed):
             outputs.append(copied(bijector).forward_and_log_det(x.clone()))
-    (z, first), (_, same), *others = outputs
+    (z, first), (_, again), *others = outputs
     tolerance = ROUNDING * torch.finfo(first.dtype).eps * (1 + first.nan_to_num(0, 0, 0).abs().max().item())
 
     def alike(one: Tensor, other: Tensor) -> bool:
         return torch.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True)
 
     return (
-        all(torch.allclose(z, other_z, equal_nan=True) for other_z, _ in others)
-        and alike(first, same)
+        all(same(z, other_z, OF_A_SOLVER) for other_z, _ in others)
+        and alike(first, again)
         and not all(alike(first, other) for _, other in others)
     )

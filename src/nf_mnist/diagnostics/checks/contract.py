@@ -18,7 +18,7 @@ from nf_mnist.diagnostics.causes.experiments import MANY, network_calls
 from nf_mnist.diagnostics.causes.solvers import SHRINKS, with_finer_steps
 from nf_mnist.diagnostics.causes.values import Cause, cause_of_large_values, cause_of_values_not_finite, largest_latent
 from nf_mnist.diagnostics.checks.weights import all_parts_are_registered
-from nf_mnist.diagnostics.measures.contract import RULES, Rule, mixed_batch
+from nf_mnist.diagnostics.measures.contract import RULES, Rule, mixed_batch, random_output
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.errors import ConvergenceError
 from nf_mnist.flows import Flow
@@ -27,6 +27,7 @@ OUTDATED = (
     "evaluation uses what it computed of other weights, and train() drops that: such as matrices that were cached "
     "before the weights were loaded"
 )
+UNEQUAL = {"events do not mix": mixed_batch, "same input, same output": random_output}
 N_FINER = 2  # times that the steps of a solver are made finer
 SOLVER_ERROR = 1e-3  # relative error of a solver, whose steps may depend on the rest of the batch
 
@@ -37,8 +38,8 @@ def _contract_check(name: str, cause: str, remedy: str, needs: tuple[Check, ...]
 
     def measure(task: DiagnosisTask) -> Measurement:
         violation = _in_float64(task, rule) if name == "dtypes" else rule(*task.precise_arguments())
-        if violation is not None and name == "events do not mix" and _is_solver(task):
-            violation = _mixed_beyond_the_error_of_a_solver(task)
+        if violation is not None and name in UNEQUAL and _is_solver(task):
+            violation = _beyond_the_error_of_a_solver(task, name)
         if violation is None:
             return Measurement(0.0, _estimated(task) if name == "same input, same output" else "kept")
         reached = task.first_layer(lambda layer, x: rule(layer, x.clone()) is not None)
@@ -57,17 +58,17 @@ def _is_solver(task: DiagnosisTask) -> bool:
 
 
 @torch.no_grad()
-def _mixed_beyond_the_error_of_a_solver(task: DiagnosisTask) -> str | None:
-    """Return how events mix, if by more than a solver's error, and if finer steps of the solver do not help."""
-    bijector, few = task.precise_arguments()
-    violation = mixed_batch(bijector, few, tolerance=SOLVER_ERROR)
-    together, alone = (bijector.forward_and_log_det(events)[0] for events in (few, few[:1]))
-    mixed = ((together[:1] - alone).abs().max() / (1 + together.abs().max())).item()
+def _beyond_the_error_of_a_solver(task: DiagnosisTask, name: str) -> str | None:
+    """Return how latents that should be equal differ: by more than a solver's error, whatever finer steps it takes."""
+    (bijector, few), differs = task.precise_arguments(), UNEQUAL[name]
+    violation = differs(bijector, few, SOLVER_ERROR)
+    one, other = (bijector.forward_and_log_det(events)[0][:1] for events in (few, few[:1]))
+    allowed = max(SOLVER_ERROR, SHRINKS * ((one - other).abs().max() / (1 + one.abs().max())).item())
     finer: Any = bijector
     for _ in range(N_FINER):
         finer = None if violation is None or finer is None else with_finer_steps(finer)
         with contextlib.suppress(ConvergenceError):
-            violation = violation if finer is None else mixed_batch(finer, few, max(SOLVER_ERROR, SHRINKS * mixed))
+            violation = violation if finer is None else differs(finer, few, allowed)
     return violation
 
 
