@@ -5,7 +5,7 @@ import copy
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 T = TypeVar("T")
+Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class TimeUp(BaseException):
@@ -42,6 +43,16 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
+
+
+def seeded_call(direction: Direction) -> Direction:
+    """Return a direction of a map that draws the same random numbers in each call."""
+
+    def call(value: Tensor) -> tuple[Tensor, Tensor]:
+        with seeded(0):
+            return direction(value)
+
+    return call
 
 
 @contextlib.contextmanager

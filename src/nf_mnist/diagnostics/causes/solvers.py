@@ -1,5 +1,7 @@
 """Why an inverse that iterates, or an integral, does not come back: the first cause that an experiment shows."""
 
+import contextlib
+from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -11,7 +13,9 @@ from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.causes.dependencies import depend_in_a_circle, has_wrong_log_det
 from nf_mnist.diagnostics.causes.experiments import MANY, errors_of_corrections, is_solver, network_calls, shrinks
 from nf_mnist.diagnostics.causes.values import Cause
+from nf_mnist.errors import ConvergenceError
 
+N_FINER = 2  # times that steps are made finer
 SHRINKS = 0.7  # an error that finer steps make smaller than this share of it is that of the steps
 
 
@@ -51,7 +55,7 @@ def _cause_in_an_integral(bijector: Invertible, x: Tensor) -> Cause | None:
     """Return why an integral does not run back: too few steps, if more of them help, or something else."""
     if coarse := cause_in_coarse_steps(bijector, x):
         return coarse
-    if with_finer_steps(bijector) is None:
+    if not any(True for _ in with_finer_steps(bijector)):
         return Cause(
             "both directions call a network many times, as the integral of an equation does; whether its steps are too "
             "coarse, or whether the inverse runs over other times or with another sign, is not known",
@@ -72,24 +76,36 @@ def cause_in_coarse_steps(bijector: Invertible, x: Tensor) -> Cause | None:
         bijector: The map.
         x: Events that do not come back, shape (batch, *event).
     """
-    finer = with_finer_steps(bijector)
-    if finer is None or network_calls(bijector, x) < MANY:
+    if network_calls(bijector, x) < MANY:
         return None
-    errors = [(decoded_again(each, x) - x).abs().max().item() for each in (bijector, finer)]
-    if not errors[1] < SHRINKS * errors[0]:
-        return None
-    return Cause(
-        "the steps of the integral are too coarse: with twice as many, or a tolerance of a hundredth, the error falls "
-        f"from {errors[0]:.2g} to {errors[1]:.2g}",
-        "take more steps, or a smaller tolerance",
-    )
+    error = (decoded_again(bijector, x) - x).abs().max().item()
+    for finer in with_finer_steps(bijector):
+        with contextlib.suppress(ConvergenceError):
+            smaller = (decoded_again(finer, x) - x).abs().max().item()
+            if smaller < SHRINKS * error:
+                return Cause(
+                    "the steps of the integral are too coarse: with more of them, or a smaller tolerance, the error "
+                    f"falls from {error:.2g} to {smaller:.2g}",
+                    "take more steps, or a smaller tolerance",
+                )
+    return None
 
 
-def with_finer_steps(bijector: Invertible) -> Any:
-    """Return a copy with twice the numbers of steps and a hundredth of the tolerances; None if nothing is named so.
+def with_finer_steps(bijector: Invertible) -> Iterator[Any]:
+    """Yield copies, each with twice the numbers of steps and a hundredth of the tolerances of the one before.
 
-    Attributes of modules are looked at, and of plain objects that modules hold, such as a solver.
+    Attributes of modules are looked at, and of plain objects that modules hold, such as a solver. Nothing is yielded if
+    none is named so.
     """
+    for _ in range(N_FINER):
+        finer = _with_finer_steps(bijector)
+        if finer is None:
+            return
+        yield finer
+        bijector = finer
+
+
+def _with_finer_steps(bijector: Invertible) -> Any:
     finer, is_found = copied(bijector), False
     for attributes in _attributes(finer):
         for key, value in attributes.items():

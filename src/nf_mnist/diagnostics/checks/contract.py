@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,6 @@ OUTDATED = (
     "before the weights were loaded"
 )
 UNEQUAL = {"events do not mix": mixed_batch, "same input, same output": random_output}
-N_FINER = 2  # times that the steps of a solver are made finer
 SOLVER_ERROR = 1e-3  # relative error of a solver, whose steps may depend on the rest of the batch
 
 
@@ -64,11 +62,9 @@ def _beyond_the_error_of_a_solver(task: DiagnosisTask, name: str) -> str | None:
     violation = differs(bijector, few, SOLVER_ERROR)
     one, other = (bijector.forward_and_log_det(events)[0][:1] for events in (few, few[:1]))
     allowed = max(SOLVER_ERROR, SHRINKS * ((one - other).abs().max() / (1 + one.abs().max())).item())
-    finer: Any = bijector
-    for _ in range(N_FINER):
-        finer = None if violation is None or finer is None else with_finer_steps(finer)
+    for finer in with_finer_steps(bijector):
         with contextlib.suppress(ConvergenceError):
-            violation = violation if finer is None else differs(finer, few, allowed)
+            violation = violation and differs(finer, few, allowed)
     return violation
 
 

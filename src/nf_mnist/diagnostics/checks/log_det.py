@@ -125,9 +125,10 @@ def _explained_layer(flow: Flow, events: list[Batch], reached: ReachedLayer, fou
 
 def _of_estimates(task: DiagnosisTask, maps: list[WithContext], events: list[Batch]) -> Measurement:
     bias, text = _bias(maps[0], events[0].x)
-    finer = with_finer_steps(maps[0]) if bias and is_solver(maps[0], events[0].x, is_inverse=False) else None
-    if finer is not None and _bias(finer, events[0].x)[0] < SHRINKS * bias:
-        raise NotMeasured(f"{text}: finer steps of the solver make the difference smaller")
+    if bias and is_solver(maps[0], events[0].x, is_inverse=False):
+        finer = next(with_finer_steps(maps[0]), None)
+        if finer is not None and _bias(finer, events[0].x)[0] < SHRINKS * bias:
+            raise NotMeasured(f"{text}: finer steps of the solver make the difference smaller")
     cause = f"the estimate of the log-determinant has a bias: {HOW_BIASED}"
     remedy = "weigh the terms by their probability, or take more of them; draw probes of mean 0 and variance 1"
     return Measurement(bias / task.flow.dims / 1e3, text, cause, remedy)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.access.batch import Batch
 from nf_mnist.diagnostics.access.invertible import Invertible, decoded_again
+from nf_mnist.diagnostics.access.isolation import seeded
 from nf_mnist.diagnostics.access.layers import WithContext, first_layer
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, worst
 from nf_mnist.diagnostics.causes.bases import wrong_base
@@ -146,8 +147,10 @@ def log_p_is_that_of_its_parts(task: DiagnosisTask) -> Measurement:
     flow, few = task.precise
     if task.is_estimate:
         raise NotMeasured("the log-determinant is an estimate, another one in each call")
-    z, log_det = flow.bijector.forward_and_log_det(few.x, few.context)
-    difference = flow.log_prob(few.x, few.context) - flow.base.log_prob(z) - log_det
+    with seeded(0):
+        z, log_det = flow.bijector.forward_and_log_det(few.x, few.context)
+    with seeded(0):
+        difference = flow.log_prob(few.x, few.context) - flow.base.log_prob(z) - log_det
     size = difference.abs().max().item() / flow.dims
     wrong = wrong_base(task.flow.base, flow.dims, task.prior)
     if wrong is not None and wrong.size > size:

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.access.invertible import CACHED, Invertible, same
-from nf_mnist.diagnostics.access.isolation import copied, seeded
+from nf_mnist.diagnostics.access.isolation import copied, seeded_call
 from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.measures.state_rule import changed_state
 
-Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
 ROUNDING = 100.0  # times what a move of an input by its last digit makes is still rounding
 
 
@@ -123,16 +122,6 @@ def mixed_batch(bijector: Invertible, x: Tensor, tolerance: float | None = None)
     if excesses[1] > ROUNDING * (nearby[1] - its_log_det).abs().max():
         return "log-determinants depend on the rest of the batch: averaged over it, or of batch statistics"
     return None
-
-
-def seeded_call(direction: Direction) -> Direction:
-    """Return a direction of a map that draws the same random numbers in each call."""
-
-    def call(value: Tensor) -> tuple[Tensor, Tensor]:
-        with seeded(0):
-            return direction(value)
-
-    return call
 
 
 def _excess(one: Tensor, other: Tensor, relative: float) -> float:
