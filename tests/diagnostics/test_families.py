@@ -6,6 +6,7 @@ import torch
 from nf_mnist.bijectors import MaskedAutoregression, OdeSolver
 from nf_mnist.data import DEQUANTIZERS, draw_noise
 from nf_mnist.flows import Flow, RegularizedFlow, preprocessing
+from nf_mnist.nets.contractive import SpectralConv
 from tests.support.diagnosis_tasks import bars, first_failure, make_task, results, trained
 from tests.support.registry import FLOWS
 from tests.support.velocities import PerceptronVelocity
@@ -13,8 +14,8 @@ from tests.support.velocities import PerceptronVelocity
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["maf", "iaf"])
-def test_autoregressive_flows_trained_for_seconds_fail_no_check(name):
+@pytest.mark.parametrize("name", ["maf", "iaf", "residual_flow"])
+def test_flows_trained_for_seconds_fail_no_check(name):
     torch.manual_seed(0)
     flow = FLOWS[name]()
     found = results(make_task(trained(flow, bars(500, flow.event_shape[1]), 50)))
@@ -33,6 +34,18 @@ def test_a_mask_that_is_off_by_one_is_named_with_its_layer():
     failure = first_failure(make_task(flow))
     assert "MaskedAutoregression" in failure.measured
     assert "an element that is transformed sees itself" in failure.cause
+
+
+def test_a_coefficient_that_makes_no_contraction_is_named():
+    torch.manual_seed(0)
+    flow = FLOWS["residual_flow"]()
+    flow = trained(flow, bars(500, flow.event_shape[1]), 50)
+    for layer in flow.modules():
+        if isinstance(layer, SpectralConv):
+            layer.coefficient = 1.2
+    failure = first_failure(make_task(flow.train().eval()))
+    assert failure.check == "residual networks are contractions"
+    assert "whose g is no contraction" in failure.cause
 
 
 @pytest.fixture(scope="module")
