@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from nf_mnist.bijectors import MaskedAutoregression, OdeSolver
-from nf_mnist.data import DEQUANTIZERS, draw_noise
 from nf_mnist.flows import Flow, RegularizedFlow, preprocessing
 from nf_mnist.nets.contractive import SpectralConv
 from tests.support.diagnosis_tasks import bars, first_failure, make_task, results, trained
@@ -54,14 +53,7 @@ def continuous_flow() -> Flow:
     shape, few = (1, 8, 8), OdeSolver(n_steps=8)
     preprocess, velocity = preprocessing("logit", 1e-5, True)(shape), PerceptronVelocity(shape)
     flow = RegularizedFlow(preprocess, velocity, OdeSolver(1e-5), few, few, shape, 0, 0.01, 0.01)
-    images, optimizer = bars(500, 8), torch.optim.Adam(flow.parameters(), 1e-2)
-    for _ in range(200):
-        levels = images.levels[torch.randint(500, (32,))]
-        optimizer.zero_grad()
-        flow.training_loss(*DEQUANTIZERS["uniform"]()(levels, draw_noise(levels))).backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 100)
-        optimizer.step()
-    return flow.eval()
+    return trained(flow, bars(500, 8), 200, lr=1e-2)
 
 
 def test_a_continuous_flow_trained_for_seconds_fails_no_check_and_leaves_none_undone(continuous_flow):
@@ -70,12 +62,9 @@ def test_a_continuous_flow_trained_for_seconds_fails_no_check_and_leaves_none_un
     assert not {name: result for name, result in found.items() if "not done" in result.measured}
 
 
-def test_a_tolerance_that_is_too_large_is_named_first(continuous_flow):
-    continuous_flow.map.solver.tolerance = 1.0
-    try:
-        failure = first_failure(make_task(continuous_flow))
-    finally:
-        continuous_flow.map.solver.tolerance = 1e-5
+def test_a_tolerance_that_is_too_large_is_named_first(continuous_flow, monkeypatch):
+    monkeypatch.setattr(continuous_flow.map.solver, "tolerance", 1.0)
+    failure = first_failure(make_task(continuous_flow))
     assert "the steps of the integral are too coarse" in failure.cause
     assert "a smaller tolerance" in failure.remedy
 
@@ -85,10 +74,7 @@ class StopsHalfway(OdeSolver):
         return super().solve(derivative, start, begin, (begin + end) / 2, n_controlled)
 
 
-def test_a_sampler_that_does_not_go_all_the_way_is_named(continuous_flow):
-    continuous_flow.sampler, sampler = StopsHalfway(n_steps=4), continuous_flow.sampler
-    try:
-        found = results(make_task(continuous_flow))["samples have the norm of the prior"]
-    finally:
-        continuous_flow.sampler = sampler
+def test_a_sampler_that_does_not_go_all_the_way_is_named(continuous_flow, monkeypatch):
+    monkeypatch.setattr(continuous_flow, "sampler", StopsHalfway(n_steps=4))
+    found = results(make_task(continuous_flow))["samples have the norm of the prior"]
     assert "sampling decodes latents otherwise than the inverse does" in found.cause

@@ -21,15 +21,15 @@ def bars(n: int, side: int) -> Images:
     return Images(levels, torch.zeros(n, dtype=torch.long))
 
 
-def trained(flow: Flow, images: Images, n_steps: int) -> Flow:
+def trained(flow: Flow, images: Images, n_steps: int, lr: float = 5e-3) -> Flow:
     """Train a flow in place for a few steps, and return it in evaluation mode."""
-    optimizer = torch.optim.Adam(flow.train().parameters(), 5e-3)
+    optimizer = torch.optim.Adam(flow.train().parameters(), lr)
     for _ in range(n_steps):
         rows = torch.randint(len(images.levels), (32,))
-        x, _ = DEQUANTIZERS["uniform"]()(images.levels[rows], draw_noise(images.levels[rows]))
+        x, log_q = DEQUANTIZERS["uniform"]()(images.levels[rows], draw_noise(images.levels[rows]))
         context = flow.training_context(images.levels[rows], images.labels[rows])
         optimizer.zero_grad()
-        (-flow.log_prob(x, context).mean()).backward()
+        flow.training_loss(x, log_q, context).backward()
         nn.utils.clip_grad_norm_(flow.parameters(), 100)
         optimizer.step()
     return flow.eval()
