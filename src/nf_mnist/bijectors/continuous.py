@@ -11,7 +11,7 @@ from nf_mnist.bijectors.ode import OdeSolver
 from nf_mnist.bijectors.vector_jacobian import random_signs, vector_jacobian
 
 Velocity = Callable[[Tensor], Tensor]
-N_CONTROLLED = 2  # of the integrals, states and log-determinants, have errors that choose steps; costs have not
+N_CONTROLLED = 2  # integrals whose errors choose adaptive steps: states and log-determinants, and not costs
 CHUNK = 64  # backward passes of an exact divergence in one call; more take more memory
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nf_mnist.diagnostics.access.invertible import Invertible
-from nf_mnist.diagnostics.access.isolation import copied, seeded, seeded_call
+from nf_mnist.diagnostics.access.isolation import copied, seeded_call
 
 N_CORRECTIONS = 3
 MANY = (
@@ -75,6 +75,11 @@ def is_solver(bijector: Invertible, x: Tensor, is_inverse: bool = True) -> bool:
         bijector.inverse_and_log_det(z)
     asked, other = (inverse, forward) if is_inverse else (forward, inverse)
     return asked.n >= MANY * other.n
+
+
+def is_integral(bijector: Invertible, x: Tensor) -> bool:
+    """Return whether forward calls a network again and again, as the integral of an equation does."""
+    return network_calls(bijector, x) >= MANY
 
 
 @torch.no_grad()
@@ -158,11 +163,7 @@ class _Operations(TorchDispatchMode):
 
 
 def _outputs(bijector: Invertible, x: Tensor, z: Tensor) -> list[Tensor]:
-    with seeded(0):
-        forward, _ = bijector.forward_and_log_det(x)
-    with seeded(0):
-        inverse, _ = bijector.inverse_and_log_det(z)
-    return [forward, inverse]
+    return [seeded_call(bijector.forward_and_log_det)(x)[0], seeded_call(bijector.inverse_and_log_det)(z)[0]]
 
 
 def _with_moved(bijector: nn.Module, name: str) -> Any:

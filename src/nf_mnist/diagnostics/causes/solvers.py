@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nf_mnist.diagnostics.access.invertible import Invertible, decoded_again
 from nf_mnist.diagnostics.access.isolation import copied
 from nf_mnist.diagnostics.causes.dependencies import depend_in_a_circle, has_wrong_log_det
-from nf_mnist.diagnostics.causes.experiments import MANY, errors_of_corrections, is_solver, network_calls, shrinks
+from nf_mnist.diagnostics.causes.experiments import errors_of_corrections, is_integral, is_solver, shrinks
 from nf_mnist.diagnostics.causes.values import Cause
 from nf_mnist.errors import ConvergenceError
 
@@ -29,7 +29,7 @@ def cause_in_a_solver(bijector: Invertible, x: Tensor, jacobian: Tensor) -> Caus
     """
     if not is_solver(bijector, x):
         return None
-    if network_calls(bijector, x) >= MANY:
+    if is_integral(bijector, x):
         return _cause_in_an_integral(bijector, x)
     errors = errors_of_corrections(bijector, x)
     if shrinks(errors):
@@ -76,7 +76,7 @@ def cause_in_coarse_steps(bijector: Invertible, x: Tensor) -> Cause | None:
         bijector: The map.
         x: Events that do not come back, shape (batch, *event).
     """
-    if network_calls(bijector, x) < MANY:
+    if not is_integral(bijector, x):
         return None
     error = (decoded_again(bijector, x) - x).abs().max().item()
     for finer in with_finer_steps(bijector):

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from nf_mnist.diagnostics.access.batch import Batch
 from nf_mnist.diagnostics.access.invertible import same
-from nf_mnist.diagnostics.access.isolation import copied, seeded
+from nf_mnist.diagnostics.access.isolation import copied, seeded_call
 from nf_mnist.diagnostics.access.layers import WithContext
 from nf_mnist.diagnostics.access.messages import raised
 from nf_mnist.diagnostics.access.precision import in_float64
 from nf_mnist.diagnostics.base import Check, Measurement, NotMeasured, check
-from nf_mnist.diagnostics.causes.experiments import MANY, network_calls
+from nf_mnist.diagnostics.causes.experiments import is_integral
 from nf_mnist.diagnostics.causes.solvers import SHRINKS, with_finer_steps
 from nf_mnist.diagnostics.causes.values import Cause, cause_of_large_values, cause_of_values_not_finite, largest_latent
 from nf_mnist.diagnostics.checks.weights import all_parts_are_registered
@@ -36,7 +36,7 @@ def _contract_check(name: str, cause: str, remedy: str, needs: tuple[Check, ...]
 
     def measure(task: DiagnosisTask) -> Measurement:
         violation = _in_float64(task, rule) if name == "dtypes" else rule(*task.precise_arguments())
-        if violation is not None and name in UNEQUAL and _is_solver(task):
+        if violation is not None and name in UNEQUAL and is_integral(*task.precise_arguments()):
             violation = _beyond_the_error_of_a_solver(task, name)
         if violation is None:
             return Measurement(0.0, _estimated(task) if name == "same input, same output" else "kept")
@@ -49,10 +49,6 @@ def _contract_check(name: str, cause: str, remedy: str, needs: tuple[Check, ...]
 
     measure.__doc__ = rule.__doc__
     return Check(name, measure, "", 0.0, 0.0, cause, remedy, needs, is_cheap=False)
-
-
-def _is_solver(task: DiagnosisTask) -> bool:
-    return network_calls(*task.precise_arguments()) >= MANY
 
 
 @torch.no_grad()
@@ -114,8 +110,7 @@ def training_mode_and_back(task: DiagnosisTask) -> Measurement:
 
 @torch.no_grad()
 def _mapped(flow: Flow, few: Batch) -> tuple[Tensor, Tensor]:
-    with seeded(0):
-        return flow.bijector.forward_and_log_det(few.x.clone(), few.context)
+    return seeded_call(WithContext(flow.bijector, few.context).forward_and_log_det)(few.x.clone())
 
 
 shapes = _contract_check(
