@@ -145,6 +145,19 @@ def test_dimensions_that_no_coupling_transforms_are_counted(seeds, status):
     assert ("8 of 16" in result.measured) == (status == "warn")
 
 
+class SeesSteps(Coupling):
+    """A coupling whose network sees rounded numbers, through which no gradient flows."""
+
+    def seen(self, x):
+        return super().seen(x).round()
+
+
+@pytest.mark.parametrize(("seeds", "status"), [((0, 0, 0), "warn"), ((0, 1), "pass")], ids=["one mask", "two masks"])
+def test_dimensions_that_follow_others_without_a_gradient_are_not_counted(seeds, status):
+    result = results(task_of(*(SeesSteps(seed) for seed in seeds)), [MIXED])[MIXED]
+    assert result.status == status, result.measured
+
+
 def test_a_network_that_two_couplings_share_is_named_and_one_that_a_coupling_calls_twice_is_not():
     first, second = Coupling(0), Coupling(1)
     assert results(task_of(first, second), [OWN])[OWN].status == "pass"

@@ -17,6 +17,8 @@ from nf_mnist.flows import Flow
 N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a time
 LARGEST_SHARE = 0.3  # of the dimensions that may depend on one pixel
 MOST_OF_A_MASK = 0.8  # of the dimensions; a mask for all layers leaves 1/2 out, or 3/4 if it is one of four
+N_HALVES = 16  # of the pixels; they are exchanged for those of another event
+ROUNDING = 1e-9  # of a latent in float64
 EDGE = 1e-6  # distance of a sample from 0 and 1, where a logit is infinite
 
 
@@ -30,20 +32,23 @@ EDGE = 1e-6  # distance of a sample from 0 and 1, where a logit is infinite
     needs=(*SOUND, inverse_undoes_forward),
 )
 def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
-    """The share of dimensions of z whose gradient has one pixel only, of up to 196 that are looked at.
+    """The share of dimensions of z that depend on one pixel only, of up to 196 that are looked at.
 
     The first dimension of an autoregression is one. Couplings that transform a random half leave 1/4 out if there are
-    two, and 1/8 if there are three; one mask for all leaves 1/2 out. A dimension counts if it depends on one pixel at
-    an image and at a sample, since splines leave values beyond their bounds as they are. The weights of an untrained
-    flow are moved off their initial values, of which couplings may be the identity. If nearly all dimensions are alone,
+    two, and 1/8 if there are three; one mask for all leaves 1/2 out. A dimension counts if its gradient has one pixel
+    at an image and at a sample, since splines leave values beyond their bounds as they are, and if the other pixels of
+    a second image do not change it: networks that see grey levels have no gradient. The weights of an untrained flow
+    are moved off their initial values, of which couplings may be the identity. If nearly all dimensions are alone,
     masks are not the reason, which leave only a part out: the networks do nothing yet.
     """
     flow, few = copied(task.variants[-1]), task.precise[1].first(1)
     dims, rows = task.flow.dims, torch.randperm(task.flow.dims, generator=torch.Generator().manual_seed(0))[:N_ROWS]
-    alone = _alone(flow, few.x, few.context, rows)
+    gradients = _gradients(flow, few.x, few.context, rows)
+    alone = _has_one_pixel(gradients)
     if alone.double().mean() > LARGEST_SHARE:
         sample = task.samples.x[:1].to(few.x).clamp(EDGE, 1 - EDGE)
-        alone &= _alone(flow, sample, few.context, rows)
+        alone &= _has_one_pixel(_gradients(flow, sample, few.context, rows))
+        alone &= ~_follows_others(flow, few.x, sample, few.context, rows, gradients.abs().argmax(1))
     share = alone.double().mean().item()
     if share > MOST_OF_A_MASK:
         raise NotMeasured(f"{share:.0%} of the dimensions depend on one pixel each: the networks do nothing yet")
@@ -77,10 +82,28 @@ def couplings_have_their_own_networks(task: DiagnosisTask) -> Measurement:
     return Measurement(float(len(shared)), text)
 
 
-def _alone(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:
-    """Return which dimensions of z have a gradient by exactly one pixel of an event, shape (n_rows,)."""
-    gradients = (_gradient_of_rows(flow, x, context, part) for part in rows.split(CHUNK))
-    return torch.cat([(gradient.flatten(1) != 0).sum(1).eq(1) for gradient in gradients])
+def _has_one_pixel(gradients: Tensor) -> Tensor:
+    """Return which rows of gradients, shape (n_rows, dims), have exactly one element."""
+    return (gradients != 0).sum(1).eq(1)
+
+
+def _gradients(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:
+    """Return the gradients of dimensions of z by the pixels of one event, shape (n_rows, dims)."""
+    return torch.cat([_gradient_of_rows(flow, x, context, part).flatten(1) for part in rows.split(CHUNK)])
+
+
+@torch.no_grad()
+def _follows_others(flow: Flow, x: Tensor, other: Tensor, context: Tensor | None, rows: Tensor, own: Tensor) -> Tensor:
+    """Return which dimensions of z change when pixels besides their own are those of another event, shape (n_rows,).
+
+    Random halves of the pixels are exchanged, so that a pixel is almost surely among the kept ones several times.
+    """
+    kept = torch.rand(N_HALVES, x[0].numel(), generator=torch.Generator().manual_seed(0)).to(x.device) < 0.5
+    mixed = torch.where(kept, x.flatten(1), other.flatten(1)).reshape(-1, *x.shape[1:])
+    events = torch.cat([x, mixed])
+    given = None if context is None else context.expand(len(events), *context.shape[1:])
+    latents = flow.bijector.forward_and_log_det(events, given)[0].flatten(1)[:, rows.to(x.device)]
+    return ((latents[1:] - latents[:1]).abs().gt(ROUNDING) & kept[:, own]).any(0)
 
 
 def _gradient_of_rows(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What autograd tells of a map: the exact log-determinant, and how strongly each direction stretches."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -83,7 +84,9 @@ def _by_autograd(bijector: Invertible, x: Tensor) -> Tensor | None:
         return mapped.forward_and_log_det(flat.reshape(x.shape))[0].flatten()
 
     try:
-        jacobian = torch.func.jacrev(latent, chunk_size=CHUNK)(x.flatten()).detach().double()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")  # of operations that torch does not batch
+            jacobian = torch.func.jacrev(latent, chunk_size=CHUNK)(x.flatten()).detach().double()
     except Exception:  # a user's map may fail under torch.func in any way
         return None
     is_seen = (jacobian != 0).any(0).all() and (jacobian != 0).any(1).all()
