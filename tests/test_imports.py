@@ -24,6 +24,7 @@ FLOORS = [
     {"flows", "adapters"},
     {"nets", "bijectors", "data"},
     {"bars", "checkpoints", "cores", "hardware", "pages", "plots"},
+    {"bfloat16"},
     {"errors", "overrides", "process"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

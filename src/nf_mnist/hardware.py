@@ -2,20 +2,18 @@
 
 import contextlib
 import ctypes
-import functools
 import sys
 import time
 from collections.abc import Iterator
 
 import torch
 
+from nf_mnist.bfloat16 import cpu_with_bfloat16, gains_from_bfloat16
 from nf_mnist.errors import ConfigError, MachineError
 
 # The builds of torch's latest version for older cards; see docs/gpu.md.
 INDEX_FOR_OLDER_CARDS = "https://download.pytorch.org/whl/cu126"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-N_TIMED, TIMED_SIZE = 6, 512  # products of square matrices that are timed in each precision
-FASTER = 0.9  # of the time of float32 counts as faster
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
@@ -129,7 +127,8 @@ def check_n_devices(n: object, accelerator: str) -> None:
 def resolve_precision(precision: str | int, accelerator: str) -> str:
     """Return Lightning's name of the precision to train in.
 
-    ``auto`` runs networks in bfloat16 where that is faster (see :func:`gains_from_bfloat16`) and in float32 elsewhere.
+    ``auto`` runs networks in bfloat16 where :func:`~nf_mnist.bfloat16.gains_from_bfloat16` says that this is faster,
+    and in float32 elsewhere.
 
     Args:
         precision: A name of Lightning's, or ``auto``.
@@ -155,40 +154,6 @@ def autocast_of(precision: str, device: torch.device) -> torch.autocast:
     """Return the context in which networks run in a precision from :func:`resolve_precision`."""
     low = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, low, enabled=precision.endswith("-mixed"))
-
-
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Return whether products of matrices are faster in bfloat16 than in float32 on a device.
-
-    They are on GPUs from compute capability 8 and on CPUs with AMX. AVX512_BF16 alone halves their time on some
-    processors and doubles it on others, so there they are timed, once in a process.
-    """
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    instructions = cpu_with_bfloat16()
-    return instructions == "AMX" or (instructions is not None and products_are_faster())
-
-
-@functools.cache
-def products_are_faster() -> bool:
-    """Return whether this CPU multiplies matrices faster in bfloat16 than in float32.
-
-    The two take turns, and the shortest time of each counts, since other processes can only lengthen it.
-    """
-    shortest = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
-    for dtype in N_TIMED * [*shortest]:
-        matrix = torch.ones(TIMED_SIZE, TIMED_SIZE, dtype=dtype)
-        begin = time.perf_counter()
-        torch.mm(matrix, matrix)
-        shortest[dtype] = min(shortest[dtype], time.perf_counter() - begin)
-    return shortest[torch.bfloat16] < FASTER * shortest[torch.float32]
-
-
-def cpu_with_bfloat16() -> str | None:
-    """Return the name of this CPU's instructions for bfloat16, or None if it has none."""
-    if torch.cpu._is_amx_tile_supported():
-        return "AMX"
-    return "AVX512_BF16" if torch.cpu._is_avx512_bf16_supported() else None
 
 
 def use_ieee_float32() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nf_mnist import cores
+from nf_mnist import bfloat16, cores
 from nf_mnist.runs import record
 from nf_mnist.runs.record import KILLED, read_record, update_record
 from tests.support.helpers import first_difference, run_command, tiny_overrides, write_images
@@ -117,6 +117,25 @@ def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path
     again = read_record(tmp_path / "again")
     assert (again["threads"], again["fewest_threads"]) == (before + 1, before + 1)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("is_faster", [False, True])
+def test_a_run_is_repeated_and_resumed_in_the_precision_of_its_beginning(tmp_path, monkeypatch, is_faster):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    images, precision = write_images(tmp_path / "images.npz"), "bf16-mixed" if is_faster else "32-true"
+
+    def recorded_precision(is_faster: bool, folder: str, *overrides: str) -> str:
+        monkeypatch.setattr(bfloat16, "products_are_faster", lambda: is_faster)
+        finished = run_command("train", *overrides, f"output_dir={tmp_path / folder}")
+        assert finished.code == 0, finished.err
+        return read_record(tmp_path / folder)["precision"]
+
+    auto = (*tiny_overrides(images, tmp_path / "run"), "trainer.precision=auto")
+    assert recorded_precision(is_faster, "run", *auto, "trainer.max_steps=2") == precision
+    assert recorded_precision(not is_faster, "run", *auto, "trainer.max_steps=4", "ckpt=auto") == precision
+    assert recorded_precision(not is_faster, "again", f"rerun={tmp_path / 'run'}") == precision
+    assert recorded_precision(not is_faster, "other", *auto, "trainer.max_steps=2") != precision
 
 
 def test_a_running_run_without_a_process_counts_as_killed(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nf_mnist import hardware
+from nf_mnist import bfloat16
 from nf_mnist.app.building import build_datamodule, build_module, build_trainer
 from nf_mnist.data import draw_noise
 from nf_mnist.errors import ConfigError, MachineError
@@ -194,7 +194,7 @@ def test_precision_is_detected_and_not_assumed(monkeypatch):
         (False, True, False, "32-true"),
         (False, False, None, "32-true"),
     ):
-        monkeypatch.setattr(hardware, "products_are_faster", lambda is_faster=is_faster: is_faster)
+        monkeypatch.setattr(bfloat16, "products_are_faster", lambda is_faster=is_faster: is_faster)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
         assert resolve_precision("auto", "cpu") == expected

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nf_mnist.bfloat16 import gains_from_bfloat16
 from nf_mnist.checkpoints.writing import write_text
 from nf_mnist.errors import MachineError
 from nf_mnist.hardware import describe
@@ -50,6 +51,7 @@ def locked(
 
     run_dir, device = Path(cfg.run_dir), trainer.strategy.root_device
     fields = {"name": cfg.name, "seed": cfg.seed, "hardware": describe(device), "threads": torch.get_num_threads()}
+    fields |= {"precision": str(trainer.precision), "bfloat16_is_faster": gains_from_bfloat16(device)}
     fields |= {"gpu": gpu_record(device)}
     with lock_folder(run_dir, "run"), contextlib.ExitStack() as record:
         check_free(run_dir, cfg.ckpt, version)

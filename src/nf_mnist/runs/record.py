@@ -42,6 +42,7 @@ FIELD_KINDS: dict[str, Any] = {
     "pid": int,
     "threads": int | None,
     "fewest_threads": int | None,
+    "bfloat16_is_faster": bool | None,
 }  # of the fields that commands read
 LIMITS: dict[str, tuple[float, float]] = {
     "began": (0, sys.float_info.max),

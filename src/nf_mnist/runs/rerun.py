@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nf_mnist.app.messages import printable
 from nf_mnist.app.structure import check_structure
+from nf_mnist.bfloat16 import fixed_gain
 from nf_mnist.checkpoints.old_names import current_config
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.cores import fixed_threads
@@ -40,7 +41,7 @@ class Rerun(NamedTuple):
 
 
 def repeat_run(cfg: DictConfig, overrides: Sequence[str]) -> float:
-    """Repeat the run in the folder ``cfg.rerun``, in a folder of its own and with as many threads as it had.
+    """Repeat the run in the folder ``cfg.rerun``, in a folder of its own, with its threads and its precision.
 
     On other hardware the last bits of the weights differ; a warning says so.
 
@@ -57,7 +58,7 @@ def repeat_run(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """
     repeated, rate_factors = load_rerun(cfg, overrides)
     record = read_record(Path(cfg.rerun))
-    with fixed_threads(record.get("threads")):
+    with fixed_threads(record.get("threads")), fixed_gain(record.get("bfloat16_is_faster")):
         _warn_of_other_hardware(record, repeated.trainer.accelerator)
         _warn_of_fewer_threads(record)
         return run_training(repeated, overrides, rate_factors)

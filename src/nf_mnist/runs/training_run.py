@@ -14,13 +14,14 @@ from nf_mnist.app.evaluation import evaluate_task, load_evaluation_task
 from nf_mnist.app.own_builders import own_model
 from nf_mnist.app.settings import check_split, check_training
 from nf_mnist.app.tables import metric_rows, print_metrics
+from nf_mnist.bfloat16 import fixed_gain
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.errors import ConfigError, DivergenceError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import describe, keep_freed_memory
 from nf_mnist.metrics import bits_per_dim, count_parameters
 from nf_mnist.runs.folder import folder_named, locked
-from nf_mnist.runs.record import update_record
+from nf_mnist.runs.record import read_record, update_record
 from nf_mnist.runs.report import write_report
 from nf_mnist.runs.resume import choose_checkpoint, load_initial_weights
 
@@ -53,6 +54,15 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
     version = choose_checkpoint(cfg)
     keep_freed_memory()
     resolve_batch_size(cfg)
+    record = {} if cfg.ckpt is None else read_record(Path(cfg.run_dir))
+    with fixed_gain(record.get("bfloat16_is_faster")):  # resumed in the precision in which it began
+        return _train(cfg, overrides, rate_factors, version)
+
+
+def _train(
+    cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequence[float], version: tuple[int, int] | None
+) -> float:
+    """Train from the checkpoint that has this version, or from the beginning, as :func:`run_training` says."""
     datamodule = build_datamodule(cfg)
     datamodule.setup()
     record_images(cfg, datamodule.sha256)

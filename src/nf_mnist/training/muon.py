@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 
+from nf_mnist.bfloat16 import gains_from_bfloat16
 from nf_mnist.errors import ConfigError
-from nf_mnist.hardware import gains_from_bfloat16
 
 # Coefficients of X -> A X + B (XX')X + C (XX')^2 X, which moves all singular values near 1 in a few iterations.
 A, B, C = 3.4445, -4.7750, 2.0315
