@@ -122,6 +122,18 @@ def adam() -> str:
     )
 
 
+def muon_iterations() -> str:
+    """Return the time of Muon's iterations on matrices, and on their Gram matrices."""
+    found = read_result("muon_iterations")["experiments"]
+    ways = ("float32", "bfloat16", "Gram matrix")
+    rows = [
+        (f"`{name}`", str(row["n_matrices"]), *(_spread(row["milliseconds"][way], 0) for way in ways))
+        for name, row in found.items()
+    ]
+    columns = ("experiment", "matrices", "ms in float32", "ms in bfloat16", "ms on the Gram matrix, in float32")
+    return table(columns, rows)
+
+
 def logging_cost() -> str:
     """Return the cost of logging, and of pictures and checks at validations."""
     found = read_result("logging_cost")

@@ -33,6 +33,7 @@ from tools.speed_tables import (
     busy_machine,
     data_path,
     logging_cost,
+    muon_iterations,
     peer_families,
     peers,
     speed_machine,
@@ -66,6 +67,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
         step_profile,
         logging_cost,
         adam,
+        muon_iterations,
     ],
 }
 

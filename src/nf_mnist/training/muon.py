@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 
-from nf_mnist.bfloat16 import gains_from_bfloat16
 from nf_mnist.errors import ConfigError
 
 # Coefficients of X -> A X + B (XX')X + C (XX')^2 X, which moves all singular values near 1 in a few iterations.
@@ -110,16 +109,28 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices, shape (n, rows, columns), with the same singular vectors and all singular values near 1.
 
     The values end between 0.7 and 1.2. For a step that is as good as 1, and it costs a few matrix products instead of a
-    decomposition. The products are in bfloat16 where the hardware has it and in float32 elsewhere, where emulated
-    bfloat16 would take longer than the gradient. Entries below 1e-10 of the norm become 0. The momentum of units that
-    get no gradient any more decays into them, their products are subnormal numbers, and these take a CPU fifty times
-    as long.
+    decomposition. Each iteration multiplies X by a polynomial of its Gram matrix, and these polynomials commute. So the
+    iterations are taken on the Gram matrix, which is small, and X is multiplied once, by the product of all. That needs
+    float32, since rounding to bfloat16 would grow to the size of the smallest eigenvalues. Entries below 1e-10 of the
+    norm become 0. The momentum of units that get no gradient any more decays into them, their products are subnormal
+    numbers, and these take a CPU fifty times as long.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if is_tall else matrices
-    dtype = torch.bfloat16 if gains_from_bfloat16(matrices.device) else torch.float32
-    x = F.hardshrink(x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7), NEGLIGIBLE).to(dtype)
-    for _ in range(N_ITERATIONS):
-        gram = x @ x.mT
-        x = A * x + (B * gram + C * gram @ gram) @ x
+    x = (matrices.mT if is_tall else matrices).float()
+    x = F.hardshrink(x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7), NEGLIGIBLE)
+    gram = x @ x.mT
+    product = _polynomial(gram)
+    step = product
+    for _ in range(N_ITERATIONS - 1):
+        gram = step @ gram @ step
+        step = _polynomial(gram)
+        product = step @ product
+    x = product @ x
     return x.mT if is_tall else x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """Return A + B G + C G^2 of Gram matrices G, shape (n, rows, rows)."""
+    result = torch.baddbmm(B * gram, gram, gram, alpha=C)
+    result.diagonal(dim1=1, dim2=2).add_(A)
+    return result
