@@ -3,10 +3,11 @@
 import json
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nf_mnist.errors import ConfigError, ShapeError
-from nf_mnist.metrics import Quality
+from nf_mnist.metrics import Quality, ReferenceImages
 from nf_mnist.nets import Classifier
 from nf_mnist.training.callbacks import LogQuality
 from tests.support.helpers import fit, merge, run_command, tiny_overrides, write_images
@@ -37,6 +38,28 @@ def test_evaluate_measures_samples_beside_the_floor(run, tmp_path):
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
+def test_samples_are_drawn_in_a_chosen_precision_and_measured_in_float32(run, tmp_path, monkeypatch):
+    """The classifier sees the same samples in float32, whatever drew them."""
+    seen = []
+    measure = ReferenceImages.measure
+    monkeypatch.setattr(
+        ReferenceImages,
+        "measure",
+        lambda self, levels: seen.append(torch.is_autocast_enabled("cpu")) or measure(self, levels),
+    )
+    quality = {}
+    for precision in ("32-true", "bf16-mixed"):
+        given = ["quality=true", "samples.n=40", "samples.temperatures=[1.0]", f"samples.precision={precision}"]
+        assert run_command("evaluate", run, *given, f"out={tmp_path}/{precision}.json").code == 0
+        quality[precision] = json.loads((tmp_path / f"{precision}.json").read_text())["quality"]
+        assert quality[precision]["precision"] == precision
+    assert seen == [False, False]
+    assert quality["32-true"]["training_images"] == quality["bf16-mixed"]["training_images"]
+    nearest = [found["temperatures"][0]["nearest_distance"] for found in quality.values()]
+    assert nearest[0] != nearest[1], "rounding changes some pixel of 40 images"
+    assert nearest[0] == pytest.approx(nearest[1], rel=0.1)
+
+
 def test_metrics_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatch):
     def no_room(*given):
         raise OSError(28, "No space left on device")
@@ -53,6 +76,8 @@ def test_metrics_are_written_before_pictures_are_drawn(run, tmp_path, monkeypatc
     [
         (["quality=true", "samples.n=3"], "samples.n must be a whole number of at least 4"),
         (["quality=true", "samples.n=null"], "samples.n must be"),
+        (["quality=true", "samples.precision=64-true"], "samples.precision=64-true"),
+        (["quality=true", "samples.precision=half"], "unknown precision 'half'"),
         (["quality=true", "samples.temperatures=[0.8]"], "temperatures must be 1.0"),
         (["temperature_plot={}/sweep.png"], "add quality=true"),
         (["quality=off"], "quality must be true or false"),

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from nf_mnist.app.evaluation import EvaluationTask
 from nf_mnist.app.output import write_figure
+from nf_mnist.app.placement import Placement
 from nf_mnist.app.progress import progress_bar
 from nf_mnist.app.sampling import resolve_sampling
 from nf_mnist.app.trained import load_classifier
 from nf_mnist.data import random_subset
 from nf_mnist.errors import ConfigError
+from nf_mnist.hardware import resolve_precision
 from nf_mnist.metrics import (
     N_NEIGHBOURS,
     ReferenceImages,
@@ -31,14 +34,14 @@ def check_quality(cfg: DictConfig, task: EvaluationTask) -> None:
 
     Raises:
         ConfigError: If there are too few images, the temperatures cannot be scanned, samples cannot be guided or
-            denoised, or a plot of samples is asked for
-            without measuring them.
+            denoised or drawn in this precision, or a plot of samples is asked for without measuring them.
         ShapeError: If the flow is not one of digits.
     """
     if cfg.quality:
         check_digits(task.flow.event_shape)
         check_temperatures(cfg.samples.temperatures)
         resolve_sampling(cfg.samples, task.flow, task.dequantizer)
+        _placement(cfg.samples, task)
         if len(task.images.levels) <= N_NEIGHBOURS:
             raise ConfigError(
                 f"quality=true needs {N_NEIGHBOURS + 1} images to compare with or more; there are "
@@ -59,7 +62,7 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         Metrics for :func:`~nf_mnist.app.tables.print_quality` and for JSON, and the scan that they are from.
     """
     n, seed = samples["n"], samples["seed"]
-    sampling = resolve_sampling(samples, task.flow, task.dequantizer)
+    sampling, placement = resolve_sampling(samples, task.flow, task.dequantizer), _placement(samples, task)
     images, _ = random_subset(task.images, n, seed)
     classifier = load_classifier().to(next(task.flow.parameters()).device)
     scan = scan_temperatures(
@@ -70,6 +73,7 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         batch_size=samples["batch_size"],
         seed=seed,
         sampling=sampling,
+        autocast=placement.autocast,
         progress=progress_bar("sampling at each temperature"),
     )
     n_nan = scan.n_nan[0]
@@ -81,11 +85,21 @@ def evaluate_samples(task: EvaluationTask, samples: Mapping[str, Any]) -> tuple[
         "n_training_images": min(n, len(task.train.levels)),
         "seed": seed,
         **sampling._asdict(),
+        "precision": placement.precision,
         "temperatures": _rows(scan),
         "best_temperature": scan.temperatures[scan.best],
         "training_images": scan.floor._asdict(),
         "alarms": [*of_nan, *alarms(scan.quality[0], scan.floor)],
     }, scan
+
+
+def _placement(samples: Mapping[str, Any], task: EvaluationTask) -> Placement:
+    """Return where and in which precision samples are drawn."""
+    device = next(task.flow.parameters()).device
+    placement = Placement(device, resolve_precision(samples["precision"], device.type))
+    if placement.dtype != torch.float32:
+        raise ConfigError(f"samples.precision={placement.precision}, but the flow is in float32; take 32-true or bf16-mixed")
+    return placement
 
 
 def _rows(scan: TemperatureScan) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Quality of samples at several temperatures. 1.0 draws from the flow's own density; others may look better."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +65,7 @@ def scan_temperatures(
     batch_size: int,
     seed: int,
     sampling: Sampling = PLAIN,
+    autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
     progress: Any = iter,
 ) -> TemperatureScan:
     """Draw n samples at each temperature and measure them.
@@ -75,6 +78,7 @@ def scan_temperatures(
         batch_size: Number of samples in a forward pass.
         seed: Seed for the latents and for the choice of training images.
         sampling: Guidance and denoising of all samples.
+        autocast: Returns the context in which samples are drawn; they are measured in float32.
         progress: Function that wraps the temperatures to show a progress bar.
 
     Raises:
@@ -84,7 +88,8 @@ def scan_temperatures(
     quality, n_nan, seconds, shown = [], [], [], []
     for temperature in progress(temperatures):
         begin = time.monotonic()
-        drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed, sampling=sampling)
+        with autocast():
+            drawn = draw_levels(flow, n, temperature, batch_size=batch_size, seed=seed, sampling=sampling)
         seconds.append(time.monotonic() - begin)
         n_nan.append(drawn.n_nan)
         quality.append(reference.measure(drawn.levels))
