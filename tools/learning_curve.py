@@ -1,8 +1,8 @@
 """Draw bits per dimension against training: ``python -m tools.learning_curve RUN NAME [--against epochs]``.
 
 Reads the TensorBoard scalars of a run's folder, writes them to ``results/learning_curve_NAME.json`` and draws
-``docs/images/learning_curve_NAME.png``. ``--published MODEL ...`` names the published results to draw beside them. A run
-on images with Gaussian noise has no bits per dimension: its loss is drawn, in nats per image, and nothing beside it.
+``docs/images/learning_curve_NAME.png``. ``--published MODEL ...`` names the published results to draw beside them. A
+run on images with Gaussian noise has no bits per dimension: its loss is drawn, in nats per image, and nothing else.
 """
 
 import argparse

@@ -98,7 +98,9 @@ def _placement(samples: Mapping[str, Any], task: EvaluationTask) -> Placement:
     device = next(task.flow.parameters()).device
     placement = Placement(device, resolve_precision(samples["precision"], device.type))
     if placement.dtype != torch.float32:
-        raise ConfigError(f"samples.precision={placement.precision}, but the flow is in float32; take 32-true or bf16-mixed")
+        raise ConfigError(
+            f"samples.precision={placement.precision}: the flow is in float32; take 32-true or bf16-mixed"
+        )
     return placement
 
 
