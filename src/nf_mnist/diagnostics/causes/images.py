@@ -16,6 +16,12 @@ from nf_mnist.diagnostics.measures.image_statistics import (
     Difference,
 )
 
+OF_OTHER_KINDS = (
+    "the images differ from the training images: among them are classes or kinds that the training images lack, as "
+    "where the first images of a sorted file are those for training; they lie nearer to one another than to training "
+    "images"
+)
+SHUFFLE = "shuffle all images before they are split"
 NOTABLE = 0.5  # deviations
 MUCH_MORE = 3.0  # times, by which noise lights more pixels than it makes images brighter
 AREA = 1.35  # factor by which brightness may differ from the area of what is enlarged

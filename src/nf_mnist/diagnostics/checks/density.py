@@ -5,6 +5,7 @@ import torch
 from nf_mnist.data import UniformDequantizer, evaluation_noise, to_levels
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
 from nf_mnist.diagnostics.causes.bits import cause_in_unsaved_state, cause_of_many_bits
+from nf_mnist.diagnostics.causes.images import OF_OTHER_KINDS, SHUFFLE
 from nf_mnist.diagnostics.checks.contract import SOUND
 from nf_mnist.diagnostics.checks.data import FREQUENT
 from nf_mnist.diagnostics.checks.map import log_det_is_that_of_the_jacobian
@@ -17,6 +18,7 @@ from nf_mnist.diagnostics.measures.likelihood import (
     undithered_gain,
     undithered_log_prob,
 )
+from nf_mnist.diagnostics.measures.two_samples import are_of_another_kind
 from nf_mnist.diagnostics.task import DiagnosisTask
 from nf_mnist.metrics import bits_per_dim
 from nf_mnist.metrics.likelihood import silent_layers
@@ -104,6 +106,8 @@ def validation_scores_as_training_does(task: DiagnosisTask) -> Measurement:
         return Measurement(
             gap.mean, text, cause, "look at these images, and at the layers in which their values are large"
         )
+    if task.train is not None and are_of_another_kind(*(task.sets or (task.batch.levels, task.train.levels))):
+        return Measurement(gap.median, text, OF_OTHER_KINDS, SHUFFLE)
     return Measurement(gap.median, text)
 
 

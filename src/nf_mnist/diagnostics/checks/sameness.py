@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from nf_mnist.diagnostics.base import Measurement, NotMeasured, check, require_images
-from nf_mnist.diagnostics.causes.images import facts, how_they_differ
+from nf_mnist.diagnostics.causes.images import OF_OTHER_KINDS, SHUFFLE, facts, how_they_differ
 from nf_mnist.diagnostics.checks.data import images_do_not_repeat
 from nf_mnist.diagnostics.measures.changes import SIMPLE, Change, fits, shifts
 from nf_mnist.diagnostics.measures.image_statistics import differences, distance_of_means
+from nf_mnist.diagnostics.measures.two_samples import are_of_another_kind
 from nf_mnist.diagnostics.task import DiagnosisTask
 
 N_COMPARED, MIN_COMPARED, MAX_PIXELS = 2000, 200, 2_000_000  # images, and pixels of all of them
@@ -49,6 +50,8 @@ def images_are_like_the_training_images(task: DiagnosisTask) -> Measurement:
         return Measurement(size, f"{text}; {change[1]:.2g} when that is undone", cause, "read both by one function")
     if how := how_they_differ(found):
         return Measurement(size, text, f"the images differ from the training images: they are {how}", is_shown=False)
+    if are_of_another_kind(images, train):
+        return Measurement(size, text, OF_OTHER_KINDS, SHUFFLE)
     cause = "the images differ from the training images: they are of other classes or kinds, the mean images differ"
     return Measurement(size, text, cause if of_means > ALIKE else "", is_shown=False)
 
