@@ -17,7 +17,10 @@ from benchmarks.measuring import add_row, machine, rows_of
 
 RESULT = Path(__file__).parents[2] / "results" / "diagnosed_flows.json"
 HEALTHY = [name for name in MODELS if name != "resflow_double_tanh"]  # a bug by design
-RELEASED = [f"pretrained:{name}" for name in ("resflow", "cp3", "hierarchical-base", "conditional")]
+RELEASED = [
+    f"pretrained:{name}"
+    for name in ("resflow", "cp3", "hierarchical-base", "hierarchical", "conditional", "flow_matching")
+]
 FLOWS = [*HEALTHY, *RELEASED]
 
 
