@@ -4,6 +4,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tools.from_results import TRAINING_IMAGES, read_result, table
+from tools.quality_tables import QUALITY_COLUMNS, quality_columns
 from tools.result_tables import published_bpd
 
 TEST_IMAGES = 10_000
@@ -12,10 +13,7 @@ COLUMNS = (
     "parameters",
     "test bpd",
     "published",
-    "Frechet distance",
-    "precision",
-    "recall",
-    "confident share",
+    *QUALITY_COLUMNS,
     "ms per 64 samples",
     "images seen",
     "core",
@@ -32,14 +30,14 @@ def baselines() -> str:
             f"{row['parameters']:,}",
             _score(row),
             published.get(row["model"], ""),
-            *_quality(row),
+            *quality_columns(row),
             f"{row['milliseconds_per_64_samples']:.0f}",
             f"{row['training']['images']:,}",
             _core(row),
         )
         for row in sorted(rows, key=lambda row: row["bpd"])
     ]
-    lines.append(("training images, the floor", "", "", "", *_quality(rows[0]["floor"]), "", "", ""))
+    lines.append(("training images, the floor", "", "", "", *quality_columns(rows[0]["floor"]), "", "", ""))
     return table(COLUMNS, lines)
 
 
@@ -82,34 +80,6 @@ def bound() -> str:
         (f"log-mean-exp over {draws}", f"{metrics['bpd_log_mean_exp']:.3f}"),
     ]
     return table((f"{metrics['n_images']:,} test images, {draws} draws each, after {epochs:.1f} epochs", "bpd"), rows)
-
-
-def quality() -> str:
-    """Return the quality of samples of the released hierarchical flow at each temperature, and of training images."""
-    metrics = read_result("hierarchical-base")["quality"]
-    rows = [(f"{row['temperature']:g}", row) for row in metrics["temperatures"]]
-    rows.append(("training images, the floor", metrics["training_images"]))
-    lines = [
-        (
-            name,
-            *_quality(row),
-            f"{row['class_kl']:.4f}",
-            f"{row['memorized_share']:.1%}",
-            f"{row['nearest_distance']:.2f}",
-        )
-        for name, row in rows
-    ]
-    columns = ("temperature", *COLUMNS[4:8], "class KL", "memorized share", "nearest distance")
-    return table(columns, lines)
-
-
-def guided_quality() -> str:
-    """Return the quality of samples of the released flow matching without and with guidance, and of training images."""
-    found = {name: row["quality"] for name, row in read_result("flow_matching_quality")["rows"].items()}
-    rows = [(name, quality["temperatures"][0]) for name, quality in found.items()]
-    rows.append(("training images, the floor", next(iter(found.values()))["training_images"]))
-    lines = [(name, *_quality(row), f"{row['class_kl']:.4f}", f"{row['memorized_share']:.1%}") for name, row in rows]
-    return table(("samples", *COLUMNS[4:8], "class KL", "memorized share"), lines)
 
 
 def density_ablation() -> str:
@@ -215,12 +185,3 @@ def _equal_budget(name: str) -> list[dict[str, Any]]:
     if len(budgets) > 1:
         raise ValueError(f"rows of results/{name}.json had different minutes and samples: {sorted(budgets)}")
     return rows
-
-
-def _quality(row: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        f"{row['frechet_distance']:.1f}",
-        f"{row['precision']:.2f}",
-        f"{row['recall']:.2f}",
-        f"{row['confident_share']:.1%}",
-    )
