@@ -28,16 +28,19 @@ def quality() -> str:
 
 
 def drawn_samples() -> str:
-    """Return the quality of samples of flows at temperature 1.0, over seeds, and of training images."""
+    """Return the quality of samples of flows at temperature 1.0, over seeds, and that of training images."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in read_result("drawn_samples")["rows"].values():
         found.setdefault(row["label"], []).append(row["quality"])
-    lines = [(label, *_over_seeds([quality["temperatures"][0] for quality in each])) for label, each in found.items()]
-    floors = [quality["training_images"] for each in found.values() for quality in each]
-    lines.append(("training images, the floor", *_over_seeds(floors)))
-    columns = ("samples", *QUALITY_COLUMNS, "class KL", "memorized share")
-    n = next(iter(found.values()))[0]["n_samples"]
-    return f"{n:,} samples of each of {max(map(len, found.values()))} seeds:\n\n{table(columns, lines)}"
+    floors: dict[int, list[dict[str, Any]]] = {}
+    lines = []
+    for label, each in found.items():
+        n = each[0]["n_samples"]
+        floors.setdefault(n, []).extend(quality["training_images"] for quality in each)
+        lines.append((label, f"{n:,} x {len(each)}", *_over_seeds([quality["temperatures"][0] for quality in each])))
+    for n, rows in floors.items():
+        lines.append(("training images, the floor", f"{n:,}", *_over_seeds(rows)))
+    return table(("samples", "number x seeds", *QUALITY_COLUMNS, "class KL", "memorized share"), lines)
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 Draws samples of a checkpoint at temperature 1.0 for each seed and compares them with as many test images, as
 ``python -m nf_mnist.evaluate quality=true`` does. Writes a row for each seed into ``results/drawn_samples.json``, and
-skips rows that it already holds.
+skips rows that it already holds of as many samples.
 """
 
 import argparse
@@ -33,7 +33,8 @@ def main() -> None:
     label = ", ".join(filter(None, [*parts, "denoised" if options.denoise else ""]))
     for seed in options.seeds:
         key = f"{label}, seed {seed}"
-        if key in rows_of(options.out):
+        there = rows_of(options.out).get(key, {"quality": {}})["quality"]
+        if there.get("n_samples") == options.samples:
             continue
         settings = {
             "n": options.samples,
