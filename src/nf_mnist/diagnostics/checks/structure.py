@@ -17,7 +17,7 @@ from nf_mnist.flows import Flow
 N_ROWS, CHUNK = 196, 49  # rows of the Jacobian that are looked at, and at a time
 LARGEST_SHARE = 0.3  # of the dimensions that may depend on one pixel
 MOST_OF_A_MASK = 0.8  # of the dimensions; a mask for all layers leaves 1/2 out, or 3/4 if it is one of four
-N_HALVES = 16  # of the pixels; they are exchanged for those of another event
+N_HALVES = 16  # of the pixels; they are replaced by noise
 ROUNDING = 1e-9  # of a latent in float64
 EDGE = 1e-6  # distance of a sample from 0 and 1, where a logit is infinite
 
@@ -36,9 +36,9 @@ def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
 
     The first dimension of an autoregression is one. Couplings that transform a random half leave 1/4 out if there are
     two, and 1/8 if there are three; one mask for all leaves 1/2 out. A dimension counts if its gradient has one pixel
-    at an image and at a sample, since splines leave values beyond their bounds as they are, and if the other pixels of
-    a second image do not change it: networks that see grey levels have no gradient. The weights of an untrained flow
-    are moved off their initial values, of which couplings may be the identity. If nearly all dimensions are alone,
+    at an image and at a sample, since splines leave values beyond their bounds as they are, and if noise in the place
+    of other pixels does not change it: networks that see grey levels have no gradient. The weights of an untrained
+    flow are moved off their initial values, of which couplings may be the identity. If nearly all dimensions are alone,
     masks are not the reason, which leave only a part out: the networks do nothing yet.
     """
     flow, few = copied(task.variants[-1]), task.precise[1].first(1)
@@ -48,7 +48,7 @@ def dimensions_depend_on_others(task: DiagnosisTask) -> Measurement:
     if alone.double().mean() > LARGEST_SHARE:
         sample = task.samples.x[:1].to(few.x).clamp(EDGE, 1 - EDGE)
         alone &= _has_one_pixel(_gradients(flow, sample, few.context, rows))
-        alone &= ~_follows_others(flow, few.x, sample, few.context, rows, gradients.abs().argmax(1))
+        alone &= ~_follows_others(flow, few.x, few.context, rows, gradients.abs().argmax(1))
     share = alone.double().mean().item()
     if share > MOST_OF_A_MASK:
         raise NotMeasured(f"{share:.0%} of the dimensions depend on one pixel each: the networks do nothing yet")
@@ -93,13 +93,16 @@ def _gradients(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor) -> T
 
 
 @torch.no_grad()
-def _follows_others(flow: Flow, x: Tensor, other: Tensor, context: Tensor | None, rows: Tensor, own: Tensor) -> Tensor:
-    """Return which dimensions of z change when pixels besides their own are those of another event, shape (n_rows,).
+def _follows_others(flow: Flow, x: Tensor, context: Tensor | None, rows: Tensor, own: Tensor) -> Tensor:
+    """Return which dimensions of z change when pixels besides their own are replaced by noise, shape (n_rows,).
 
-    Random halves of the pixels are exchanged, so that a pixel is almost surely among the kept ones several times.
+    Random halves of the pixels are replaced, so that a pixel is almost surely among the kept ones several times. Those
+    of another image would not do: around a pixel both may be black.
     """
-    kept = torch.rand(N_HALVES, x[0].numel(), generator=torch.Generator().manual_seed(0)).to(x.device) < 0.5
-    mixed = torch.where(kept, x.flatten(1), other.flatten(1)).reshape(-1, *x.shape[1:])
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(N_HALVES, x[0].numel(), generator=generator).to(x.device) < 0.5
+    noise = torch.rand(N_HALVES, x[0].numel(), generator=generator).to(x)
+    mixed = torch.where(kept, x.flatten(1), noise).reshape(-1, *x.shape[1:])
     events = torch.cat([x, mixed])
     given = None if context is None else context.expand(len(events), *context.shape[1:])
     latents = flow.bijector.forward_and_log_det(events, given)[0].flatten(1)[:, rows.to(x.device)]
