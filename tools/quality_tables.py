@@ -32,14 +32,14 @@ def drawn_samples() -> str:
     found: dict[str, list[dict[str, Any]]] = {}
     for row in read_result("drawn_samples")["rows"].values():
         found.setdefault(row["label"], []).append(row["quality"])
-    floors: dict[int, list[dict[str, Any]]] = {}
+    floors: dict[int, dict[int, dict[str, Any]]] = {}  # by number and seed: flows share those of a seed
     lines = []
     for label, each in found.items():
         n = each[0]["n_samples"]
-        floors.setdefault(n, []).extend(quality["training_images"] for quality in each)
+        floors.setdefault(n, {}).update((quality["seed"], quality["training_images"]) for quality in each)
         lines.append((label, f"{n:,} x {len(each)}", *_over_seeds([quality["temperatures"][0] for quality in each])))
-    for n, rows in floors.items():
-        lines.append(("training images, the floor", f"{n:,}", *_over_seeds(rows)))
+    for n, floor in floors.items():
+        lines.append(("training images, the floor", f"{n:,} x {len(floor)}", *_over_seeds([*floor.values()])))
     return table(("samples", "number x seeds", *QUALITY_COLUMNS, "class KL", "memorized share"), lines)
 
 

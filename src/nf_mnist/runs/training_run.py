@@ -23,7 +23,7 @@ from nf_mnist.metrics import bits_per_dim, count_parameters
 from nf_mnist.runs.folder import folder_named, locked
 from nf_mnist.runs.record import read_record, update_record
 from nf_mnist.runs.report import write_report
-from nf_mnist.runs.resume import choose_checkpoint, load_initial_weights
+from nf_mnist.runs.resume import Version, choose_checkpoint, load_initial_weights
 
 if TYPE_CHECKING:
     import lightning as L
@@ -59,9 +59,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequen
         return _train(cfg, overrides, rate_factors, version)
 
 
-def _train(
-    cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequence[float], version: tuple[int, int] | None
-) -> float:
+def _train(cfg: DictConfig, overrides: Sequence[str], rate_factors: Sequence[float], version: Version | None) -> float:
     """Train from the checkpoint that has this version, or from the beginning, as :func:`run_training` says."""
     datamodule = build_datamodule(cfg)
     datamodule.setup()

@@ -10,7 +10,7 @@ from nf_mnist.diagnostics.checks.contract import SOUND
 from nf_mnist.diagnostics.checks.data import FREQUENT
 from nf_mnist.diagnostics.checks.map import log_det_is_that_of_the_jacobian
 from nf_mnist.diagnostics.checks.numbers import log_likelihoods_are_finite
-from nf_mnist.diagnostics.checks.sameness import images_are_like_the_training_images
+from nf_mnist.diagnostics.checks.sameness import compared_images, images_are_like_the_training_images
 from nf_mnist.diagnostics.measures.behaviour import noise_drop
 from nf_mnist.diagnostics.measures.likelihood import (
     generalisation_gap,
@@ -106,7 +106,7 @@ def validation_scores_as_training_does(task: DiagnosisTask) -> Measurement:
         return Measurement(
             gap.mean, text, cause, "look at these images, and at the layers in which their values are large"
         )
-    if task.train is not None and are_of_another_kind(*(task.sets or (task.batch.levels, task.train.levels))):
+    if are_of_another_kind(*compared_images(task)):
         return Measurement(gap.median, text, OF_OTHER_KINDS, SHUFFLE)
     return Measurement(gap.median, text)
 

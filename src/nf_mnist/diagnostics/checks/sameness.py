@@ -37,7 +37,7 @@ def images_are_like_the_training_images(task: DiagnosisTask) -> Measurement:
     samples of 100 images of MNIST one exceeds 0.1 and none 0.15; zeros and ones are 0.3 away from all digits. Changes
     are tried that would undo the difference.
     """
-    images, train = _compared(task)
+    images, train = compared_images(task)
     require_images(min(len(images), len(train)))
     found = differences(images, train)
     of_means = distance_of_means(images, train)
@@ -56,7 +56,7 @@ def images_are_like_the_training_images(task: DiagnosisTask) -> Measurement:
     return Measurement(size, text, cause if of_means > ALIKE else "", is_shown=False)
 
 
-def _compared(task: DiagnosisTask) -> list[Tensor]:
+def compared_images(task: DiagnosisTask) -> list[Tensor]:
     """Return grey levels of images to score and of training images: random samples of the whole sets if at hand."""
     if task.train is None:
         raise NotMeasured("there are no training images")
