@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.support.printed import ROOT
 from tools import site
@@ -115,12 +116,14 @@ def test_the_build_is_strict(link, role, said, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def built() -> Path:
-    finished = subprocess.run(
-        [sys.executable, "-m", "tools.site"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return SITE
+def built() -> Iterator[Path]:
+    SITE.parent.mkdir(exist_ok=True)
+    with FileLock(SITE.parent / "site.lock"):  # two workers of pytest would build in the same folder
+        finished = subprocess.run(
+            [sys.executable, "-m", "tools.site"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        yield SITE
 
 
 @pytest.mark.slow
