@@ -1,6 +1,7 @@
 """TarFlow on the command line: denoised and guided samples, Bayes' rule, and one line for what cannot be done."""
 
 import json
+import math
 
 import pytest
 
@@ -99,6 +100,21 @@ def test_evaluate_classifies_by_bayes_rule_and_measures_denoised_samples(runs, t
         assert metrics["classification"][who]["nats"] > 0
     assert "flow by Bayes' rule" in finished.out
     assert metrics["quality"]["noise_std"] == 0.05
+
+
+@pytest.mark.parametrize(("run", "has_bits"), [("labels", False), ("uniform", True)])
+def test_likelihoods_with_and_without_the_label_obey_bayes_rule(run, has_bits, runs, tmp_path):
+    given = ["classify=true", "evaluation.n_draws=1", f"out={tmp_path}/metrics.json"]
+    finished = run_command("evaluate", checkpoint(runs, run), *given)
+    assert finished.code == 0, finished.err
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    found = metrics["classification"]
+    expected = metrics["log_likelihood"] + found["flow"]["nats"] - math.log(10)  # log p(v) = log p(v, c) - log p(c | v)
+    assert found["log_likelihood_without_label"] == pytest.approx(expected, rel=1e-6)
+    assert ("bpd_without_label" in found) == has_bits
+    assert ("bits per dimension if the label is unknown" in finished.out) == has_bits
+    if has_bits:
+        assert found["bpd_without_label"] == pytest.approx(-expected / (784 * math.log(2)), rel=1e-6)
 
 
 def test_gaussian_noise_outside_of_the_unit_interval_is_no_fault(runs, tmp_path):

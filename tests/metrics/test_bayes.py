@@ -8,10 +8,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from nf_mnist.bijectors import Bijector
-from nf_mnist.data import Images, UniformDequantizer
+from nf_mnist.data import Images, UniformDequantizer, evaluation_noise
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
-from nf_mnist.metrics import accuracy, class_probabilities, expected_calibration_error, label_nats
+from nf_mnist.metrics import (
+    accuracy,
+    expected_calibration_error,
+    label_nats,
+    log_likelihood_by_class,
+    log_likelihood_without_label,
+)
 from tests.support.registry import make_flow
 
 SHAPE = (1, 2, 2)
@@ -37,21 +43,36 @@ def images(n: int) -> tuple[Images, Tensor]:
 
 
 @pytest.mark.parametrize("batch_size", [3, 7])
-def test_probabilities_follow_from_the_densities_by_bayes_rule(batch_size):
+def test_likelihoods_of_classes_and_without_a_label_are_those_of_a_mixture(batch_size):
     means = torch.tensor([-2.0, 0.0, 3.0])
     flow, (digits, index) = Flow(ShiftByLabel(means), SHAPE, n_classes=3), images(7)
-    found = class_probabilities(flow, UniformDequantizer(), digits, index, n_draws=2, batch_size=batch_size, seed=0)
+    found = log_likelihood_by_class(flow, UniformDequantizer(), digits, index, n_draws=2, batch_size=batch_size, seed=0)
     x = (digits.levels.double() + 0.5).flatten(1) / 256
     normal = torch.distributions.Normal(means.double(), 1.0)
-    expected = normal.log_prob(x[:, :, None]).sum(1).softmax(1)
-    assert_close(found, expected, atol=0.02, rtol=0)  # noise moves x by up to 1/512
-    assert_close(found.sum(1), torch.ones(7, dtype=torch.float64))
+    by_class = normal.log_prob(x[:, :, None]).sum(1) - 4 * math.log(256)
+    assert_close(found, by_class, atol=0.05, rtol=0)  # noise moves each of four pixels by up to 1/512
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(3, dtype=torch.float64)),
+        torch.distributions.Independent(torch.distributions.Normal(means.double()[:, None].expand(3, 4), 1.0), 1),
+    )
+    assert_close(log_likelihood_without_label(found), mixture.log_prob(x) - 4 * math.log(256), atol=0.05, rtol=0)
+
+
+def test_several_draws_are_averaged_as_probabilities():
+    flow, (digits, index) = Flow(ShiftByLabel(torch.tensor([0.0, 400.0])), SHAPE, n_classes=2), images(5)
+    dequantizer, draws = UniformDequantizer(), 3
+    found = log_likelihood_by_class(flow, dequantizer, digits, index, n_draws=draws, batch_size=5, seed=0)
+    x = torch.stack([dequantizer(digits.levels, evaluation_noise(index, SHAPE, draw, 0))[0] for draw in range(draws)])
+    for label, mean in enumerate([0.0, 400.0]):
+        density = torch.distributions.Normal(mean, 1.0).log_prob(x.double()).flatten(2).sum(2)
+        expected = density.logsumexp(0) - math.log(draws) - 4 * math.log(256)
+        assert_close(found[:, label], expected, atol=1e-3, rtol=1e-6)
 
 
 def test_a_flow_without_labels_does_not_classify():
     flow, (digits, index) = make_flow("tarflow"), images(2)
     with pytest.raises(ConfigError, match="no class labels to choose from"):
-        class_probabilities(flow, UniformDequantizer(), digits, index, n_draws=1, batch_size=2, seed=0)
+        log_likelihood_by_class(flow, UniformDequantizer(), digits, index, n_draws=1, batch_size=2, seed=0)
 
 
 def test_accuracy_and_nats_are_those_of_the_labels():

@@ -13,11 +13,14 @@ from nf_mnist.app.trained import load_classifier
 from nf_mnist.data import random_subset
 from nf_mnist.metrics import (
     accuracy,
+    bits_per_dim,
     check_classes,
     check_digits,
-    class_probabilities,
     expected_calibration_error,
+    has_bits,
     label_nats,
+    log_likelihood_by_class,
+    log_likelihood_without_label,
 )
 
 
@@ -38,12 +41,13 @@ def classify_images(task: EvaluationTask) -> dict[str, Any]:
 
     Returns:
         For each of ``flow`` and ``classifier``: ``accuracy``, ``calibration_error``, ``nats`` (mean of -log p of the
-        label) and ``seconds_per_image``; and ``n_images``.
+        label) and ``seconds_per_image``. Besides, ``n_images``; ``log_likelihood_without_label``, the mean of log p(v)
+        in nats with all classes equally likely; and ``bpd_without_label``, where bits per dimension are defined.
     """
     settings = task.settings
     images, index = random_subset(task.images, settings.get("n_images"), settings["seed"])
     begin = time.monotonic()
-    by_flow = class_probabilities(
+    by_class = log_likelihood_by_class(
         task.flow,
         task.dequantizer,
         images,
@@ -56,11 +60,16 @@ def classify_images(task: EvaluationTask) -> dict[str, Any]:
     middle = time.monotonic()
     by_classifier = load_classifier().probabilities(images.levels).cpu()
     end = time.monotonic()
-    return {
+    without_label = log_likelihood_without_label(by_class).mean().item()
+    found = {
         "n_images": len(index),
-        "flow": _scores(by_flow, images.labels, middle - begin),
+        "log_likelihood_without_label": without_label,
+        "flow": _scores(by_class.softmax(1), images.labels, middle - begin),
         "classifier": _scores(by_classifier, images.labels, end - middle),
     }
+    if has_bits(task.flow, task.dequantizer):
+        found["bpd_without_label"] = bits_per_dim(without_label, 0.0, task.flow.dims)
+    return found
 
 
 def _scores(probabilities: Tensor, labels: Tensor, seconds: float) -> dict[str, float]:
@@ -77,8 +86,11 @@ def classification_rows(found: dict[str, Any] | None) -> dict[str, str]:
     """Return rows for the table of metrics; None has no rows."""
     if found is None:
         return {}
-    return {
+    rows = {
         f"{who}: accuracy, calibration error, cost": f"{scores['accuracy']:.2%}, {scores['calibration_error']:.2%}, "
         f"{1000 * scores['seconds_per_image']:.2f} ms per image"
         for who, scores in (("flow by Bayes' rule", found["flow"]), ("released classifier", found["classifier"]))
     }
+    if "bpd_without_label" in found:
+        rows["bits per dimension if the label is unknown"] = f"{found['bpd_without_label']:.4f}"
+    return rows

@@ -3,9 +3,10 @@
 from nf_mnist.metrics.bayes import (
     accuracy,
     check_classes,
-    class_probabilities,
     expected_calibration_error,
     label_nats,
+    log_likelihood_by_class,
+    log_likelihood_without_label,
 )
 from nf_mnist.metrics.digits import CONFIDENT, check_digits, class_histogram, class_kl, confident_share
 from nf_mnist.metrics.draws import Drawn, Sampling, draw_levels, sample_labels
@@ -63,7 +64,6 @@ __all__ = [
     "chi_moments",
     "class_histogram",
     "class_kl",
-    "class_probabilities",
     "confident_share",
     "count_parameters",
     "draw_levels",
@@ -76,6 +76,8 @@ __all__ = [
     "label_nats",
     "largest_r_hat",
     "likelihood_unit",
+    "log_likelihood_by_class",
+    "log_likelihood_without_label",
     "log_mean_exp",
     "moments",
     "nearest",

@@ -10,12 +10,13 @@ from nf_mnist.data import Dequantizer, Images, evaluation_noise
 from nf_mnist.errors import ConfigError
 from nf_mnist.flows import Flow
 from nf_mnist.hardware import seeded
+from nf_mnist.metrics.likelihood import log_mean_exp
 
 N_BINS = 15
 
 
 @torch.no_grad()
-def class_probabilities(
+def log_likelihood_by_class(
     flow: Flow,
     dequantizer: Dequantizer,
     images: Images,
@@ -26,10 +27,10 @@ def class_probabilities(
     seed: int,
     progress: Any = iter,
 ) -> Tensor:
-    """Return p(class | image) with equally likely classes, shape (n_images, n_classes), in float64 on the CPU.
+    """Return log p(v | c) in nats for each image v and class c, shape (n_images, n_classes), in float64 on the CPU.
 
-    ``p(c | v)`` is proportional to ``p(v | c)``, the mean of ``p(x | c) / q(x | v)`` over draws of x. All classes see
-    the same draws.
+    It is estimated by the log of the mean of ``p(x | c) / q(x | v)`` over draws of x. All classes see the same draws.
+    By Bayes' rule with equally likely classes, its softmax over classes is p(c | v).
 
     Args:
         flow: Flow with class labels, in evaluation mode.
@@ -58,8 +59,17 @@ def class_probabilities(
                 with seeded(seed + draw):  # estimates of log p share their noise, so that it hardly changes the choice
                     by_class.append(flow.log_prob(x, labels + label).double() - log_q)
             draws.append(torch.stack(by_class, 1))
-        found.append(torch.stack(draws).logsumexp(0).softmax(1).cpu())
+        found.append(log_mean_exp(torch.stack(draws)).cpu())
     return torch.cat(found)
+
+
+def log_likelihood_without_label(log_likelihood: Tensor) -> Tensor:
+    """Return log p(v) in nats of images whose class is unknown, shape (n_images,): all classes are equally likely.
+
+    Args:
+        log_likelihood: log p(v | c), shape (n_images, n_classes).
+    """
+    return log_mean_exp(log_likelihood.T)
 
 
 def check_classes(flow: Flow) -> None:
