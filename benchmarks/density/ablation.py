@@ -10,12 +10,15 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import add_row, rows_of, time_budget
 from nf_mnist.hardware import describe
 
 RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
+TRAIN = ("nf_mnist.train",)
 HIERARCHICAL = ["experiment=hierarchical_1h"]
 AFFINE = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
 HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # trained with output_dir=outputs/hierarchical_1h
@@ -37,26 +40,39 @@ VARIANTS = {
 }
 
 
-def train(overrides: list[str], minutes: float, folder: Path) -> dict[str, float]:
-    """Train a variant and return its metrics on validation images."""
-    budget = time_budget(minutes)
+def train(module: Sequence[str], overrides: list[str], minutes: float, folder: Path) -> dict[str, Any]:
+    """Train a variant with the command of a module and return its metrics on validation images."""
     settings = [
+        "trainer.val_check_interval=100000",
         "evaluation.split=validation",
         "evaluation.n_draws=1",
         f"output_dir={folder}",
         "logger.tensorboard=null",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "nf_mnist.train",
-        *overrides,
-        budget,
-        "trainer.val_check_interval=100000",
-        *settings,
-    ]
-    subprocess.run(command, check=True)
+    subprocess.run([sys.executable, "-m", *module, *overrides, time_budget(minutes), *settings], check=True)
     return json.loads((folder / "metrics.json").read_text())
+
+
+def add_variant(out: Path, name: str, overrides: list[str], minutes: float, module: Sequence[str] = TRAIN) -> None:
+    """Train a variant and add its row, unless there is one of the same minutes and hardware.
+
+    Args:
+        out: File of results.
+        name: Name of the variant.
+        overrides: Overrides of the training.
+        minutes: Time of the training.
+        module: Module that trains, and what it takes before overrides.
+    """
+    key = f"{name}, {minutes:g} min, {describe()}"
+    if key in rows_of(out):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = train(module, overrides, minutes, Path(folder) / "run")
+    measured = {key: metrics[key] for key in ("bpd", "parameters", "n_images", "hardware")}
+    settings = {"minutes": minutes, "seed": 0, "overrides": " ".join(overrides)}
+    images = metrics["training"]["images"]
+    add_row(out, key, {"variant": name, **settings, "images": images, **measured})
+    print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)
 
 
 def main() -> None:
@@ -66,15 +82,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     options = parser.parse_args()
     for name in options.variants:
-        key = f"{name}, {options.minutes:g} min, {describe()}"
-        if key in rows_of(RESULT):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            metrics = train(VARIANTS[name], options.minutes, Path(folder) / "run")
-        measured = {key: metrics[key] for key in ("bpd", "parameters", "n_images", "hardware")}
-        settings = {"minutes": options.minutes, "seed": 0, "overrides": " ".join(VARIANTS[name])}
-        add_row(RESULT, key, {"variant": name, **settings, **measured})
-        print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)
+        add_variant(RESULT, name, VARIANTS[name], options.minutes)
 
 
 if __name__ == "__main__":
