@@ -18,6 +18,17 @@ COLUMNS = (
     "images seen",
     "core",
 )
+QUALITY_OF_TRAINED = ("Frechet distance (of so many)", "recall", "confident share")
+TRAINED = (  # model, its result, and its label in the results of drawn samples
+    ("hierarchical, level_prior=resampled", "hierarchical_1h_resampled", ""),
+    ("hierarchical", "hierarchical_1h", ""),
+    ("conditional", "conditional_1h", ""),
+    ("uva_multiscale", "uva_multiscale_bound", ""),
+    ("resflow", "resflow", "`resflow`"),
+    ("flow_matching", "flow_matching", "`flow_matching`, guidance 0.3"),
+    ("maf", "maf_2h", ""),
+    ("tarflow", "", "`tarflow_2h`, guidance 0.3, denoised"),
+)
 
 
 def baselines() -> str:
@@ -53,6 +64,46 @@ def _score(row: dict[str, Any]) -> str:
     return f"{row['bpd']:.3f} +- {row['bpd_standard_error']:.3f} ({row['n_images']} images)"
 
 
+def within_two_hours() -> str:
+    """Return the best of each model that was trained from scratch for one or two hours: likelihood and samples."""
+    drawn = read_result("drawn_samples")["rows"].values()
+    lines = []
+    for model, name, label in TRAINED:
+        likelihood = read_result(name) if name else {}
+        samples = [row for row in drawn if row["label"] == label]
+        training = (likelihood or samples[0])["training"]
+        measured = [row["quality"] for row in samples] or [likelihood.get("quality")]
+        qualities = [quality for quality in measured if quality]
+        lines.append(
+            (
+                f"`{model}`",
+                _bound_of(likelihood) if likelihood else "",
+                label.partition(", ")[2],
+                *(_mean_quality(qualities) if qualities else ("", "", "")),
+                f"{training['seconds'] / 60:.0f} min, {training['images'] / TRAINING_IMAGES:.1f} epochs",
+                training["hardware"].rpartition(", torch")[0],
+            )
+        )
+    return table(("model", "test bpd", "samples", *QUALITY_OF_TRAINED, "training", "on"), lines)
+
+
+def _bound_of(metrics: dict[str, Any]) -> str:
+    """Return bits per dimension, the bound over several draws, and of how many images if not of all."""
+    several = f" ({metrics['bpd_log_mean_exp']:.3f} over {metrics['n_draws']} draws)" if metrics["n_draws"] > 1 else ""
+    part = f", {metrics['n_images']:,} images" if metrics["n_images"] < TEST_IMAGES else ""
+    return f"{metrics['bpd']:.3f}{several}{part}"
+
+
+def _mean_quality(qualities: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """Return Frechet distance, recall and confident share of samples at temperature 1.0, in the mean over seeds."""
+    rows = [row for quality in qualities for row in quality["temperatures"] if row["temperature"] == 1.0]
+    distance, recall, share = (
+        mean(row[key] for row in rows) for key in ("frechet_distance", "recall", "confident_share")
+    )
+    number = f"{qualities[0]['n_samples']:,}" + (f" x {len(qualities)}" if len(qualities) > 1 else "")
+    return f"{distance:.1f} ({number})", f"{recall:.2f}", f"{share:.1%}"
+
+
 def seeds() -> str:
     """Return the spread of bits per dimension over seeds, for models with several seeds."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -80,83 +131,6 @@ def bound() -> str:
         (f"log-mean-exp over {draws}", f"{metrics['bpd_log_mean_exp']:.3f}"),
     ]
     return table((f"{metrics['n_images']:,} test images, {draws} draws each, after {epochs:.1f} epochs", "bpd"), rows)
-
-
-def density_ablation() -> str:
-    """Return what each part of ``hierarchical`` is worth at equal time."""
-    rows = read_result("density_ablation")["rows"].values()
-    lines = [
-        (
-            row["variant"],
-            f"{row['bpd']:.3f}",
-            f"{row['minutes']:.0f}",
-            f"{row['parameters']:,}",
-            row["hardware"].rpartition(", torch")[0],
-            f"`{row['overrides']}`",
-        )
-        for row in sorted(rows, key=lambda row: row["bpd"])
-    ]
-    return table(("variant", "validation bpd", "minutes", "parameters", "on", "overrides"), lines)
-
-
-def bits_by_coupling() -> str:
-    """Return the bits of each coupling of hierarchical flows, on training and on validation images."""
-    runs = read_result("bits_by_coupling")["rows"]
-    n_couplings = len(next(iter(runs.values()))["training"])
-    names = [f"scale {i // 3 + 1}, channel {3 - i % 3}" for i in range(n_couplings - 1)]
-    cells = [_of_couplings(run["training"], run["validation"]) for run in runs.values()]
-    lines = [
-        (name, *(cell for column in columns for cell in column))
-        for name, *columns in zip([*names, "last image", "together"], *cells, strict=True)
-    ]
-    heads = [f"`{name}`, {what}" for name in runs for what in ("training images", "validation images", "difference")]
-    return table(("coupling", *heads), lines)
-
-
-def level_prior() -> str:
-    """Return the bits of released weights without and with a level prior, by split and by what is hidden."""
-    lines = [
-        (
-            f"`{name}`",
-            f"{row['n_images']:,} {row['split']} images" + (f", {row['mask']} half hidden" if row["mask"] else ""),
-            f"{row['none']['bpd']:.4f}",
-            f"{row['resampled']['bpd']:.4f}",
-        )
-        for name, row in ((key.split()[0], row) for key, row in read_result("level_prior")["rows"].items())
-    ]
-    return table(("weights", "images", "without the prior", "with it"), lines)
-
-
-def bits_by_kind() -> str:
-    """Return the bits of kinds of pixels and of images, without and with a level prior."""
-    rows = read_result("bits_by_kind")["rows"]
-    columns = [_kinds_of(row) for row in rows.values()]
-    lines = [(name, *(f"{column[name]:.3f}" for column in columns)) for name in columns[0]]
-    return table(("bits per dimension of", *(f"`{key}`" for key in rows)), lines)
-
-
-def odd_images() -> str:
-    """Return the bits of changed images without and with the level prior that is not for them."""
-    rows = read_result("odd_images")["rows"]
-    lines = [
-        (name, f"{row['none']:.3f}", f"{row['resampled']:.3f}", f"{row['resampled'] - row['none']:+.3f}")
-        for name, row in rows.items()
-    ]
-    return table(("validation images", "without the prior", "with it", "difference"), lines)
-
-
-def _kinds_of(row: dict[str, Any]) -> dict[str, float]:
-    """Return bits per dimension by kinds of pixels and of images, under their names and shares."""
-    bits = {"all": row["bpd"], "black, white or grey": row["which_kind"], "which level, given that": row["which_level"]}
-    for field, share, of in (("by_kind", "share_of_pixels", "pixels"), ("by_side", "share_of_images", "images")):
-        bits |= {f"{part}, {row[share][part]:.1%} of {of}": value for part, value in row[field].items()}
-    return bits
-
-
-def _of_couplings(training: list[float], validation: list[float]) -> list[tuple[str, str, str]]:
-    """Return bits of training and validation images and their difference, for each coupling and for their sum."""
-    pairs = zip([*training, sum(training)], [*validation, sum(validation)], strict=True)
-    return [(f"{seen:.4f}", f"{unseen:.4f}", f"{unseen - seen:+.4f}") for seen, unseen in pairs]
 
 
 def depth() -> str:
