@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import add_row, rows_of, time_budget
+from nf_mnist.checkpoints.reading import read_checkpoint
+from nf_mnist.checkpoints.records import training_record
 from nf_mnist.hardware import describe
 
 RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
@@ -68,9 +70,9 @@ def add_variant(out: Path, name: str, overrides: list[str], minutes: float, modu
         return
     with tempfile.TemporaryDirectory() as folder:
         metrics = train(module, overrides, minutes, Path(folder) / "run")
+        images = training_record(read_checkpoint(Path(folder) / "run" / "checkpoints" / "best.ckpt"))["images"]
     measured = {key: metrics[key] for key in ("bpd", "parameters", "n_images", "hardware")}
     settings = {"minutes": minutes, "seed": 0, "overrides": " ".join(overrides)}
-    images = metrics["training"]["images"]
     add_row(out, key, {"variant": name, **settings, "images": images, **measured})
     print(f"{name}: {metrics['bpd']:.4f} bpd, {metrics['parameters']:,} parameters", flush=True)
 
