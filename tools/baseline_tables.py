@@ -20,7 +20,7 @@ COLUMNS = (
 )
 QUALITY_OF_TRAINED = ("Frechet distance (of so many)", "recall", "confident share")
 TRAINED = (  # model, its result, and its label in the results of drawn samples
-    ("hierarchical, level_prior=resampled", "hierarchical_1h_resampled", ""),
+    ("hierarchical, level_prior=resampled", "hierarchical_1h_resampled", "`hierarchical_1h_resampled`"),
     ("hierarchical", "hierarchical_1h", ""),
     ("conditional", "conditional_1h", ""),
     ("uva_multiscale", "uva_multiscale_bound", ""),
