@@ -4,8 +4,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from tools.from_results import TRAINING_IMAGES, read_result, table
-from tools.quality_tables import QUALITY_COLUMNS, quality_columns
-from tools.result_tables import published_bpd
+from tools.quality_tables import QUALITY_COLUMNS, QUALITY_KEYS, quality_columns
+from tools.result_tables import log_mean_exp, published_bpd, training_cost
 
 TEST_IMAGES = 10_000
 COLUMNS = (
@@ -18,13 +18,12 @@ COLUMNS = (
     "images seen",
     "core",
 )
-QUALITY_OF_TRAINED = ("Frechet distance (of so many)", "recall", "confident share")
 TRAINED = (  # model, its result, and its label in the results of drawn samples
     ("hierarchical, level_prior=resampled", "hierarchical_1h_resampled", "`hierarchical_1h_resampled`"),
     ("hierarchical", "hierarchical_1h", ""),
     ("conditional", "conditional_1h", ""),
     ("uva_multiscale", "uva_multiscale_bound", ""),
-    ("resflow", "resflow", "`resflow`"),
+    ("resflow", "resflow", ""),
     ("flow_matching", "flow_matching", "`flow_matching`, guidance 0.3"),
     ("maf", "maf_2h", ""),
     ("tarflow", "", "`tarflow_2h`, guidance 0.3, denoised"),
@@ -58,50 +57,33 @@ def _core(row: dict[str, Any]) -> str:
 
 
 def _score(row: dict[str, Any]) -> str:
-    """Return bits per dimension, with the standard error if they are those of a sample of the test images."""
+    """Return bits per dimension, and of a sample of the test images its size and the standard error."""
     if row["n_images"] == TEST_IMAGES:
         return f"{row['bpd']:.3f}"
-    return f"{row['bpd']:.3f} +- {row['bpd_standard_error']:.3f} ({row['n_images']} images)"
+    error = f" +- {row['bpd_standard_error']:.3f}" if "bpd_standard_error" in row else ""
+    return f"{row['bpd']:.3f}{error} ({row['n_images']} images)"
 
 
 def within_two_hours() -> str:
-    """Return the best of each model that was trained from scratch for one or two hours: likelihood and samples."""
+    """Return the best of each model that was trained from scratch for up to two hours: likelihood and samples."""
     drawn = read_result("drawn_samples")["rows"].values()
     lines = []
     for model, name, label in TRAINED:
         likelihood = read_result(name) if name else {}
-        samples = [row for row in drawn if row["label"] == label]
-        training = (likelihood or samples[0])["training"]
-        measured = [row["quality"] for row in samples] or [likelihood.get("quality")]
-        qualities = [quality for quality in measured if quality]
-        lines.append(
-            (
-                f"`{model}`",
-                _bound_of(likelihood) if likelihood else "",
-                label.partition(", ")[2],
-                *(_mean_quality(qualities) if qualities else ("", "", "")),
-                f"{training['seconds'] / 60:.0f} min, {training['images'] / TRAINING_IMAGES:.1f} epochs",
-                training["hardware"].rpartition(", torch")[0],
-            )
-        )
-    return table(("model", "test bpd", "samples", *QUALITY_OF_TRAINED, "training", "on"), lines)
+        rows = [row for row in drawn if row["label"] == label] or [likelihood]
+        bits = _score(likelihood) + log_mean_exp(likelihood) if likelihood else ""
+        samples = _samples([row["quality"] for row in rows if "quality" in row])
+        lines.append((f"`{model}`", bits, *samples, label.partition(", ")[2], training_cost(rows[0]["training"])))
+    return table(("model", "test bpd", "samples", *QUALITY_COLUMNS, "drawn with", "training"), lines)
 
 
-def _bound_of(metrics: dict[str, Any]) -> str:
-    """Return bits per dimension, the bound over several draws, and of how many images if not of all."""
-    several = f" ({metrics['bpd_log_mean_exp']:.3f} over {metrics['n_draws']} draws)" if metrics["n_draws"] > 1 else ""
-    part = f", {metrics['n_images']:,} images" if metrics["n_images"] < TEST_IMAGES else ""
-    return f"{metrics['bpd']:.3f}{several}{part}"
-
-
-def _mean_quality(qualities: list[dict[str, Any]]) -> tuple[str, str, str]:
-    """Return Frechet distance, recall and confident share of samples at temperature 1.0, in the mean over seeds."""
+def _samples(qualities: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the number of samples at temperature 1.0 and their quality, in the mean over seeds; blanks for none."""
+    if not qualities:
+        return ("",) * (1 + len(QUALITY_COLUMNS))
     rows = [row for quality in qualities for row in quality["temperatures"] if row["temperature"] == 1.0]
-    distance, recall, share = (
-        mean(row[key] for row in rows) for key in ("frechet_distance", "recall", "confident_share")
-    )
-    number = f"{qualities[0]['n_samples']:,}" + (f" x {len(qualities)}" if len(qualities) > 1 else "")
-    return f"{distance:.1f} ({number})", f"{recall:.2f}", f"{share:.1%}"
+    number = f"{qualities[0]['n_samples']:,}" + (f" x {len(rows)}" if len(rows) > 1 else "")
+    return number, *quality_columns({key: mean(row[key] for row in rows) for key in QUALITY_KEYS})
 
 
 def seeds() -> str:

@@ -1,40 +1,25 @@
 """Tables of where the bits of hierarchies are, and of what each part of them is worth, from ``results/``."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tools.from_results import read_result, table
+from tools.from_results import read_result, short_hardware, table
 
 
 def density_ablation() -> str:
     """Return what each part of ``hierarchical`` is worth at equal time."""
-    rows = read_result("density_ablation")["rows"].values()
-    lines = [
-        (
-            row["variant"],
-            f"{row['bpd']:.3f}",
-            f"{row['minutes']:.0f}",
-            f"{row['parameters']:,}",
-            row["hardware"].rpartition(", torch")[0],
-            f"`{row['overrides']}`",
-        )
-        for row in sorted(rows, key=lambda row: row["bpd"])
-    ]
-    return table(("variant", "validation bpd", "minutes", "parameters", "on", "overrides"), lines)
+    columns = {
+        "parameters": lambda row: f"{row['parameters']:,}",
+        "on": short_hardware,
+        "overrides": lambda row: f"`{row['overrides']}`",
+    }
+    return _ablation("density_ablation", "variant", columns)
 
 
 def prior_ablation() -> str:
     """Return what each part of the level prior is worth at equal time."""
-    lines = [
-        (
-            row["variant"],
-            f"{row['bpd']:.3f}",
-            f"{row['minutes']:.0f}",
-            f"{row['images']:,}",
-            row["hardware"].rpartition(", torch")[0],
-        )
-        for row in sorted(read_result("prior_ablation")["rows"].values(), key=lambda row: row["bpd"])
-    ]
-    return table(("level prior", "validation bpd", "minutes", "images seen", "on"), lines)
+    columns = {"images seen": lambda row: f"{row['images']:,}", "on": short_hardware}
+    return _ablation("prior_ablation", "level prior", columns)
 
 
 def bits_by_coupling() -> str:
@@ -81,6 +66,15 @@ def odd_images() -> str:
         for name, row in rows.items()
     ]
     return table(("validation images", "without the prior", "with it", "difference"), lines)
+
+
+def _ablation(name: str, what: str, further: Mapping[str, Callable[[dict[str, Any]], str]]) -> str:
+    """Return variants by their bits, each with its minutes and what functions of its row, by column, say further."""
+    lines = [
+        (row["variant"], f"{row['bpd']:.3f}", f"{row['minutes']:.0f}", *(cell(row) for cell in further.values()))
+        for row in sorted(read_result(name)["rows"].values(), key=lambda row: row["bpd"])
+    ]
+    return table((what, "validation bpd", "minutes", *further), lines)
 
 
 def _kinds_of(row: dict[str, Any]) -> dict[str, float]:

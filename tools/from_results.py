@@ -14,6 +14,11 @@ def read_result(name: str) -> Any:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
+def short_hardware(row: dict[str, Any]) -> str:
+    """Return the hardware of a row without the version of torch."""
+    return row["hardware"].rpartition(", torch")[0]
+
+
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a Markdown table; bars in cells are escaped."""
     lines = ([cell.replace("|", "\\|") for cell in line] for line in (columns, ("---",) * len(columns), *rows))

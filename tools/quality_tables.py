@@ -6,6 +6,7 @@ from typing import Any
 from tools.from_results import read_result, table
 
 QUALITY_COLUMNS = ("Frechet distance", "precision", "recall", "confident share")
+QUALITY_KEYS = ("frechet_distance", "precision", "recall", "confident_share")  # of these columns
 
 
 def quality() -> str:

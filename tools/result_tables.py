@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tools.from_results import ROOT, TRAINING_IMAGES, read_result, table
+from tools.from_results import ROOT, TRAINING_IMAGES, read_result, short_hardware, table
 
 COLUMNS = ("model", "test bpd", "parameters", "training", "source, or command")
 CP3_COLUMNS = ("CP3's protocol", "log-likelihood in logit space, nats", "parameters", "training", "source, or command")
@@ -67,10 +67,17 @@ def _best(names: list[str]) -> str:
     return f"**{min(read_result(name)['bpd'] for name in names):.3f}**" if names else ""
 
 
-def _log_mean_exp(metrics: dict[str, Any]) -> str:
+def log_mean_exp(metrics: dict[str, Any]) -> str:
+    """Return the bound over several draws in brackets, or nothing if there is none."""
     draws = metrics["n_draws"]
     has_several = draws > 1 and "bpd_log_mean_exp" in metrics
     return f" ({metrics['bpd_log_mean_exp']:.3f} over {draws} draws)" if has_several else ""
+
+
+def training_cost(training: dict[str, Any]) -> str:
+    """Return the epochs, minutes and hardware of a training record."""
+    epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
+    return f"{epochs:.1f} epochs, {minutes:.0f} min, {short_hardware(training)}"
 
 
 def _config_group(name: str) -> str:
@@ -79,12 +86,9 @@ def _config_group(name: str) -> str:
 
 
 def _our_row(name: str, metrics: dict[str, Any], command: str) -> Row:
-    training = metrics["training"]
-    epochs, minutes = training["images"] / TRAINING_IMAGES, training["seconds"] / 60
-    hardware = training["hardware"].rpartition(", torch")[0]
     if "bpd" in metrics:
         key = metrics["bpd"]
-        score = f"{key:.3f}" + _log_mean_exp(metrics)
+        score = f"{key:.3f}" + log_mean_exp(metrics)
     else:
         key = metrics["log_likelihood"]
         score = f"{key:.1f}"
@@ -92,7 +96,7 @@ def _our_row(name: str, metrics: dict[str, Any], command: str) -> Row:
         f"**`{name}`**",
         f"**{score}**",
         f"{metrics['parameters']:,}",
-        f"{epochs:.1f} epochs, {minutes:.0f} min, {hardware}",
+        training_cost(metrics["training"]),
         command,
     )
 
