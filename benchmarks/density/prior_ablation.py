@@ -1,4 +1,4 @@
-"""What is each part of the level prior worth? ``python -m benchmarks.density.prior_ablation [--minutes 4]``.
+"""What is each part of the level prior worth? ``python -m benchmarks.density.prior_ablation [--minutes 3]``.
 
 Trains ``hierarchical`` from scratch for the same time without a prior, with palettes, with the tables of how MNIST was
 resampled, with these less a part, and with training images drawn anew, one after another. Measures each on all
@@ -27,7 +27,7 @@ VARIANTS = {
 def main() -> None:
     """Train the variants that are missing, and add their rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
