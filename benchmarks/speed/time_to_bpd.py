@@ -44,7 +44,8 @@ def measure_ours(name: str, minutes: float, n_test: int, threads: int) -> dict[s
         given = [*OURS[name], time_budget(minutes), "trainer.max_epochs=-1", "trainer.limit_val_batches=2"]
         given += ["logger.tensorboard=null", f"output_dir={folder}", "evaluation.split=test", "evaluation.n_draws=1"]
         given += [f"evaluation.n_images={n_test}", *(f"callbacks.{view}=null" for view in ("samples", "inpainting"))]
-        _run([sys.executable, "-m", "nf_mnist.train", *given], threads)
+        for line in _lines([sys.executable, "-m", "nf_mnist.train", *given], threads):
+            print(line, end="", flush=True)
         metrics, record = (json.loads(Path(folder, f"{file}.json").read_text()) for file in ("metrics", "run"))
     kept = {key: metrics[key] for key in ("bpd", "parameters", "n_images")}
     return {**kept, "seconds": metrics["training_seconds"], "fewest_threads": record["fewest_threads"]}
@@ -54,13 +55,17 @@ def measure_peer(name: str, marks: Sequence[float], n_test: int, threads: int) -
     """Train a flow of another library until the last mark; yield its row at each mark."""
     module = "benchmarks.speed.time_to_bpd"
     arguments = ["--peer", name, "--marks", *map(str, marks), "--test-images", str(n_test)]
-    for line in _run([sys.executable, "-m", module, *arguments], threads).splitlines():
+    for line in _lines([sys.executable, "-m", module, *arguments], threads):
         yield json.loads(line)
 
 
-def _run(command: Sequence[str], threads: int) -> str:
+def _lines(command: Sequence[str], threads: int) -> Iterator[str]:
+    """Run a command; yield the lines it prints, as it prints them, so that no row waits for the last."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        yield from process.stdout or ()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def train_peer(name: str, marks: Sequence[float], n_test: int) -> Iterator[dict[str, Any]]:
