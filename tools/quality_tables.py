@@ -3,7 +3,7 @@
 from statistics import mean, stdev
 from typing import Any
 
-from tools.from_results import read_result, table
+from tools.from_results import read_result, short_hardware, table
 
 QUALITY_COLUMNS = ("Frechet distance", "precision", "recall", "confident share")
 QUALITY_KEYS = ("frechet_distance", "precision", "recall", "confident_share")  # of these columns
@@ -42,6 +42,27 @@ def drawn_samples() -> str:
     for n, floor in floors.items():
         lines.append(("training images, the floor", f"{n:,} x {len(floor)}", *_over_seeds([*floor.values()])))
     return table(("samples", "number x seeds", *QUALITY_COLUMNS, "class KL", "memorized share"), lines)
+
+
+def bayes_accuracy() -> str:
+    """Return how well flows with labels classify by Bayes' rule, beside the released classifier."""
+    columns = ("flow", "images", "draws", "steps of the solver", "accuracy", "calibration error", "of the classifier")
+    lines = []
+    for row in read_result("bayes_accuracy")["rows"].values():
+        flow, classifier = row["flow"], row["classifier"]
+        lines.append(
+            (
+                f"`{row['model']}`",
+                f"{row['n_images']:,} of {row['split']}",
+                f"{row['n_draws']}",
+                f"{row['solver_steps'] or ''}",
+                f"{flow['accuracy']:.2%} +- {row['standard_error']:.2%}",
+                f"{flow['calibration_error']:.2%}",
+                f"{classifier['accuracy']:.2%}",
+                f"{flow['seconds_per_image']:.2g} s on {short_hardware(row)}",
+            )
+        )
+    return table((*columns, "cost of an image"), lines)
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
