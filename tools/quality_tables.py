@@ -46,7 +46,7 @@ def drawn_samples() -> str:
 
 def bayes_accuracy() -> str:
     """Return how well flows with labels classify by Bayes' rule, beside the released classifier."""
-    columns = ("flow", "images", "draws", "steps of the solver", "accuracy", "calibration error", "of the classifier")
+    columns = ("flow", "images", "draws", "tolerance", "accuracy", "calibration error", "of the classifier")
     lines = []
     for row in read_result("bayes_accuracy")["rows"].values():
         flow, classifier = row["flow"], row["classifier"]
@@ -55,7 +55,7 @@ def bayes_accuracy() -> str:
                 f"`{row['model']}`",
                 f"{row['n_images']:,} of {row['split']}",
                 f"{row['n_draws']}",
-                f"{row['solver_steps'] or ''}",
+                f"{row['tolerance'] or ''}",
                 f"{flow['accuracy']:.2%} +- {row['standard_error']:.2%}",
                 f"{flow['calibration_error']:.2%}",
                 f"{classifier['accuracy']:.2%}",

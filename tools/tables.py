@@ -22,7 +22,7 @@ from tools.diagnosis_tables import blind_diagnosis, checks, cures, diagnosed_flo
 from tools.from_results import ROOT
 from tools.gpu_tables import gpu_cases, gpu_checks, gpu_machine, gpu_round_trips, gpu_speed
 from tools.inpainting_tables import completing, inpainting
-from tools.quality_tables import drawn_samples, quality
+from tools.quality_tables import bayes_accuracy, drawn_samples, quality
 from tools.result_tables import models, results
 from tools.riddle_tables import riddles
 from tools.speed_tables import (
@@ -49,7 +49,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "docs/diagnose.md": [checks, planted_faults, cures, diagnosed_flows],
     "docs/gpu.md": [gpu_machine, gpu_cases, gpu_round_trips, gpu_speed, gpu_checks],
     "docs/inpainting.md": [inpainting],
-    "docs/quality.md": [quality, drawn_samples],
+    "docs/quality.md": [quality, drawn_samples, bayes_accuracy],
     "docs/results.md": [results, completing, diagnosis],
     "docs/riddles.md": [riddles],
     "docs/speed.md": [
