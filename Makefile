@@ -44,7 +44,8 @@ types: setup  ## Check types
 
 bench: setup  ## Measure speed, also against other libraries (about half an hour)
 	$(PIP) install -c constraints.txt -e '.[peers]'
-	for name in training_throughput peers data_path step_profile muon_iterations logging_cost; do $(BIN)/python -m benchmarks.speed.$$name || exit 1; done
+	for name in training_throughput data_path step_profile muon_iterations logging_cost; do $(BIN)/python -m benchmarks.speed.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.speed.peers --architectures glow realnvp flat
 	$(BIN)/python -m tools.tables
 
 gpu: setup  ## Measure a GPU, in at most ten minutes and without a network
