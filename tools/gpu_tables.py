@@ -18,7 +18,7 @@ def gpu_machine() -> str:
 
 
 def gpu_cases() -> str:
-    """Return how many of the pretended GPU's cases pass on the card, and which do not."""
+    """Return how many of the simulated GPU's cases pass on the card, and which do not."""
     found = read_result("gpu_cases")
     rows = found["rows"]
     failed = [(name, row["error"]) for name, row in rows.items() if row["error"]]

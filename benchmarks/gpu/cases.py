@@ -1,4 +1,4 @@
-"""The cases of the pretended GPU on the real one: devices do not mix, and no training step waits for the card."""
+"""The cases of the simulated GPU on the real one: devices do not mix, and no training step waits for the card."""
 
 import os
 import subprocess

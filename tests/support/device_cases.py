@@ -1,4 +1,4 @@
-"""What runs on a pretended GPU and on a real one: trainings of two steps, and what comes after a training."""
+"""What runs on a simulated GPU and on a real one: trainings of two steps, and what comes after a training."""
 
 import lightning as L
 import torch

@@ -1,4 +1,4 @@
-"""The cases of the pretended GPU on a real one; ``python -m benchmarks.gpu`` runs them, and no other test does.
+"""The cases of the simulated GPU on a real one; ``python -m benchmarks.gpu`` runs them, and no other test does.
 
 From the second training step on the CPU must never wait for the card: torch warns wherever it does. In a rehearsal the
 variable ``NF_MNIST_CASES_DEVICE`` is ``cpu``.

@@ -1,6 +1,6 @@
-"""On a pretended GPU no operation mixes devices, and from the second training step on the CPU waits for nothing.
+"""On a simulated GPU no operation mixes devices, and from the second training step on the CPU waits for nothing.
 
-The pretended device stays registered in its process and is then torch's accelerator, so the cases run in another one.
+The simulated device stays registered in its process and is then torch's accelerator, so the cases run in another one.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ FEW = "devices or samples or recorded or ema_clipped or gaussianize"
 
 def run_cases(chosen: str) -> None:
     options = ["-q", "-p", "no:cacheprovider", "--tb=short", "-k", chosen]
-    command = [sys.executable, "-m", "pytest", *options, "tests/support/pretended_gpu_cases.py"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/support/simulated_gpu_cases.py"]
     done = subprocess.run(command, capture_output=True, text=True)
     if "skipped" in done.stdout.splitlines()[-1]:
         pytest.skip(done.stdout)

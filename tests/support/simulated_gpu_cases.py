@@ -1,4 +1,4 @@
-"""Cases for the pretended GPU; ``tests/test_pretended_gpu.py`` runs them in a process of their own.
+"""Cases for the simulated GPU; ``tests/test_simulated_gpu.py`` runs them in a process of their own.
 
 From the second training step on the CPU must never wait for the device. What comes after training may wait, but no
 operation may mix devices anywhere.
@@ -14,11 +14,11 @@ from nf_mnist.metrics.neighbours import precision_recall
 from nf_mnist.metrics.sample_quality import ReferenceImages
 from nf_mnist.nets import Classifier
 from tests.support.device_cases import CASES, check_what_comes_after_training, train_two_steps
-from tests.support.pretended_gpu import NAME, MixedDevicesError, pretended_gpu
+from tests.support.simulated_gpu import NAME, MixedDevicesError, simulated_gpu
 
 # The solver of ffjord chooses each step by the error of the last one, which the CPU has to know.
 MAY_WAIT = {"ffjord": "ode.py"}
-SETTINGS = ["trainer.accelerator=pretended", "trainer.strategy=pretended"]
+SETTINGS = ["trainer.accelerator=simulated", "trainer.strategy=simulated"]
 
 
 class SecondStep(L.Callback):
@@ -39,7 +39,7 @@ def train(gpu, tmp_path, model, overrides):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_second_training_step_waits_for_nothing(case, tmp_path):
-    with pretended_gpu() as gpu:
+    with simulated_gpu() as gpu:
         trainer, module, _ = train(gpu, tmp_path, *CASES[case])
         assert "val/loss" in trainer.callback_metrics, "it was validated"
         allowed = MAY_WAIT.get(case, "no file")
@@ -51,7 +51,7 @@ def test_the_second_training_step_waits_for_nothing(case, tmp_path):
 
 def test_losses_are_scaled_in_float16(tmp_path):
     settings = ["trainer.precision=16-mixed", "optimizer.fused=false", "callbacks=skip_bad_steps"]
-    with pretended_gpu() as gpu:
+    with simulated_gpu() as gpu:
         trainer, *_ = train(gpu, tmp_path, "glow", settings)
         assert trainer.precision_plugin.scaler.get_scale() == INITIAL_LOSS_SCALE
     assert trainer.callback_metrics["health/skipped_steps"] == 0
@@ -59,13 +59,13 @@ def test_losses_are_scaled_in_float16(tmp_path):
 
 @pytest.mark.parametrize("model", ["glow", "conditional"])
 def test_what_comes_after_training_keeps_to_the_device(model, tmp_path):
-    with pretended_gpu() as gpu:
+    with simulated_gpu() as gpu:
         _, module, data = train(gpu, tmp_path, model, [])
         check_what_comes_after_training(module, data, NAME)
 
 
 def test_an_evaluation_waits_as_often_for_many_batches_as_for_one(tmp_path):
-    with pretended_gpu() as gpu:
+    with simulated_gpu() as gpu:
         _, module, data = train(gpu, tmp_path, "glow", [])
         flow, n_waits = module.flow.eval().to(NAME), []
         for batch_size in (8, 2):
@@ -86,14 +86,14 @@ def test_samples_are_compared_with_images_on_the_device(monkeypatch):
 
     monkeypatch.setattr(sample_quality, "precision_recall", spy)
     levels = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with pretended_gpu():
+    with simulated_gpu():
         reference = ReferenceImages(Classifier(1).eval().to(NAME), levels, levels)
         found = reference.measure(levels)
     assert (found.precision, found.recall, devices) == (1, 1, [NAME, NAME])
 
 
 def test_devices_do_not_mix():
-    with pretended_gpu():
+    with simulated_gpu():
         here, there = torch.ones(2), torch.ones(2, device=NAME)
         with pytest.raises(MixedDevicesError):
             here + there
@@ -121,8 +121,8 @@ def test_devices_do_not_mix():
     ],
 )
 def test_waits_are_recorded_with_their_place(wait):
-    with pretended_gpu() as gpu:
+    with simulated_gpu() as gpu:
         x = torch.ones(3, device=NAME)
         assert not gpu.waits
         wait(x)
-        assert {place.partition(":")[0] for _, place in gpu.waits} == {"pretended_gpu_cases.py"}
+        assert {place.partition(":")[0] for _, place in gpu.waits} == {"simulated_gpu_cases.py"}

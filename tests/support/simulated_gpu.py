@@ -1,4 +1,4 @@
-"""A pretended GPU: a device ``pretended`` whose tensors hold their values on the CPU.
+"""A simulated GPU: a device ``simulated`` whose tensors hold their values on the CPU.
 
 Three things matter on a GPU and cannot be seen on a CPU: tensors of two devices in one operation, which fail; random
 numbers drawn on the device by a generator of the CPU, which fail too; and waits of the CPU for the device, which leave
@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map
 
 import nf_mnist
 
-NAME = "pretended"
+NAME = "simulated"
 SOURCES = Path(nf_mnist.__file__).parent
 aten = torch.ops.aten
 
@@ -59,13 +59,13 @@ class Wait(NamedTuple):
     place: str
 
 
-class PretendedTensor(torch.Tensor):
-    """A tensor on the pretended device; ``value`` is its value on the CPU."""
+class SimulatedTensor(torch.Tensor):
+    """A tensor on the simulated device; ``value`` is its value on the CPU."""
 
     value: Tensor
 
     @staticmethod
-    def __new__(cls, value: Tensor) -> "PretendedTensor":
+    def __new__(cls, value: Tensor) -> "SimulatedTensor":
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             value.size(),
@@ -81,10 +81,10 @@ class PretendedTensor(torch.Tensor):
         pass
 
     def __repr__(self, **_: Any) -> str:
-        return f"PretendedTensor({tuple(self.shape)}, {self.dtype})"
+        return f"SimulatedTensor({tuple(self.shape)}, {self.dtype})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        copied = PretendedTensor(self.value.clone())
+        copied = SimulatedTensor(self.value.clone())
         if isinstance(self, torch.nn.Parameter):
             copied = torch.nn.Parameter(copied, self.requires_grad)
         memo[id(self)] = copied
@@ -99,15 +99,15 @@ class PretendedTensor(torch.Tensor):
 
     def new_tensor(self, data: Any, **settings: Any) -> Tensor:
         _record("new_tensor")
-        return PretendedTensor(self.value.new_tensor(data, **{**settings, "device": "cpu"}))
+        return SimulatedTensor(self.value.new_tensor(data, **{**settings, "device": "cpu"}))
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
-class PretendedGPU(TorchDispatchMode):
-    """While it is on, ``device="pretended"`` is a device; ``waits`` are those since the last :meth:`clear`."""
+class SimulatedGPU(TorchDispatchMode):
+    """While it is on, ``device="simulated"`` is a device; ``waits`` are those since the last :meth:`clear`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,8 +120,8 @@ class PretendedGPU(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
-class PretendedAccelerator(Accelerator):
-    """The pretended device for Lightning: ``trainer.accelerator=pretended +trainer.strategy=pretended``."""
+class SimulatedAccelerator(Accelerator):
+    """The simulated device for Lightning: ``trainer.accelerator=simulated +trainer.strategy=simulated``."""
 
     def setup_device(self, device: torch.device) -> None:
         pass
@@ -154,7 +154,7 @@ class PretendedAccelerator(Accelerator):
 
 
 class _Module:
-    """What torch asks a module ``torch.pretended`` for."""
+    """What torch asks a module ``torch.simulated`` for."""
 
     def is_initialized(self) -> bool:
         return True
@@ -178,25 +178,25 @@ class _Module:
         return [torch.bfloat16, torch.float16]
 
 
-_active: list[PretendedGPU] = []
+_active: list[SimulatedGPU] = []
 _is_registered = False
 
 
 @contextlib.contextmanager
-def pretended_gpu() -> Iterator[PretendedGPU]:
-    """Turn the pretended GPU on.
+def simulated_gpu() -> Iterator[SimulatedGPU]:
+    """Turn the simulated GPU on.
 
     Raises:
         pytest.skip.Exception: If this version of torch has no hook for backends written in Python.
     """
     _register()
-    gpu = PretendedGPU()
+    gpu = SimulatedGPU()
     patch = pytest.MonkeyPatch()
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     for function in ("tensor", "as_tensor"):
         patch.setattr(torch, function, _uploading(getattr(torch, function)))
-    patch.setattr(torch_optimizer, "_foreach_supported_types", [torch.Tensor, torch.nn.Parameter, PretendedTensor])
+    patch.setattr(torch_optimizer, "_foreach_supported_types", [torch.Tensor, torch.nn.Parameter, SimulatedTensor])
     _active.append(gpu)
     try:
         with gpu:
@@ -215,13 +215,13 @@ def _register() -> None:
     if setup is None:
         pytest.skip(f"torch {torch.__version__} has no hook for devices that are written in Python")
     setup(NAME, backend_module=_Module())
-    AcceleratorRegistry.register(NAME, PretendedAccelerator)
-    StrategyRegistry.register(NAME, SingleDeviceStrategy, device=f"{NAME}:0", accelerator=PretendedAccelerator())
+    AcceleratorRegistry.register(NAME, SimulatedAccelerator)
+    StrategyRegistry.register(NAME, SingleDeviceStrategy, device=f"{NAME}:0", accelerator=SimulatedAccelerator())
     _is_registered = True
 
 
 def _uploading(function: Any) -> Any:
-    """Return ``torch.tensor`` or ``torch.as_tensor`` with the pretended device; numbers wait on their way up."""
+    """Return ``torch.tensor`` or ``torch.as_tensor`` with the simulated device; numbers wait on their way up."""
 
     def made(data: Any, *args: Any, device: Any = None, **settings: Any) -> Tensor:
         if device is None or torch.device(device).type != NAME:
@@ -229,18 +229,18 @@ def _uploading(function: Any) -> Any:
         if isinstance(data, Tensor):
             return data.to(device, settings.get("dtype"))
         _record(function.__name__)
-        return PretendedTensor(function(data, *args, **settings))
+        return SimulatedTensor(function(data, *args, **settings))
 
     return made
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation on the values of its tensors; check its devices, and record a wait."""
-    wrappers: dict[int, PretendedTensor] = {}
+    wrappers: dict[int, SimulatedTensor] = {}
     plain: list[Tensor] = []
 
     def unwrapped(arg: Any) -> Any:
-        if isinstance(arg, PretendedTensor):
+        if isinstance(arg, SimulatedTensor):
             wrappers[id(arg.value)] = arg
             return arg.value
         if isinstance(arg, Tensor):
@@ -265,7 +265,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def wrapped(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return wrappers[id(value)] if id(value) in wrappers else PretendedTensor(value)
+        return wrappers[id(value)] if id(value) in wrappers else SimulatedTensor(value)
 
     return tree_map(wrapped, out)
 
@@ -275,23 +275,23 @@ def _copied(
 ) -> Any:
     source = args[0] if packet is not aten.copy_ else args[1]
     if packet is aten.copy_:
-        to_device = isinstance(args[0], PretendedTensor)
+        to_device = isinstance(args[0], SimulatedTensor)
     is_asynchronous = kwargs.get("non_blocking") or (packet is aten.copy_ and len(args) > 2 and args[2])
-    if isinstance(source, PretendedTensor) != to_device and not (is_asynchronous and to_device):
+    if isinstance(source, SimulatedTensor) != to_device and not (is_asynchronous and to_device):
         _record("copy to the device" if to_device else "copy to the CPU")
     out = func(*values, **settings)
     if packet is aten.copy_:
         return args[0]
-    return PretendedTensor(out) if to_device else out
+    return SimulatedTensor(out) if to_device else out
 
 
 def _check(packet: Any, args: Any, kwargs: dict[str, Any], plain: list[Tensor], on_device: bool) -> None:
     generator = kwargs.get("generator")
     if generator is not None and generator.device.type != NAME:
         raise MixedDevicesError(f"{packet} draws on the device with a generator of the {generator.device.type}")
-    if packet in INDEXING and isinstance(args[0], PretendedTensor):
+    if packet in INDEXING and isinstance(args[0], SimulatedTensor):
         indices = [index for index in args[1] if isinstance(index, Tensor)]
-        if any(not isinstance(index, PretendedTensor) for index in indices):
+        if any(not isinstance(index, SimulatedTensor) for index in indices):
             _record(f"{packet} by an index on the CPU")
         plain = [value for value in plain if not any(value is index for index in indices)]
     if on_device and plain and packet is aten.where:  # a GPU fetches even a single number
