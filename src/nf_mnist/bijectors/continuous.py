@@ -30,7 +30,7 @@ class Derivative(NamedTuple):
 
 
 class Transported(NamedTuple):
-    """Where events go, and what the way costs.
+    """Where events go, and what their trajectories cost.
 
     Attributes:
         state: Shape (batch, *event).
@@ -99,7 +99,7 @@ class ContinuousMap(Bijector):
     def transport_and_costs(
         self, state: Tensor, context: Tensor | None, begin: float, end: float, solver: OdeSolver | None = None
     ) -> Transported:
-        """Return where a state at time ``begin`` is at time ``end``, with the log-determinant and the costs of the way.
+        """Return where a state at time ``begin`` is at time ``end``, with the log-determinant and the costs.
 
         The costs are those of Finlay et al. 2020, "How to train your neural ODE". The arguments are those of
         :meth:`transport`.

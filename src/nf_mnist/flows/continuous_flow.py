@@ -66,11 +66,12 @@ class ContinuousFlow(Flow):
 
 
 class RegularizedFlow(ContinuousFlow):
-    """A continuous flow trained by likelihood, with a price on long and curved ways (Finlay et al. 2020).
+    """A continuous flow trained by likelihood, with penalties on long and curved trajectories (Finlay et al. 2020).
 
     The loss is ``-log p + kinetic_weight K + frobenius_weight J``, in nats per image, where K is the integral of the
-    squared velocity and J that of the squared Frobenius norm of its Jacobian. Without the two prices, the solver takes
-    more and more evaluations as training goes on. In training, the equation is solved in few steps of equal length.
+    squared velocity and J that of the squared Frobenius norm of its Jacobian. Without the two penalties, the solver
+    takes more and more evaluations as training goes on. In training, the equation is solved in few steps of equal
+    length.
 
     Args:
         preprocess: The first layer.
@@ -80,11 +81,11 @@ class RegularizedFlow(ContinuousFlow):
         trainer: Solver for training.
         event_shape: (channels, height, width).
         n_classes: Number of class labels that condition everything; 0 for none.
-        kinetic_weight: Price of the squared velocity.
-        frobenius_weight: Price of the squared Jacobian.
+        kinetic_weight: Weight of K.
+        frobenius_weight: Weight of J.
 
     Raises:
-        SettingError: If a price is negative.
+        SettingError: If a weight is negative.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class RegularizedFlow(ContinuousFlow):
         self.kinetic_weight, self.frobenius_weight = kinetic_weight, frobenius_weight
 
     def training_loss(self, x: Tensor, log_q: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the mean negative log-likelihood in nats, plus the prices of the ways.
+        """Return the mean negative log-likelihood in nats, plus the penalties on trajectories.
 
         Args:
             x: Dequantized images, shape (batch, *event_shape).
@@ -114,7 +115,7 @@ class RegularizedFlow(ContinuousFlow):
         """
         self._check(x, context)
         start, log_det = self.preprocess(x, context)
-        way = self.map.transport_and_costs(start, context, 0.0, 1.0, self.trainer)
-        log_p = self.base.log_prob(way.state.flatten(1)) + log_det + way.log_det
-        price = self.kinetic_weight * way.kinetic + self.frobenius_weight * way.frobenius
-        return (log_q - log_p + price).mean()
+        transported = self.map.transport_and_costs(start, context, 0.0, 1.0, self.trainer)
+        log_p = self.base.log_prob(transported.state.flatten(1)) + log_det + transported.log_det
+        penalty = self.kinetic_weight * transported.kinetic + self.frobenius_weight * transported.frobenius
+        return (log_q - log_p + penalty).mean()

@@ -32,8 +32,8 @@ def ffjord(
         max_evaluations: Largest number of evaluations of the U-Net in one solution.
         n_training_steps: Number of steps of a solution in training, with four evaluations of the U-Net each.
         n_sampling_steps: Number of steps of a sample.
-        kinetic_weight: Price of the squared velocity; see :class:`~nf_mnist.flows.RegularizedFlow`.
-        frobenius_weight: Price of the squared Jacobian of the velocity.
+        kinetic_weight: Penalty on the squared velocity; see :class:`~nf_mnist.flows.RegularizedFlow`.
+        frobenius_weight: Penalty on the squared Jacobian of the velocity.
         n_classes: Number of class labels that condition everything; 0 for none.
 
     Raises:
