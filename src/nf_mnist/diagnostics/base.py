@@ -109,7 +109,7 @@ class Check:
     def expected(self) -> str:
         """What passes, in words."""
         if not self.unit:
-            return "kept"
+            return "holds"
         beyond = "" if math.isinf(self.fail) or self.fail == self.warn else f" (fails above {self.fail:g})"
         return f"at most {self.warn:g} {self.unit}{beyond}"
 

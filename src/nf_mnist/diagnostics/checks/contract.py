@@ -39,7 +39,7 @@ def _contract_check(name: str, cause: str, remedy: str, needs: tuple[Check, ...]
         if violation is not None and name in UNEQUAL and is_integral(*task.precise_arguments()):
             violation = _beyond_the_error_of_a_solver(task, name)
         if violation is None:
-            return Measurement(0.0, _estimated(task) if name == "same input, same output" else "kept")
+            return Measurement(0.0, _estimated(task) if name == "same input, same output" else "holds")
         reached = task.first_layer(lambda layer, x: rule(layer, x.clone()) is not None)
         where = "" if reached is None else f"; in {reached.title}"
         cause: Cause | None = None
@@ -65,7 +65,7 @@ def _beyond_the_error_of_a_solver(task: DiagnosisTask, name: str) -> str | None:
 
 
 def _estimated(task: DiagnosisTask) -> str:
-    return "kept, and log-determinants are estimates, other ones in each call" if task.is_estimate else "kept"
+    return "holds, and log-determinants are estimates, which differ from call to call" if task.is_estimate else "holds"
 
 
 def _in_float64(task: DiagnosisTask, rule: Rule) -> str | None:
@@ -103,7 +103,7 @@ def training_mode_and_back(task: DiagnosisTask) -> Measurement:
     except Exception as error:  # the check of shapes reports it
         raise NotMeasured("forward fails, as another check says") from error
     if all(same(one, other) for one, other in zip(before, after, strict=True)):
-        return Measurement(0.0, "kept")
+        return Measurement(0.0, "holds")
     moved = (before[0] - after[0]).abs().max().item(), (before[1] - after[1]).abs().max().item()
     return Measurement(1.0, "latents change by {:.3g}, log-determinants by {:.3g} nats".format(*moved), OUTDATED)
 

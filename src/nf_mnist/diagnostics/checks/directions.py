@@ -43,7 +43,7 @@ def forward_runs_from_data_to_latent(task: DiagnosisTask) -> Measurement:
         return Measurement(1.0, "forward maps numbers far outside of [0, 1] into it, and inverse maps images out of it")
     if _inverse_explains(task):
         return Measurement(1.0, "images have the norm of the prior and possible bits under inverse, not under forward")
-    return Measurement(0.0, "kept")
+    return Measurement(0.0, "holds")
 
 
 def _is_in_unit_interval(values: Tensor) -> bool:

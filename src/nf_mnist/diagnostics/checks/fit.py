@@ -47,9 +47,9 @@ UNIFORM = 8.0  # bits per dimension of the uniform model
 def images_lie_as_learned(task: DiagnosisTask) -> Measurement:
     """The share of images that are likelier after a change: turned, shifted, inverted, or on another scale.
 
-    Of a trained flow of MNIST some 5% are, and of one that has hardly learned directions up to 65%. The mean hardly
-    moves, so each image is compared with itself. A change counts if the median image gains at least 0.005 bits per
-    dimension. Images that need more bits than under the uniform model must need fewer, when they are changed, than
+    Under a trained flow of MNIST some 5% are, and under one that is hardly trained up to 65%. The mean over images
+    hardly moves, so each image is compared with itself. A change counts if the median image gains at least 0.005 bits
+    per dimension. Images that need more bits than under the uniform model must need fewer, when they are changed, than
     under a logit and one Gaussian for all pixels.
     """
     few = task.batch.first(N_PAIRED)

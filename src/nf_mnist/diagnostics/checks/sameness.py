@@ -30,12 +30,12 @@ OTHERS = "the images are other ones than those of the training: another set, ano
     needs=(images_do_not_repeat,),
 )
 def images_are_like_the_training_images(task: DiagnosisTask) -> Measurement:
-    """The distance of the mean images, root mean square, in deviations of the pixels, less what is chance.
+    """The root mean square distance of the mean images, in standard deviations of the pixels, less what is chance.
 
-    A fifth of the difference of a statistic, in its deviations over training images, counts as much: mean level, share
-    of pixels that are black or saturated, number of levels, sharpness, box of what is lit, centre. Of 3000 pairs of
-    samples of 100 images of MNIST one exceeds 0.1 and none 0.15; zeros and ones are 0.3 away from all digits. Changes
-    are tried that would undo the difference.
+    A fifth of the difference of a statistic, in its standard deviations over training images, counts if it is larger.
+    The statistics are mean level, share of pixels that are black or saturated, number of levels, sharpness, box of what
+    is lit, and centre. Of 3000 pairs of samples of 100 images of MNIST one exceeds 0.1 and none 0.15; zeros and ones
+    are 0.3 away from all digits. Changes are tried that would undo the difference.
     """
     images, train = compared_images(task)
     require_images(min(len(images), len(train)))
