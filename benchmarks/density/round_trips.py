@@ -1,7 +1,7 @@
 """Do images come back from their latents? ``python -m benchmarks.density.round_trips CKPT [--images 70000]``.
 
 Counts of how many of the training and test images, in a random order, the levels are recovered exactly from latents in
-float32. All 70,000 take an hour or more on one core. So the row in ``results/round_trips.json``, which has the name of the
+float32. All 70,000 take an hour on one core. So the row in ``results/round_trips.json``, which has the name of the
 checkpoint, is written after every part of them, and the same command goes on where the last one ended.
 """
 
