@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measuring import add_row, machine, rows_of, time_budget
+from benchmarks.measuring import Child, add_row, machine, rows_of, serve, time_budget
 from benchmarks.speed.documented_peers import PEERS, Peer, bits
 from nf_mnist.data import Images, UniformDequantizer, draw_noise, evaluation_noise, mnist, random_subset, split
 from nf_mnist.metrics import count_parameters
@@ -44,8 +44,8 @@ def measure_ours(name: str, minutes: float, n_test: int, threads: int) -> dict[s
         given = [*OURS[name], time_budget(minutes), "trainer.max_epochs=-1", "trainer.limit_val_batches=2"]
         given += ["logger.tensorboard=null", f"output_dir={folder}", "evaluation.split=test", "evaluation.n_draws=1"]
         given += [f"evaluation.n_images={n_test}", *(f"callbacks.{view}=null" for view in ("samples", "inpainting"))]
-        for line in _lines([sys.executable, "-m", "nf_mnist.train", *given], threads):
-            print(line, end="", flush=True)
+        environment = {**os.environ, **_threads(threads)}
+        subprocess.run([sys.executable, "-m", "nf_mnist.train", *given], check=True, env=environment)
         metrics, record = (json.loads(Path(folder, f"{file}.json").read_text()) for file in ("metrics", "run"))
     kept = {key: metrics[key] for key in ("bpd", "parameters", "n_images")}
     return {**kept, "seconds": metrics["training_seconds"], "fewest_threads": record["fewest_threads"]}
@@ -55,17 +55,14 @@ def measure_peer(name: str, marks: Sequence[float], n_test: int, threads: int) -
     """Train a flow of another library until the last mark; yield its row at each mark."""
     module = "benchmarks.speed.time_to_bpd"
     arguments = ["--peer", name, "--marks", *map(str, marks), "--test-images", str(n_test)]
-    for line in _lines([sys.executable, "-m", module, *arguments], threads):
-        yield json.loads(line)
+    child = Child(["-m", module, *arguments], _threads(threads))
+    for _ in marks:
+        yield child.ask()
+    child.end()
 
 
-def _lines(command: Sequence[str], threads: int) -> Iterator[str]:
-    """Run a command; yield the lines it prints, as it prints them, so that no row waits for the last."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        yield from process.stdout or ()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+def _threads(n: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(n)}
 
 
 def train_peer(name: str, marks: Sequence[float], n_test: int) -> Iterator[dict[str, Any]]:
@@ -129,8 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.peer:
-        for row in train_peer(options.peer, options.marks, options.test_images):
-            print(json.dumps(row), flush=True)
+        serve(train_peer(options.peer, options.marks, options.test_images))
         return
     for name in options.models:
         missing = [mark for mark in sorted(options.marks) if not _is_there(name, mark, options)]

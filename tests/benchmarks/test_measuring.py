@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from benchmarks.measuring import add_row, rows_of, time_budget
+from benchmarks.measuring import Child, add_row, rows_of, time_budget
 
 
 def test_rows_that_are_added_at_once_are_all_kept(tmp_path):
@@ -29,6 +29,24 @@ def test_the_lock_is_given_back_when_a_row_cannot_be_written(tmp_path):
         add_row(result, "bad", {"figure": object()})
     add_row(result, "good", {"figure": 1})
     assert list(rows_of(result)) == ["good"]
+
+
+def test_a_row_comes_before_the_last_one_and_a_failure_is_raised(tmp_path):
+    late = tmp_path / "late"
+    program = f"""
+from benchmarks.measuring import serve
+def answers():
+    yield {{"row": 1}}
+    open({str(late)!r}, "w")
+    raise SystemExit(3)
+serve(answers())
+"""
+    child = Child(["-c", program])
+    assert child.ask() == {"row": 1}
+    assert not late.exists()
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        child.ask()
+    assert late.exists()
 
 
 @pytest.mark.parametrize(

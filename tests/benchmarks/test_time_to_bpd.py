@@ -1,6 +1,5 @@
 """Our models and the flows of other libraries are measured by the same bits on the same clock."""
 
-import subprocess
 import sys
 
 import pytest
@@ -57,17 +56,6 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch):
         time_to_bpd.main()
     assert asked == [("glow", 1), ("glow", 4)]
     assert list(rows_of(tmp_path / "rows.json")) == ["glow, 1 min", "glow, 4 min"]
-
-
-def test_a_row_comes_before_the_last_one_and_a_failure_is_raised(tmp_path):
-    late = tmp_path / "late"
-    program = f"import time; print(1, flush=True); time.sleep(2); open({str(late)!r}, 'w'); raise SystemExit(3)"
-    lines = time_to_bpd._lines([sys.executable, "-c", program], 1)
-    assert next(lines) == "1\n"
-    assert not late.exists()
-    with pytest.raises(subprocess.CalledProcessError):
-        next(lines)
-    assert late.exists()
 
 
 @pytest.mark.slow
