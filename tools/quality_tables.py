@@ -46,7 +46,7 @@ def drawn_samples() -> str:
 
 def bayes_accuracy() -> str:
     """Return how well flows with labels classify by Bayes' rule, beside the released classifier."""
-    columns = ("flow", "images", "draws", "tolerance", "accuracy", "calibration error", "of the classifier")
+    columns = ("flow", "images", "draws", "tolerance", "accuracy", "calibration error", "of the classifier", "cost")
     lines = []
     for row in read_result("bayes_accuracy")["rows"].values():
         flow, classifier = row["flow"], row["classifier"]
@@ -59,10 +59,10 @@ def bayes_accuracy() -> str:
                 f"{flow['accuracy']:.2%} +- {row['standard_error']:.2%}",
                 f"{flow['calibration_error']:.2%}",
                 f"{classifier['accuracy']:.2%}",
-                f"{flow['seconds_per_image']:.2g} s on {short_hardware(row)}",
+                f"{flow['seconds_per_image']:.2g} s an image, {short_hardware(row)}",
             )
         )
-    return table((*columns, "cost of an image"), lines)
+    return table(columns, lines)
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:

@@ -67,6 +67,8 @@ def main() -> None:
         **found,
     }
     key = f"{options.name}, {options.split}, {found['n_images']} images, {options.draws} draws"
+    if options.tolerance is not None:
+        key += f", tolerance {options.tolerance:g}"
     add_row(options.out, key, row)
     print(f"{key}: {accuracy:.2%} +- {row['standard_error']:.2%}", flush=True)
 
