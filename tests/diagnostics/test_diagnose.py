@@ -20,11 +20,10 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_steps"),
     [
-        ("resflow_actnorm", 60),
         ("hierarchical", 60),
         *(
             pytest.param(name, n_steps, marks=SLOW)
-            for name, n_steps in (("cp3", 60), ("conditional", 60), ("jet", 150))
+            for name, n_steps in (("resflow_actnorm", 60), ("cp3", 60), ("conditional", 60), ("jet", 150))
         ),
     ],
 )

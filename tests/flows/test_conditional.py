@@ -211,7 +211,7 @@ def exact_posterior(flow: Flow) -> torch.Tensor:
 
 
 def drawn_levels(flow: Flow) -> torch.Tensor:
-    x = (GIVEN.repeat(1500, 1, 1, 1).double() + 0.5) / 256
+    x = (GIVEN.repeat(600, 1, 1, 1).double() + 0.5) / 256
     settings = {"n_samples": 1, "n_chains": 1, "n_warmup": 0, "thinning": 250, "step": 0.8}
     found = crank_nicolson(flow, x, FIRST_HIDDEN, generator=torch.Generator().manual_seed(0), **settings)
     assert 0.05 < found.report["acceptance"] < 0.98

@@ -115,6 +115,7 @@ def test_averaged_weights_are_validated_with_norms_below_one(tmp_path):
     assert max(norms.found) < 1
 
 
+@pytest.mark.slow
 def test_diagnose_finds_no_fault_in_a_briefly_trained_flow_and_names_a_coefficient_above_one():
     torch.manual_seed(0)
     settings = {"log_det": "estimated", "hidden_channels": 8}

@@ -119,7 +119,7 @@ def test_a_rerun_has_the_threads_of_its_run_and_gives_them_back(folder, tmp_path
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("is_faster", [False, True])
+@pytest.mark.parametrize("is_faster", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_is_repeated_and_resumed_in_the_precision_of_its_beginning(tmp_path, monkeypatch, is_faster):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)

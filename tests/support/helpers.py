@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -162,6 +163,8 @@ def run_command(name: str, *argv: str) -> Finished:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, _logging_restored():
         patch.setattr(sys, "argv", [f"nf_mnist.{name}", *argv])
+        # Hydra composes the configuration twice, the first time for hydra.mode alone, which no file of conf/ sets.
+        patch.setattr(Hydra, "get_mode", lambda self, config_name, overrides: None)
         patch.setenv("HYDRA_FULL_ERROR", "")
         patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # commands replace it
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -50,7 +50,7 @@ def training_rows(folder: Path) -> list[tuple[str, str, str]]:
             marks=pytest.mark.slow,
         ),
         pytest.param("max_epochs=1", "max_epochs=3", ["trainer.val_check_interval=3"], id="epochs"),
-        pytest.param("max_steps=3", "max_steps=5", ["trainer.precision=64-true"], id="float64"),
+        pytest.param("max_steps=3", "max_steps=5", ["trainer.precision=64-true"], id="float64", marks=pytest.mark.slow),
         pytest.param("max_steps=3", "max_steps=5", ["callbacks=ema"], id="ema", marks=pytest.mark.slow),
         pytest.param("max_steps=3", "max_steps=5", ["model.norm=batchnorm"], id="batchnorm", marks=pytest.mark.slow),
         pytest.param(

@@ -27,14 +27,18 @@ from tests.support.helpers import (
 )
 from tests.support.processes import end, start_training, wait_until
 
+SLOW = pytest.mark.slow
+
 OPTIONS = [
     pytest.param([], id="plain"),
     pytest.param(["model.norm=batchnorm"], id="batchnorm"),
     pytest.param(
-        ["model.norm=actnorm", "trainer.gradient_clip_val=10", "trainer.accumulate_grad_batches=2"], id="actnorm"
+        ["model.norm=actnorm", "trainer.gradient_clip_val=10", "trainer.accumulate_grad_batches=2"],
+        id="actnorm",
+        marks=SLOW,
     ),
     pytest.param(["callbacks=ema"], id="ema"),
-    pytest.param([f"model.noise={NOISE}"], id="learned_noise"),
+    pytest.param([f"model.noise={NOISE}"], id="learned_noise", marks=SLOW),
 ]
 
 
@@ -54,7 +58,7 @@ def state(path: Path) -> dict:
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(
     "step",
-    [pytest.param(3, id="in_mid_epoch"), pytest.param(4, id="at_the_end_of_an_epoch", marks=pytest.mark.slow)],
+    [pytest.param(3, id="in_mid_epoch"), pytest.param(4, id="at_the_end_of_an_epoch", marks=SLOW)],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(options, step, images, tmp_path):
     settings = [*options, "trainer.max_steps=9", "trainer.val_check_interval=2", "callbacks.last.every_n_train_steps=1"]

@@ -131,7 +131,9 @@ def state(path: Path) -> dict:
     return found
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["killed", *(pytest.param(way, marks=pytest.mark.slow) for way in ("stopped", "ended"))]
+)
 @pytest.mark.parametrize(
     "setup", [pytest.param(name, marks=() if name == "float64" else pytest.mark.slow) for name in SETUPS]
 )

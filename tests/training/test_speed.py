@@ -183,15 +183,17 @@ def test_flows_of_other_libraries_are_of_the_same_size(kind):
         assert sizes([flow])[0] == pytest.approx(sizes([ours])[0], rel=2e-3)
 
 
+PRECISIONS = [("32-true", torch.float32, False), ("bf16-mixed", torch.float32, True), ("64-true", torch.float64, False)]
+SAMPLE = ("sample", sampling, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json")
+INPAINT = ("inpaint", completion, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json")
+
+
 @pytest.mark.parametrize(
-    ("precision", "dtype", "is_mixed"),
-    [("32-true", torch.float32, False), ("bf16-mixed", torch.float32, True), ("64-true", torch.float64, False)],
-)
-@pytest.mark.parametrize(
-    ("command", "package", "works", "options", "metrics"),
+    ("command", "package", "works", "options", "metrics", "precision", "dtype", "is_mixed"),
     [
-        ("sample", sampling, "draw_levels", ["n=2", "out={}/grid.png"], "grid.json"),
-        ("inpaint", completion, "measure", ["n_images=2", "method.n_steps=2", "out={}/found"], "found/metrics.json"),
+        *((*SAMPLE, *precision) for precision in PRECISIONS),
+        (*INPAINT, *PRECISIONS[0]),
+        *(pytest.param(*INPAINT, *precision, marks=pytest.mark.slow) for precision in PRECISIONS[1:]),
     ],
 )
 def test_a_command_works_in_the_precision_that_is_asked_for(
