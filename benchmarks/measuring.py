@@ -24,6 +24,13 @@ from nf_mnist.data import draw_noise, mnist, random_subset
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision, synchronize
 
 Metrics = dict[str, Any]
+SMALL_RESFLOW = [  # with the rates and batches of the other models
+    "experiment=quickstart",
+    "model.flow.n_scales=3",
+    "model.flow.scale_activation=tanh",
+    "data.batch_size=64",
+    "optimizer.lr=2e-3",
+]
 
 
 def seconds_per_call(call: Callable[[], object], n: int, device: torch.device, least_seconds: float = 0.0) -> float:

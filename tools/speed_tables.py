@@ -124,13 +124,19 @@ def adam() -> str:
 
 def muon_iterations() -> str:
     """Return the time of Muon's iterations on matrices, and on their Gram matrices."""
-    found = read_result("muon_iterations")["experiments"]
+    found = read_result("muon_iterations")["models"]
     ways = ("float32", "bfloat16", "Gram matrix")
     rows = [
         (f"`{name}`", str(row["n_matrices"]), *(_spread(row["milliseconds"][way], 0) for way in ways))
         for name, row in found.items()
     ]
-    columns = ("experiment", "matrices", "ms in float32", "ms in bfloat16", "ms on the Gram matrix, in float32")
+    columns = (
+        "model or experiment",
+        "matrices",
+        "ms in float32",
+        "ms in bfloat16",
+        "ms on the Gram matrix, in float32",
+    )
     return table(columns, rows)
 
 
@@ -178,7 +184,7 @@ def busy_machine() -> str:
     ]
     repeats = len(found["rows"]["alone"]["fixed"]["repeats"])
     return (
-        f"Images/s of `experiment=quickstart`, all trainings together: medians and ranges of {repeats} trainings of "
+        f"Images/s of a small `resflow`, all trainings together: medians and ranges of {repeats} trainings of "
         f"{found['seconds']} s on {found['cpu']}, {found['threads']} threads; {found['hardware']}.\n\n"
         f"{table(columns, rows)}"
     )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import add_row, rows_of, time_budget
+from benchmarks.measuring import SMALL_RESFLOW, add_row, rows_of, time_budget
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.checkpoints.records import training_record
 from nf_mnist.hardware import describe
@@ -22,7 +22,7 @@ from nf_mnist.hardware import describe
 RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
 TRAIN = ("nf_mnist.train",)
 HIERARCHICAL = ["experiment=hierarchical_1h"]
-AFFINE = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
+AFFINE = [*SMALL_RESFLOW, "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
 HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # trained with output_dir=outputs/hierarchical_1h
 TRAINED_ON = [*HIERARCHICAL, HOUR, "optimizer.lr=5e-4", "optimizer.matrix_lr=0.005"]
 VARIANTS = {

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import add_row, rows_of, time_budget
+from benchmarks.measuring import SMALL_RESFLOW, add_row, rows_of, time_budget
 
 RESULT = Path(__file__).parents[2] / "results" / "baselines.json"
 MODELS = {
@@ -39,7 +39,7 @@ MODELS = {
     "cp3": [],
     "hierarchical": [],
     "conditional": [],
-    "quickstart": ["experiment=quickstart", "trainer.max_steps=-1"],  # resflow, smaller, after gaussianize
+    "resflow_small": [*SMALL_RESFLOW, "trainer.max_steps=-1"],
 }
 N_IMAGES = {"flow_matching": 200, "ffjord": 200, "iaf": 1000, "residual_flow": 1000}  # all test images for other models
 RECIPE = [

@@ -1,6 +1,6 @@
 """What a training does beside other processes: ``python -m benchmarks.speed.busy_machine [--repeats 3]``.
 
-Trains ``experiment=quickstart`` for some seconds: alone, beside one and three busy processes, two trainings at once,
+Trains a small ``resflow`` for some seconds: alone, beside one and three busy processes, two trainings at once,
 and two jobs of ``launcher=joblib``; with the callback that adapts the number of threads, and without it. The settings
 take turns. Speeds are images of all trainings together per second of training. The machine must be idle otherwise.
 """
@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.measuring import machine, spread
+from benchmarks.measuring import SMALL_RESFLOW, machine, spread
 from nf_mnist.checkpoints.reading import read_checkpoint
 from nf_mnist.checkpoints.records import training_record
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.runs.record import read_record
 
 RESULT = Path(__file__).parents[2] / "results" / "busy_machine.json"
-TRAINING = ["experiment=quickstart", "trainer.max_steps=-1", "trainer.val_check_interval=100000", "evaluation=null"]
+TRAINING = [*SMALL_RESFLOW, "trainer.max_steps=-1", "trainer.val_check_interval=100000", "evaluation=null"]
 VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting", "health")
 BARE = [*(f"callbacks.{view}=null" for view in VIEWS), "logger.tensorboard=null", "trainer.limit_val_batches=1"]
 JOBLIB = ["-m", "launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]

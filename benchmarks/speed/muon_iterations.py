@@ -13,18 +13,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import Metrics, default_device, machine, seconds_per_call, shipped_configuration, spread
+from benchmarks.measuring import (
+    SMALL_RESFLOW,
+    Metrics,
+    default_device,
+    machine,
+    seconds_per_call,
+    shipped_configuration,
+    spread,
+)
 from nf_mnist.app.building import build_module
 from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.training.muon import N_ITERATIONS, A, B, C, orthogonalize
 
 RESULT = Path(__file__).parents[2] / "results" / "muon_iterations.json"
-EXPERIMENTS = ("quickstart", "hierarchical_1h", "tarflow_2h")
+MODELS = {
+    "resflow_small": SMALL_RESFLOW,
+    "hierarchical_1h": ["experiment=hierarchical_1h"],
+    "tarflow_2h": ["experiment=tarflow_2h"],
+}
 
 
-def stacks(experiment: str) -> list[Tensor]:
+def stacks(overrides: list[str]) -> list[Tensor]:
     """Return random matrices, shape (n, rows, columns), one stack for each shape that Muon trains."""
-    module = build_module(shipped_configuration([f"experiment={experiment}"]))
+    module = build_module(shipped_configuration(overrides))
     by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
     for group in module.configure_optimizers().param_groups:
         for value in group["params"] if "momentum" in group else []:
@@ -43,9 +55,9 @@ def iterate(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     return x.mT if is_tall else x
 
 
-def measure(experiment: str, repeats: int) -> Metrics:
-    """Return milliseconds for all matrices of an experiment, for each way to iterate."""
-    matrices = stacks(experiment)
+def measure(overrides: list[str], repeats: int) -> Metrics:
+    """Return milliseconds for all matrices of a model, for each way to iterate."""
+    matrices = stacks(overrides)
     ways = {
         "float32": partial(iterate, dtype=torch.float32),
         "bfloat16": partial(iterate, dtype=torch.bfloat16),
@@ -63,12 +75,12 @@ def measure(experiment: str, repeats: int) -> Metrics:
 
 
 def main() -> None:
-    """Measure all experiments."""
+    """Measure all models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    rows = {experiment: measure(experiment, repeats) for experiment in EXPERIMENTS}
-    write_json(RESULT, {**machine(), "experiments": rows})
+    rows = {name: measure(overrides, repeats) for name, overrides in MODELS.items()}
+    write_json(RESULT, {**machine(), "models": rows})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ OURS = {
     "hierarchical": ["experiment=hierarchical_1h", "model.flow.level_prior=resampled"],
     "glow": ["model=glow", *RECIPE],
     "realnvp": ["model=realnvp", *RECIPE],
+    "realnvp_gaussianize": ["model=realnvp", "model.preprocess=gaussianize", *RECIPE],
     "uva_multiscale": ["model=uva_multiscale", *RECIPE],
 }
 N_TEST = 10_000
