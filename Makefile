@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
 	@touch $@
 
-train: setup  ## Train a small resflow on MNIST, five to ten minutes on two CPU cores
+train: setup  ## Train a small resflow on MNIST, about five minutes on two CPU cores
 	$(BIN)/python -m nf_mnist.train experiment=quickstart
 
 test: lint types  ## Check style and types, and run the tests except the slow ones
