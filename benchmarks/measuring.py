@@ -24,12 +24,14 @@ from nf_mnist.data import draw_noise, mnist, random_subset
 from nf_mnist.hardware import autocast_of, describe, keep_freed_memory, resolve_precision, synchronize
 
 Metrics = dict[str, Any]
-SMALL_RESFLOW = [  # with the rates and batches of the other models
-    "experiment=quickstart",
-    "model.flow.n_scales=3",
-    "model.flow.scale_activation=tanh",
-    "data.batch_size=64",
-    "optimizer.lr=2e-3",
+SMALL_RESFLOW = [
+    "model=resflow",
+    "model.preprocess=gaussianize",
+    "model.norm=actnorm",
+    "model.flow.hidden_channels=32",
+    "model.flow.mlp_features=128",
+    "optimizer=muon",
+    "optimizer.adam=[]",
 ]
 
 

@@ -22,7 +22,7 @@ from nf_mnist.hardware import describe
 RESULT = Path(__file__).parents[2] / "results" / "density_ablation.json"
 TRAIN = ("nf_mnist.train",)
 HIERARCHICAL = ["experiment=hierarchical_1h"]
-AFFINE = [*SMALL_RESFLOW, "trainer.max_steps=-1", "trainer.gradient_clip_val=200"]
+AFFINE = [*SMALL_RESFLOW, "data.batch_size=64", "trainer.limit_val_batches=4", "trainer.gradient_clip_val=200"]
 HOUR = "init_from=outputs/hierarchical_1h/checkpoints/best.ckpt"  # trained with output_dir=outputs/hierarchical_1h
 TRAINED_ON = [*HIERARCHICAL, HOUR, "optimizer.lr=5e-4", "optimizer.matrix_lr=0.005"]
 VARIANTS = {
@@ -34,7 +34,7 @@ VARIANTS = {
     "4 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=4"],
     "16 groups of the last 7x7": [*HIERARCHICAL, "model.flow.n_groups=16"],
     "one scale: 14x14 in 16 groups": [*HIERARCHICAL, "model.flow.n_scales=1", "model.flow.n_groups=16"],
-    "affine couplings after gaussianize": [*AFFINE, "model.preprocess=gaussianize"],
+    "affine couplings after gaussianize": AFFINE,
     "affine couplings after logit": [*AFFINE, "model.preprocess=logit"],
     "trained on after an hour": TRAINED_ON,
     "trained on, weight decay 0.2": [*TRAINED_ON, "optimizer.weight_decay=0.2"],

@@ -39,7 +39,7 @@ MODELS = {
     "cp3": [],
     "hierarchical": [],
     "conditional": [],
-    "resflow_small": [*SMALL_RESFLOW, "trainer.max_steps=-1"],
+    "resflow_small": SMALL_RESFLOW,
 }
 N_IMAGES = {"flow_matching": 200, "ffjord": 200, "iaf": 1000, "residual_flow": 1000}  # all test images for other models
 RECIPE = [

@@ -23,7 +23,13 @@ from nf_mnist.checkpoints.writing import write_json
 from nf_mnist.runs.record import read_record
 
 RESULT = Path(__file__).parents[2] / "results" / "busy_machine.json"
-TRAINING = [*SMALL_RESFLOW, "trainer.max_steps=-1", "trainer.val_check_interval=100000", "evaluation=null"]
+TRAINING = [
+    *SMALL_RESFLOW,
+    "data.batch_size=64",
+    "trainer.gradient_clip_val=200",
+    "trainer.val_check_interval=100000",
+    "evaluation=null",
+]
 VIEWS = ("samples", "radius", "moments", "projection", "round_trip", "inpainting", "health")
 BARE = [*(f"callbacks.{view}=null" for view in VIEWS), "logger.tensorboard=null", "trainer.limit_val_batches=1"]
 JOBLIB = ["-m", "launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]

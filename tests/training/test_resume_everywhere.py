@@ -131,9 +131,7 @@ def state(path: Path) -> dict:
     return found
 
 
-@pytest.mark.parametrize(
-    "way", ["killed", *(pytest.param(way, marks=pytest.mark.slow) for way in ("stopped", "ended"))]
-)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=() if way == "killed" else pytest.mark.slow) for way in WAYS])
 @pytest.mark.parametrize(
     "setup", [pytest.param(name, marks=() if name == "float64" else pytest.mark.slow) for name in SETUPS]
 )
